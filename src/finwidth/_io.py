@@ -1,0 +1,437 @@
+"""Files and provenance: what a run was, kept with its numbers, written whole or not at all."""
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "atomic_path",
+    "attach",
+    "load",
+    "network_record",
+    "prediction_points",
+    "provenance",
+    "read_provenance",
+    "require_same_run",
+    "save",
+]
+
+_PACKAGES = ("finwidth", "jax", "jaxlib", "numpyro", "arviz", "numpy", "scipy", "xarray")
+_ENGINE = "h5netcdf"
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path that becomes `path` when the block ends well.
+
+    The temporary file lies in the same folder and ends in the same suffix, so that writers
+    that look at the suffix choose the same format. At the end it is flushed to disk and takes
+    the place of `path` in one step; if the block fails or is interrupted it is removed and
+    whatever was at `path` stays as it was.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder must exist.
+
+    Yields
+    ------
+    Path
+        An empty file to write to.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist or is not writable, or `path` is a folder. Raised on
+        entry, before the block runs.
+    """
+    target = Path(path).expanduser().resolve()
+    expected = "expected path = a file in an existing, writable folder"
+    if target.is_dir():
+        raise InputError(f"{expected}, got the folder {str(path)!r}")
+    if not target.parent.is_dir():
+        raise InputError(f"{expected}, got {str(path)!r} (no folder {str(target.parent)!r})")
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
+    try:
+        # Not tempfile: the file must get the permissions that the user's umask gives.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise InputError(f"{expected}, got {str(path)!r} ({error.strerror})") from error
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file, or a folder's list of names, to disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():  # some systems cannot open a folder; its files are flushed all the same
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
+    """Write a run to a netCDF file, whole or not at all.
+
+    Parameters
+    ----------
+    tree
+        What `finwidth.sample` or `finwidth.attach` returned. JAX arrays are written as NumPy
+        arrays.
+    path
+        The file to write; its folder must exist. A file that is already there is replaced
+        only once the new one is complete.
+
+    Returns
+    -------
+    Path
+        Where the file is.
+
+    Raises
+    ------
+    InputError
+        If `tree` is not a DataTree, the folder does not exist or is not writable, or an
+        attribute or variable is of a type that netCDF does not have (bool, None and dict
+        attributes among them). Nothing is left behind.
+
+    Notes
+    -----
+    `load` gives back the same values, dimensions, coordinates, types, attributes and groups;
+    only an attribute that is a list of one entry comes back as that entry, as netCDF does not
+    tell the two apart. ``arviz.from_netcdf`` opens the file as well.
+    """
+    import xarray as xr
+
+    if not isinstance(tree, xr.DataTree):
+        raise InputError(f"expected tree = an xarray.DataTree, got {type(tree).__name__}")
+    groups = {node.path: _storable(node) for node in tree.subtree}
+    clean = xr.DataTree.from_dict(groups, name=tree.name)
+    with atomic_path(path) as temporary:
+        try:
+            clean.to_netcdf(temporary, mode="w", engine=_ENGINE)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"expected tree = data that netCDF can hold, got {error}") from error
+    return Path(path).expanduser().resolve()
+
+
+def _storable(node: "xr.DataTree") -> "xr.Dataset":
+    """Return a group's own Dataset with NumPy arrays and without storage settings."""
+    dataset = node.to_dataset(inherit=False).drop_encoding()
+    _require_storable_attrs(node.path, dataset.attrs)
+    arrays = {}
+    for name, variable in dataset.variables.items():
+        _require_storable_attrs(f"{node.path.rstrip('/')}/{name}", variable.attrs)
+        if name not in dataset.xindexes and not isinstance(variable.data, np.ndarray):
+            arrays[name] = variable.copy(data=np.asarray(variable.data))
+    return dataset.assign(arrays)
+
+
+def _require_storable_attrs(where: str, attrs: Mapping[Any, Any]) -> None:
+    for name, value in attrs.items():
+        kind = np.asarray(value).dtype.kind if isinstance(value, (list, tuple)) else None
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        array = isinstance(value, np.ndarray) and value.dtype.kind in "iufSU"
+        if not (number or array or isinstance(value, str) or (kind and kind in "iufU")):
+            raise InputError(
+                f"expected attributes of {where} = strings, numbers or arrays of them "
+                f"(JSON in a string for the rest), got {name} = {value!r}"
+            )
+
+
+def load(path: str | os.PathLike[str]) -> "xr.DataTree":
+    """Read a run that `save` wrote; the file is closed again.
+
+    Parameters
+    ----------
+    path
+        The netCDF file.
+
+    Returns
+    -------
+    xarray.DataTree
+        In memory.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist, is cut short, or is not netCDF.
+    """
+    import xarray as xr
+
+    expected = "expected path = a netCDF file as finwidth.save writes it"
+    source = Path(path).expanduser()
+    if not source.is_file():
+        reason = "a folder" if source.is_dir() else "no such file"
+        raise InputError(f"{expected}, got {str(path)!r} ({reason})")
+    try:
+        with xr.open_datatree(source, engine=_ENGINE) as opened:
+            groups = {node.path: node.to_dataset(inherit=False).load() for node in opened.subtree}
+            name = opened.name
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{expected}, got {str(path)!r} ({error})") from error
+    return xr.DataTree.from_dict(groups, name=name)
+
+
+def network_record(network: Any) -> dict[str, Any]:
+    """Return a network as plain JSON types; the activation by its name.
+
+    Parameters
+    ----------
+    network
+        A `finwidth.Network`.
+
+    Returns
+    -------
+    dict
+        widths, activation, weight_precision and bias_precision.
+    """
+    bias = network.bias_precision
+    return {
+        "widths": list(network.widths),
+        "activation": network.activation.name,
+        "weight_precision": list(network.weight_precision),
+        "bias_precision": None if bias is None else list(bias),
+    }
+
+
+def provenance(network: Any, **extra: Any) -> dict[str, Any]:
+    """Describe the program, machine and network behind a result, in plain JSON types.
+
+    Parameters
+    ----------
+    network
+        The `finwidth.Network` that was used.
+    **extra
+        Further entries (temperature, seed, sampler, name of the data …): anything JSON holds,
+        NumPy numbers and arrays, and paths. An entry of the same name replaces the default one.
+
+    Returns
+    -------
+    dict
+        network, versions, device, plugins, created (UTC, ISO 8601) and `extra`.
+
+    Raises
+    ------
+    InputError
+        If an entry of `extra` has no JSON form.
+    """
+    import jax
+
+    from ._plugins import loaded_plugins
+
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    device = jax.devices()[0]
+    record = {
+        "network": network_record(network),
+        "versions": {"python": platform.python_version()} | versions,
+        "device": {"platform": device.platform, "kind": device.device_kind},
+        "plugins": [_plain("plugins", plugin) for plugin in loaded_plugins()],
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    return record | {name: _plain(name, value) for name, value in extra.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return `value` in the types that JSON has."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(name, entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        entries = sorted(value) if isinstance(value, (set, frozenset)) else value
+        return [_plain(name, entry) for entry in entries]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "__array__") and np.asarray(value).dtype.kind in "biufU":
+        return np.asarray(value).tolist()
+    raise InputError(f"expected {name} = something JSON can hold, got {value!r}")
+
+
+def read_provenance(tree: "xr.DataTree") -> dict[str, Any]:
+    """Return the record that `provenance` made and the tree carries.
+
+    Parameters
+    ----------
+    tree
+        A run from `finwidth.sample` or `finwidth.load`.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If the tree has no provenance, or one that is not a JSON object.
+    """
+    expected = "expected tree.attrs['provenance'] = a JSON object as finwidth.sample writes it"
+    text = getattr(tree, "attrs", {}).get("provenance")
+    if text is None:
+        raise InputError(f"{expected}, got none")
+    try:
+        record = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{expected}, got {text!r}") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{expected}, got {text!r}")
+    return record
+
+
+def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
+    """Check that a theory and a tree belong to the same network and temperature.
+
+    Parameters
+    ----------
+    theory
+        What `finwidth.solve` or `finwidth.mixture` returned.
+    tree
+        What `finwidth.sample` returned.
+
+    Returns
+    -------
+    dict
+        The tree's provenance.
+
+    Raises
+    ------
+    InputError
+        If the tree has no provenance, or the two differ; the message names the field.
+    """
+    record = read_provenance(tree)
+    ours = network_record(theory.network)
+    theirs = record.get("network")
+    if not isinstance(theirs, dict):
+        raise InputError(f"expected provenance['network'] = a JSON object, got {theirs!r}")
+    for field, value in ours.items():
+        if theirs.get(field) != value:
+            raise InputError(
+                f"expected theory and tree of the same network, got {field} = {value} in the "
+                f"theory and {theirs.get(field)} in the tree"
+            )
+    temperature = record.get("temperature")
+    if not isinstance(temperature, (int, float)) or not math.isclose(
+        temperature, float(theory.temperature), rel_tol=1e-12, abs_tol=0.0
+    ):
+        raise InputError(
+            "expected theory and tree at the same temperature, got "
+            f"{float(theory.temperature)!r} in the theory and {temperature!r} in the tree"
+        )
+    return record
+
+
+def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | None]:
+    """Return X_test and, where known, y_test of a run.
+
+    Parameters
+    ----------
+    tree
+        What `finwidth.sample` returned.
+
+    Returns
+    -------
+    X_test
+        Shape (test_pattern, input).
+    y_test
+        Shape (test_pattern,), or None.
+
+    Raises
+    ------
+    InputError
+        If the tree has no X_test.
+    """
+    group = "predictions_constant_data"
+    data = tree.children.get(group)
+    if data is None or "X_test" not in data.data_vars:
+        raise InputError(
+            f"expected tree with X_test in group {group!r}, got none: sample with X_test=…"
+        )
+    x_test = data["X_test"].transpose("test_pattern", ...).values
+    return x_test, data["y_test"].values if "y_test" in data.data_vars else None
+
+
+def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
+    """Return a copy of the run with the theory's prediction under ``theory/<name>``.
+
+    Parameters
+    ----------
+    tree
+        What `finwidth.sample` returned, with X_test. It is left as it was; the copy shares
+        its arrays.
+    theory
+        What `finwidth.solve` or `finwidth.mixture` returned, for the same network and
+        temperature.
+
+    Returns
+    -------
+    xarray.DataTree
+        With f_mean and f_variance (test_pattern), q_bar and q (layer), action, log_evidence
+        and residual where the theory has them, and error, bias2 and variance where the tree
+        has y_test. A group of that name is replaced.
+
+    Raises
+    ------
+    InputError
+        If the tree has no X_test, or theory and tree differ in network or temperature.
+    """
+    import xarray as xr
+
+    require_same_run(theory, tree)
+    x_test, y_test = prediction_points(tree)
+    prediction = theory.predict(x_test)
+    dataset = xr.Dataset(
+        {
+            "f_mean": ("test_pattern", np.asarray(prediction.mean)),
+            "f_variance": ("test_pattern", np.asarray(prediction.variance)),
+        },
+        attrs={
+            "theory": str(theory.theory),
+            "network": json.dumps(network_record(theory.network)),
+            "temperature": float(theory.temperature),
+        },
+    )
+    coordinate = tree["predictions_constant_data"].coords.get("test_pattern")
+    if coordinate is not None:
+        dataset = dataset.assign_coords(test_pattern=coordinate.values)
+    order_parameters = getattr(theory, "order_parameters", None)
+    if order_parameters is not None:
+        dataset = dataset.merge(order_parameters.drop_attrs())
+    for name in ("action", "log_evidence", "residual"):
+        value = getattr(theory, name, None)
+        if value is not None:
+            dataset[name] = ((), float(value))
+    if y_test is not None:
+        errors = theory.generalization_error(x_test, y_test)
+        for name in ("error", "bias2", "variance"):
+            dataset[name] = ((), float(errors[name]))
+    attached = tree.copy()
+    attached[f"theory/{theory.theory}"] = xr.DataTree(dataset=dataset)
+    return attached
