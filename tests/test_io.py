@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from finwidth._activation import Activation
 from finwidth._errors import InputError
 from finwidth._io import atomic_path, attach, load, provenance, read_provenance, save
 from finwidth._network import Network
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 ERF = Activation("erf", jax.scipy.special.erf, parity="odd")
 NETWORK = Network(widths=(7,), activation=ERF, weight_precision=(1.0, 2.5))

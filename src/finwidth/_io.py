@@ -1,13 +1,8 @@
-"""Files and provenance: what a run was, kept with its numbers, written whole or not at all."""
+"""Files: a run and the theory attached to it, written whole or not at all."""
 
 import contextlib
-import dataclasses
-import datetime
-import importlib.metadata
 import json
-import math
 import os
-import platform
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
+from ._provenance import (
+    network_record,
+    provenance,
+    read_provenance,
+    require_same_run,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,15 +25,12 @@ __all__ = [
     "atomic_path",
     "attach",
     "load",
-    "network_record",
     "prediction_points",
     "provenance",
     "read_provenance",
-    "require_same_run",
     "save",
 ]
 
-_PACKAGES = ("finwidth", "jax", "jaxlib", "numpyro", "arviz", "numpy", "scipy", "xarray")
 _ENGINE = "h5netcdf"
 
 
@@ -199,155 +197,6 @@ def load(path: str | os.PathLike[str]) -> "xr.DataTree":
     return xr.DataTree.from_dict(groups, name=name)
 
 
-def network_record(network: Any) -> dict[str, Any]:
-    """Return a network as plain JSON types; the activation by its name.
-
-    Parameters
-    ----------
-    network
-        A `finwidth.Network`.
-
-    Returns
-    -------
-    dict
-        widths, activation, weight_precision and bias_precision.
-    """
-    bias = network.bias_precision
-    return {
-        "widths": list(network.widths),
-        "activation": network.activation.name,
-        "weight_precision": list(network.weight_precision),
-        "bias_precision": None if bias is None else list(bias),
-    }
-
-
-def provenance(network: Any, **extra: Any) -> dict[str, Any]:
-    """Describe the program, machine and network behind a result, in plain JSON types.
-
-    Parameters
-    ----------
-    network
-        The `finwidth.Network` that was used.
-    **extra
-        Further entries (temperature, seed, sampler, name of the data …): anything JSON holds,
-        NumPy numbers and arrays, and paths. An entry of the same name replaces the default one.
-
-    Returns
-    -------
-    dict
-        network, versions, device, plugins, created (UTC, ISO 8601) and `extra`.
-
-    Raises
-    ------
-    InputError
-        If an entry of `extra` has no JSON form.
-    """
-    import jax
-
-    from ._plugins import loaded_plugins
-
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    device = jax.devices()[0]
-    record = {
-        "network": network_record(network),
-        "versions": {"python": platform.python_version()} | versions,
-        "device": {"platform": device.platform, "kind": device.device_kind},
-        "plugins": [_plain("plugins", plugin) for plugin in loaded_plugins()],
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    return record | {name: _plain(name, value) for name, value in extra.items()}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return `value` in the types that JSON has."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(name, entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        entries = sorted(value) if isinstance(value, (set, frozenset)) else value
-        return [_plain(name, entry) for entry in entries]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "__array__") and np.asarray(value).dtype.kind in "biufU":
-        return np.asarray(value).tolist()
-    raise InputError(f"expected {name} = something JSON can hold, got {value!r}")
-
-
-def read_provenance(tree: "xr.DataTree") -> dict[str, Any]:
-    """Return the record that `provenance` made and the tree carries.
-
-    Parameters
-    ----------
-    tree
-        A run from `finwidth.sample` or `finwidth.load`.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    InputError
-        If the tree has no provenance, or one that is not a JSON object.
-    """
-    expected = "expected tree.attrs['provenance'] = a JSON object as finwidth.sample writes it"
-    text = getattr(tree, "attrs", {}).get("provenance")
-    if text is None:
-        raise InputError(f"{expected}, got none")
-    try:
-        record = json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{expected}, got {text!r}") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{expected}, got {text!r}")
-    return record
-
-
-def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
-    """Check that a theory and a tree belong to the same network and temperature.
-
-    Parameters
-    ----------
-    theory
-        What `finwidth.solve` or `finwidth.mixture` returned.
-    tree
-        What `finwidth.sample` returned.
-
-    Returns
-    -------
-    dict
-        The tree's provenance.
-
-    Raises
-    ------
-    InputError
-        If the tree has no provenance, or the two differ; the message names the field.
-    """
-    record = read_provenance(tree)
-    ours = network_record(theory.network)
-    theirs = record.get("network")
-    if not isinstance(theirs, dict):
-        raise InputError(f"expected provenance['network'] = a JSON object, got {theirs!r}")
-    for field, value in ours.items():
-        if theirs.get(field) != value:
-            raise InputError(
-                f"expected theory and tree of the same network, got {field} = {value} in the "
-                f"theory and {theirs.get(field)} in the tree"
-            )
-    temperature = record.get("temperature")
-    if not isinstance(temperature, (int, float)) or not math.isclose(
-        temperature, float(theory.temperature), rel_tol=1e-12, abs_tol=0.0
-    ):
-        raise InputError(
-            "expected theory and tree at the same temperature, got "
-            f"{float(theory.temperature)!r} in the theory and {temperature!r} in the tree"
-        )
-    return record
-
-
 def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | None]:
     """Return X_test and, where known, y_test of a run.
 
@@ -374,8 +223,8 @@ def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | Non
         raise InputError(
             f"expected tree with X_test in group {group!r}, got none: sample with X_test=…"
         )
-    x_test = data["X_test"].transpose("test_pattern", ...).values
-    return x_test, data["y_test"].values if "y_test" in data.data_vars else None
+    x_test = data.data_vars["X_test"].transpose("test_pattern", ...).values
+    return x_test, data.data_vars["y_test"].values if "y_test" in data.data_vars else None
 
 
 def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
