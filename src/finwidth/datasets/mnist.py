@@ -1,0 +1,66 @@
+"""MNIST from the standard idx files, or from an archive that the user names; N_0 = 784."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .._errors import InputError
+from ._base import Dataset, Pool, Request, make_dataset
+from ._files import check_path, read_npz
+
+__all__ = ["load"]
+
+_WANTED = "a folder with the four MNIST idx files (.gz or not), or an .npz file"
+
+
+def load(request: Request, *, path: str | Path | None = None) -> Dataset:
+    """Load MNIST; training rows come from the training file, test rows from the test file.
+
+    Parameters
+    ----------
+    request
+        Sizes, classes (the digits 0 to 9) and seed.
+    path
+        Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte
+        and t10k-labels-idx1-ubyte, gzipped or not; or an .npz archive with the arrays
+        x_train, y_train, x_test, y_test.
+    """
+    found = check_path(path, _WANTED)
+    if found.is_dir():
+        train, test = (
+            Pool(_idx(found, f"{split}-images", 3), _idx(found, f"{split}-labels", 1))
+            for split in ("train", "t10k")
+        )
+    else:
+        train, test = read_npz(found)
+    return make_dataset(request, name="mnist", source=str(path), train=train, test=test)
+
+
+def _idx(folder: Path, stem: str, ndim: int) -> np.ndarray:
+    """Read one idx file: magic 00 00 08 ndim, big-endian sizes, then unsigned bytes."""
+    for separator in "-.":
+        for suffix in ("", ".gz"):
+            file = folder / f"{stem}{separator}idx{ndim}-ubyte{suffix}"
+            if file.is_file():
+                return _read_idx(file, ndim)
+    raise InputError(
+        f"expected path = {_WANTED}, got {str(folder)!r} without {stem}-idx{ndim}-ubyte"
+    )
+
+
+def _read_idx(file: Path, ndim: int) -> np.ndarray:
+    try:
+        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"expected {file.name} = a gzip file, got {error}") from None
+    start = 4 + 4 * ndim
+    shape = tuple(int(size) for size in np.frombuffer(raw[4:start], dtype=">u4"))
+    if raw[:4] != bytes([0, 0, 8, ndim]) or len(raw) - start != math.prod(shape):
+        raise InputError(
+            f"expected {file.name} = an idx file of unsigned bytes with {ndim} axes, "
+            f"got {len(raw)} bytes that start with {raw[:4].hex(' ')}"
+        )
+    return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape)

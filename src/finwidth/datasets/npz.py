@@ -1,0 +1,22 @@
+"""The user's own data in a NumPy archive."""
+
+from pathlib import Path
+
+from ._base import Dataset, Request, make_dataset
+from ._files import check_path, read_npz
+
+__all__ = ["load"]
+
+
+def load(request: Request, *, path: str | Path | None = None) -> Dataset:
+    """Load an .npz archive with the arrays X, y, or X_train, y_train, X_test, y_test.
+
+    Parameters
+    ----------
+    request
+        Sizes, classes (labels as they stand in y) and seed.
+    path
+        The archive. Images (more than two axes) become one row each.
+    """
+    train, test = read_npz(check_path(path, "an .npz file"))
+    return make_dataset(request, name="npz", source=str(path), train=train, test=test)
