@@ -1,0 +1,36 @@
+"""Sphinx settings. The build needs no network, and every warning is an error."""
+
+import importlib.metadata
+
+project = "finwidth"
+author = "the finwidth contributors"
+copyright = author
+release = version = importlib.metadata.version("finwidth")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+
+html_theme = "furo"
+html_title = f"finwidth {release}"
+html_static_path = ["_static"]
+
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+# Tutorials are notebooks in text form; they are executed anew at every build.
+nb_execution_mode = "force"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_google_docstring = False
+napoleon_use_rtype = False

@@ -1,0 +1,105 @@
+"""What the documentation shows, runs: code blocks, examples, command lines, links."""
+
+import functools
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+EXAMPLES = sorted(ROOT.glob("examples/*.py"))
+LANGUAGES = {"python", "{code-cell} python", "{code-cell}"}
+
+
+def blocks(page: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield (language, first line, text) of every fenced block of a page."""
+    language, start, lines = None, 0, []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+        fence = re.match(r"(```+)(.*)", line)
+        if language is None and fence:
+            language, start, lines = fence[2].strip(), number + 1, []
+        elif language is not None and fence and not fence[2]:
+            yield language, start, "\n".join(lines)
+            language = None
+        elif language is not None:
+            lines.append(line)
+    assert language is None, f"a code block of {page.name} is not closed"
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
+WITH_CODE = [page for page in PAGES if any(block[0] in LANGUAGES for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=named)
+def test_python_blocks_of_a_page_run_in_order(page: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for language, start, text in blocks(page):
+        if language in LANGUAGES:
+            # Blank lines in front, so that a traceback names the line of the page.
+            exec(compile("\n" * (start - 1) + text, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=named)
+def test_example_runs(example: Path) -> None:
+    runpy.run_path(str(example), run_name="__main__")
+
+
+@functools.cache
+def options_of(command: str) -> set[str]:
+    finwidth = Path(sys.executable).with_name("finwidth")
+    shown = subprocess.run(
+        [finwidth, *command.split(), "--help"], capture_output=True, text=True, check=True
+    )
+    return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown.stdout))
+
+
+def command_lines() -> list[tuple[str, str]]:
+    lines = []
+    for page in PAGES:
+        for language, _, text in blocks(page):
+            if language == "console":
+                commands = text.replace("\\\n", " ").splitlines()
+                lines += [(named(page), c[2:]) for c in commands if c.startswith("$ finwidth ")]
+    return lines
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_documented_command_and_its_options_exist(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    plugins = words[0] == "plugins"
+    known = options_of(" ".join(words[: 2 if plugins else 1]))
+    for word in words:
+        if word.startswith("-") and not re.fullmatch(r"-[\d.]+", word):
+            assert word.split("=")[0] in known, f"{page} shows {word} in: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_to_files_of_the_repository_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"[a-z]+:|#", target):
+            assert (page.parent / target.split("#")[0]).exists(), f"{named(page)} links to {target}"
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    docs = ROOT / "docs"
+    listed = set(re.findall(r"^[\w/-]+$", (docs / "index.md").read_text("utf-8"), re.MULTILINE))
+    pages = {page.relative_to(docs).with_suffix("").as_posix() for page in docs.glob("*/*.md")}
+    assert pages == listed & pages, f"not in docs/index.md: {sorted(pages - listed)}"

@@ -1,0 +1,143 @@
+"""The repository as a whole: lock file, versions, documentation of hooks, what is committed."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import finwidth
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+MODULES = sorted(ROOT.glob("src/finwidth/**/*.py"))
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def locked() -> dict[str, str]:
+    """Return, by package, the text of its entry in the lock file."""
+    entries = re.split(r"\n(?=\S)", read("requirements.lock").strip())
+    return {re.split(r"[=\s]", entry, maxsplit=1)[0]: entry for entry in entries}
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listing.stdout.split("\0") if name]
+    return [file for file in files if file.is_file()]
+
+
+def texts() -> dict[str, str]:
+    contents = {}
+    for file in tracked():
+        raw = file.read_bytes()
+        if b"\0" not in raw:
+            contents[file.relative_to(ROOT).as_posix()] = raw.decode("utf-8")
+    return contents
+
+
+def test_lock_pins_and_hashes_every_package_and_names_no_server() -> None:
+    assert "//" not in read("requirements.lock")
+    for name, entry in locked().items():
+        assert re.match(r"[a-z0-9-]+==[\w.+]+( ;| \\)", entry), f"{name} is not pinned"
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), f"{name} has no hash"
+
+
+def test_lock_has_every_direct_dependency() -> None:
+    extras = PROJECT["optional-dependencies"]
+    wanted = PROJECT["dependencies"] + [
+        one for name in extras if name != "cuda" for one in extras[name]
+    ]
+    names = {re.split(r"[\[<>=~! ]", one, maxsplit=1)[0].lower() for one in wanted} - {"finwidth"}
+    assert names <= locked().keys()
+
+
+def test_changelog_opens_with_the_version_of_the_package() -> None:
+    versions = re.findall(r"^## \[?(\d[\w.]*)", read("CHANGELOG.md"), re.MULTILINE)
+    assert versions[0] == PROJECT["version"] == finwidth.__version__
+
+
+def test_every_hook_is_documented() -> None:
+    hookspecs = importlib.import_module("finwidth._hookspecs")
+    hooks = [name for name in vars(hookspecs) if name.startswith("finwidth_")]
+    pages = "\n".join(page.read_text("utf-8") for page in ROOT.glob("docs/**/*.md"))
+    assert hooks
+    for hook in hooks:
+        assert f"### `{hook}`" in pages, f"{hook} has no section of its own in docs/"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = read("docs/reference/api.md")
+    listed = re.findall(r"^ +([\w.]+)$|`fw\.(\w+)`", page, re.MULTILINE)
+    missing = set(finwidth.__all__) - {(row or code).split(".")[0] for row, code in listed}
+    assert not missing, f"not in docs/reference/api.md: {sorted(missing)}"
+
+
+def test_every_public_name_exists() -> None:
+    for name in finwidth.__all__:
+        assert getattr(finwidth, name) is not None
+
+
+@pytest.mark.parametrize("command", ["make demo", "make test"])
+def test_readme_names_the_two_commands(command: str) -> None:
+    assert re.search(rf"^{command}\b", read("README.md"), re.MULTILINE)
+
+
+def test_ci_runs_the_readme_test_command() -> None:
+    assert re.search(r"^make test\b", read(".ci/run"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_module_says_what_it_is_for_and_what_it_exports(module: Path) -> None:
+    source = module.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    assigned = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert ast.get_docstring(tree)
+    assert "__all__" in assigned or module.name == "__main__.py"
+    assert len(source.splitlines()) < 400
+
+
+def test_nothing_committed_names_this_machine() -> None:
+    folders = re.compile(r"(?<![\w.}*-])/(?:work|tmp|home|root|Users)/\w")
+    for name, text in texts().items():
+        found = folders.search(text)
+        assert not found, f"{name} names the folder {found and found[0]}…"
+
+
+def test_nothing_committed_names_a_package_server() -> None:
+    # In pieces, so that this file names none either.
+    servers = re.compile(
+        r"py" r"pi\.|python" r"hosted|--(?:extra-)?index" r"-url|/simple\b", re.IGNORECASE
+    )
+    for name, text in texts().items():
+        found = servers.search(text)
+        assert not found, f"{name} names a package server: {found and found[0]}"
+
+
+def test_import_is_light_and_leaves_the_precision_of_jax_alone() -> None:
+    script = (
+        "import sys, jax; before = jax.config.jax_enable_x64; import finwidth; "
+        "assert jax.config.jax_enable_x64 == before; "
+        "heavy = {'arviz', 'numpyro', 'matplotlib', 'sklearn', 'dask'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
