@@ -1,8 +1,8 @@
 # %% [markdown]
 # # An activation of your own
 #
-# The logistic function, first with its moments computed by quadrature. It is not odd: the mean of its output
-# is 1/2, so the theory has a mean term and two order parameters per layer.
+# The logistic function, first with its moments computed by quadrature. It is not odd: the mean of
+# its output is 1/2, so the theory has a mean term and two order parameters per layer.
 
 # %%
 import jax
@@ -20,8 +20,8 @@ print(theory.order_parameters)
 print(theory.generalization_error(data.X_test, data.y_test))
 
 # %% [markdown]
-# What is known in closed form can be given: the mean is 1/2 whatever the variance, as σ(h) − 1/2 is odd. `check_activation`
-# holds it against quadrature.
+# What is known in closed form can be given: the mean is 1/2 whatever the variance, as
+# σ(h) − 1/2 is odd. `check_activation` holds it against quadrature.
 
 # %%
 exact_mean = fw.Activation("logistic", fn=jax.nn.sigmoid, mean=lambda c_xx: 0.5 + 0.0 * c_xx)
