@@ -130,7 +130,9 @@ def read_provenance(tree: "xr.DataTree") -> dict[str, Any]:
 
 
 def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
-    """Check that a theory and a tree belong to the same network and temperature.
+    """Check that a theory and a tree have the same network, temperature and training set.
+
+    The training set is compared where both carry it.
 
     Parameters
     ----------
@@ -168,4 +170,19 @@ def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
             "expected theory and tree at the same temperature, got "
             f"{float(theory.temperature)!r} in the theory and {temperature!r} in the tree"
         )
+    problem = getattr(theory, "problem", None)
+    for group, name in (("constant_data", "X"), ("observed_data", "y")):
+        data = tree.children.get(group)
+        if problem is None or data is None or name not in data.data_vars:
+            continue
+        ours, theirs = np.asarray(getattr(problem, name)), data.data_vars[name].values
+        if ours.shape != theirs.shape:
+            raise InputError(
+                f"expected theory and tree of the same training set, got {name} of shape "
+                f"{ours.shape} in the theory and {theirs.shape} in the tree"
+            )
+        if not np.allclose(ours, theirs, rtol=1e-5, atol=1e-6):  # float32 runs round their data
+            raise InputError(
+                f"expected theory and tree of the same training set, got different values of {name}"
+            )
     return record
