@@ -20,10 +20,10 @@ demo: $(ready)
 	$(run)/finwidth demo
 
 test: $(ready)
-	$(run)/python -m pytest -n 2 --dist loadscope -m "not slow"
+	$(run)/python -m pytest -n logical --maxprocesses 4 --dist loadscope -m "not slow"
 
 test-all: $(ready)
-	$(run)/python -m pytest -n 2 --dist loadscope
+	$(run)/python -m pytest -n logical --maxprocesses 4 --dist loadscope
 
 lint: $(ready)
 	$(run)/ruff check .
