@@ -137,7 +137,7 @@ def _disagreement(report: "xr.Dataset", name: str, beyond: np.ndarray, n_beyond:
         found.append(
             f"the mean differs at {n_beyond} of {report.sizes['test_pattern']} test patterns "
             f"(|z| > {report.attrs['pattern_z_limit']:.2g}, largest "
-            f"{abs(float(report.mean_z[worst])):.2g} at x_test[{worst}])"
+            f"{_plain(abs(float(report.mean_z[worst])), 2)} at x_test[{worst}])"
         )
     agreeing = [quantities[index] for index in np.flatnonzero(~beyond)]
     tail = ""
