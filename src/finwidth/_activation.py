@@ -25,10 +25,10 @@ class Activation:
     parity
         "odd" if σ(-h) = -σ(h), so that the mean vector m vanishes; else "none".
     kernel
-        ``kernel(c_xx, c_xy, c_yy)`` -> E[σ(h)σ(h')] for (h, h') ~ N(0, [[c_xx, c_xy], [c_xy, c_yy]]);
+        ``kernel(c_xx, c_xy, c_yy)`` -> E[σ(h)σ(h')], (h, h') ~ N(0, [[c_xx, c_xy], [c_xy, c_yy]]);
         a broadcasting JAX function with finite gradients everywhere. None: quadrature.
     mean
-        ``mean(c_xx)`` -> E[σ(h)], h ~ N(0, c_xx). None: zero for an odd activation, else quadrature.
+        ``mean(c_xx)`` -> E[σ(h)], h ~ N(0, c_xx). None: zero if odd, else quadrature.
     reference
         Where the closed form comes from.
 
@@ -49,16 +49,20 @@ class Activation:
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"expected name = a non-empty string, got {self.name!r}")
         if not callable(self.fn):
-            raise InputError(f"expected fn = a callable for activation {self.name!r}, got {self.fn!r}")
+            raise InputError(
+                f"expected fn = a callable for activation {self.name!r}, got {self.fn!r}"
+            )
         if self.parity not in ("odd", "none"):
             raise InputError(
-                f"expected parity = 'odd' or 'none' for activation {self.name!r}, got {self.parity!r}"
+                f"expected parity = 'odd' or 'none' for activation {self.name!r}, "
+                f"got {self.parity!r}"
             )
         for field in ("kernel", "mean"):
             value = getattr(self, field)
             if value is not None and not callable(value):
                 raise InputError(
-                    f"expected {field} = a callable or None for activation {self.name!r}, got {value!r}"
+                    f"expected {field} = a callable or None for activation {self.name!r}, "
+                    f"got {value!r}"
                 )
 
 
@@ -80,13 +84,17 @@ def get_activation(name: str) -> Activation:
     Raises
     ------
     InputError
-        If no activation has that name; the message suggests the closest ones.
+        If no activation has that name; the message suggests the closest one, and names the
+        plugins that are installed but could not be used.
     """
-    from ._plugins import activations
+    from ._plugins import activations, failed_plugins
 
     known = activations()
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
+        failed = "; ".join(str(record.error) for record in failed_plugins())
+        if failed:
+            hint += f"; left out: {failed}"
         raise InputError(f"expected activation = one of {sorted(known)}, got {name!r}{hint}")
     return known[name]

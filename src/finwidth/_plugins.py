@@ -1,0 +1,379 @@
+"""Plugins: found by entry point, loaded on first use, and checked before they are believed.
+
+Built-ins and third parties register with one `pluggy.PluginManager`. The loader differs from
+pluggy's own, which stops the host at the first broken plugin, skips a second plugin of the
+same name and ignores misspelt hooks. Here
+
+* a distribution that cannot be imported, or whose hook raises or returns the wrong thing, is
+  left out, with one warning and a record (`loaded_plugins`);
+* a misspelt hook, or a name that two plugins both register, is a `PluginError`, because
+  going on would mean to use less, or something else, than what was installed;
+* the order is that of the distributions' names, so that it is the same everywhere.
+
+The environment variable ``FINWIDTH_LOAD_PLUGINS`` names the distributions to load, separated
+by commas: unset loads all, empty none.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+import os
+import pkgutil
+import re
+import threading
+import warnings
+from typing import Any, Literal
+
+import pluggy
+
+from . import _hookspecs, activations as _builtin_activations
+from ._activation import Activation
+from ._errors import InputError, PluginError
+from ._hookspecs import PROJECT, hookimpl, hookspec
+
+__all__ = [
+    "PluginRecord",
+    "activation_sources",
+    "activations",
+    "failed_plugins",
+    "hookimpl",
+    "hookspec",
+    "loaded_plugins",
+    "register",
+    "registered",
+    "reset",
+]
+
+VARIABLE = "FINWIDTH_LOAD_PLUGINS"
+
+# What each hook collects: a list of items of this type, which must have a `name`.
+_ITEM_TYPES: dict[str, type] = {"finwidth_register_activations": Activation}
+
+
+@dataclasses.dataclass(frozen=True)
+class PluginRecord:
+    """What is known about one plugin.
+
+    Parameters
+    ----------
+    name
+        Of the distribution, or the name given to `register`.
+    version
+        Of the distribution; empty for a plugin of the running program.
+    origin
+        Where it comes from.
+    source
+        ``module:object`` of the entry point, or the module.
+    hooks
+        The hooks it implements.
+    error
+        Why it is not used, or None.
+    """
+
+    name: str
+    version: str
+    origin: Literal["built-in", "distribution", "program"]
+    source: str
+    hooks: tuple[str, ...] = ()
+    error: str | None = None
+
+    def __str__(self) -> str:
+        kind = {"built-in": "finwidth itself", "distribution": f"distribution {self.name!r}"}
+        return f"{kind.get(self.origin, f'plugin {self.name!r} of this program')} ({self.source})"
+
+
+def activations() -> dict[str, Activation]:
+    """Return every registered activation by name; the first call loads the plugins.
+
+    Raises
+    ------
+    PluginError
+        If two plugins register the same name, or a plugin misspells a hook.
+    InputError
+        If ``FINWIDTH_LOAD_PLUGINS`` names a distribution without finwidth plugins.
+    """
+    return {name: item for name, (item, _) in registered("finwidth_register_activations").items()}
+
+
+def activation_sources() -> dict[str, PluginRecord]:
+    """Return, for every registered activation, the record of the plugin it comes from."""
+    items = registered("finwidth_register_activations").items()
+    return {name: record for name, (_, record) in items}
+
+
+def registered(hook: str) -> dict[str, tuple[Any, PluginRecord]]:
+    """Return what all plugins return from `hook`: name -> (item, its plugin), in loading order."""
+    with _lock:
+        registry = _registry()
+        items, clashes = registry.merge(hook)
+        problems = [str(plugin.record.error) for plugin in registry.plugins if plugin.fatal]
+        problems += [clash.message for clash in clashes]
+    if problems:
+        raise PluginError("; ".join(problems))
+    return {name: (item, plugin.record) for name, (item, plugin) in items.items()}
+
+
+def loaded_plugins() -> list[PluginRecord]:
+    """Return a record of every plugin, built-in ones first, broken ones included.
+
+    Unlike `activations` this never raises for what a plugin does: use it to find out.
+    """
+    with _lock:
+        registry = _registry()
+        clashes = [clash for hook in _ITEM_TYPES for clash in registry.merge(hook)[1]]
+        records = []
+        for plugin in registry.plugins:
+            record = plugin.record
+            if record.error is None and record.origin != "built-in":
+                involved = [c.message for c in clashes if plugin in (c.first, c.second)]
+                record = dataclasses.replace(record, error="; ".join(involved) or None)
+            records.append(record)
+        return records
+
+
+def failed_plugins() -> list[PluginRecord]:
+    """Return the records of the plugins that are not used, each with its error."""
+    return [record for record in loaded_plugins() if record.error is not None]
+
+
+def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> None:
+    """Register a plugin from a running program or notebook.
+
+    Parameters
+    ----------
+    plugin
+        A module, class or object with functions marked with `finwidth.hookimpl`.
+    name
+        Its name in messages and records; by default its ``__name__``, or that of its class.
+    replace
+        Whether a plugin registered earlier under the same name is first taken out; running
+        a notebook cell a second time needs this.
+
+    Raises
+    ------
+    PluginError
+        If the plugin has no hook, misspells one, returns something else than it should, or
+        registers a name that is taken. It is then not registered.
+    """
+    name = name or getattr(plugin, "__name__", type(plugin).__name__)
+    source = getattr(plugin, "__module__", None) or name
+    new = _Plugin(PluginRecord(name, "", "program", source), plugin)
+    with _lock:
+        registry = _registry()
+        old = [p for p in registry.plugins if p.key == new.key]
+        if old and not replace:
+            raise PluginError(
+                f"expected the name of a new plugin, got {name!r} again (give replace=True to take "
+                "the earlier one out)"
+            )
+        for earlier in old:
+            registry.remove(earlier)
+        registry.add(new)
+        clashes = [clash for hook in _ITEM_TYPES for clash in registry.merge(hook)[1]]
+        error = new.record.error or next((c.message for c in clashes if c.second is new), None)
+        if error:
+            registry.remove(new)
+            for earlier in old:
+                registry.add(earlier)
+            raise PluginError(error)
+
+
+def reset() -> None:
+    """Forget all plugins, so that the next use loads them anew; meant for tests."""
+    global _current
+    with _lock:
+        _current = None
+
+
+# --- the registry ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(eq=False)
+class _Plugin:
+    """A plugin, what its hooks returned, and whether its error concerns everybody."""
+
+    record: PluginRecord
+    obj: Any = None
+    entry_point: str = ""
+    items: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    fatal: bool = False
+
+    @property
+    def key(self) -> str:
+        """Unique name for pluggy."""
+        return ":".join((self.record.origin, self.record.name, self.entry_point))
+
+    def fail(self, error: str, fatal: bool = False) -> None:
+        self.record = dataclasses.replace(self.record, error=f"{self.record}: {error}")
+        self.fatal = fatal
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clash:
+    message: str
+    first: _Plugin
+    second: _Plugin
+
+
+class _Registry:
+    """One plugin manager and the plugins that were offered to it."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(PROJECT)
+        self.manager.add_hookspecs(_hookspecs)
+        self.plugins: list[_Plugin] = []
+
+    def load(self) -> None:
+        """Add the built-ins, then the distributions that the environment selects."""
+        from . import __version__
+
+        for info in pkgutil.iter_modules(_builtin_activations.__path__):
+            if not info.name.startswith("_"):
+                module = importlib.import_module(f"{_builtin_activations.__name__}.{info.name}")
+                record = PluginRecord(PROJECT, __version__, "built-in", module.__name__)
+                self.add(_Plugin(record, module, info.name))
+        for entry in _selected_entry_points():
+            name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
+            plugin = _Plugin(
+                PluginRecord(name, version, "distribution", entry.value), entry_point=entry.name
+            )
+            try:
+                plugin.obj = entry.load()
+            except (Exception, SystemExit) as error:
+                plugin.fail(f"cannot be imported: {_describe(error)}")
+                self.plugins.append(plugin)
+            else:
+                self.add(plugin)
+
+    def add(self, plugin: _Plugin) -> None:
+        """Register a plugin and call its hooks; what goes wrong is noted in its record."""
+        self.plugins.append(plugin)
+        try:
+            self.manager.register(plugin.obj, name=plugin.key)
+        except Exception as error:  # arguments that the hook does not have, registered before
+            self._unregister(plugin)
+            plugin.fail(f"cannot be registered: {_describe(error)}")
+            return
+        callers = self.manager.get_hookcallers(plugin.obj) or []
+        hooks = sorted(caller.name for caller in callers)
+        plugin.record = dataclasses.replace(plugin.record, hooks=tuple(hooks))
+        # what pluggy's check_pending() finds, for this plugin alone
+        misspelt = sorted(caller.name for caller in callers if not caller.has_spec())
+        if misspelt:
+            close = difflib.get_close_matches(misspelt[0], _ITEM_TYPES, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            wanted = f"expected hooks out of {sorted(_ITEM_TYPES)}"
+            plugin.fail(f"{wanted}, got {', '.join(misspelt)}{hint}", fatal=True)
+        elif not hooks:
+            plugin.fail("expected at least one function marked with finwidth.hookimpl, got none")
+        for hook in hooks if plugin.record.error is None else ():
+            try:
+                plugin.items[hook] = self._call(hook, plugin)
+            except Exception as error:
+                plugin.fail(f"hook {hook}: {_describe(error)}")
+                break
+        if plugin.record.error is not None:
+            plugin.items.clear()
+            self._unregister(plugin)
+
+    def remove(self, plugin: _Plugin) -> None:
+        """Take a plugin out."""
+        self.plugins.remove(plugin)
+        self._unregister(plugin)
+
+    def merge(self, hook: str) -> tuple[dict[str, tuple[Any, _Plugin]], list[_Clash]]:
+        """Put together what the plugins return from one hook, and list names used twice."""
+        items: dict[str, tuple[Any, _Plugin]] = {}
+        clashes = []
+        for plugin in self.plugins:
+            for item in plugin.items.get(hook, ()):
+                if item.name not in items:
+                    items[item.name] = (item, plugin)
+                    continue
+                first = items[item.name][1]
+                kind = _ITEM_TYPES[hook].__name__.lower()
+                message = (
+                    f"expected every {kind} name to be registered once, got {item.name!r} from "
+                    f"{first.record} and from {plugin.record}"
+                )
+                clashes.append(_Clash(message, first, plugin))
+        return items, clashes
+
+    def _call(self, hook: str, plugin: _Plugin) -> list[Any]:
+        """Call one plugin's implementation, so that each plugin answers for itself alone."""
+        kind = _ITEM_TYPES[hook]
+        items: list[Any] = []
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            if implementation.plugin is not plugin.obj:
+                continue
+            result = implementation.function()
+            if not isinstance(result, list):
+                raise PluginError(f"expected a list of finwidth.{kind.__name__}, got {result!r}")
+            for item in result:
+                if not isinstance(item, kind):
+                    raise PluginError(
+                        f"expected a list of finwidth.{kind.__name__}, got {item!r} in it"
+                    )
+            items += result
+        return items
+
+    def _unregister(self, plugin: _Plugin) -> None:
+        if self.manager.get_plugin(plugin.key) is not None:
+            self.manager.unregister(name=plugin.key)
+
+
+_lock = threading.RLock()
+_current: _Registry | None = None
+_loading = False
+
+
+def _registry() -> _Registry:
+    """Return the process's registry, loaded on the first call; then warn of what was left out."""
+    global _current, _loading
+    if _current is not None:
+        return _current
+    if _loading:
+        raise PluginError("expected a plugin not to look up plugins while it loads, got a look-up")
+    _loading = True
+    try:
+        registry = _Registry()
+        registry.load()
+    finally:
+        _loading = False
+    _current = registry  # before the warnings, which may be turned into errors
+    for plugin in registry.plugins:
+        if plugin.record.error is not None and not plugin.fatal:
+            warnings.warn(f"left out {plugin.record.error}", RuntimeWarning, stacklevel=3)
+    return registry
+
+
+def _selected_entry_points() -> list[importlib.metadata.EntryPoint]:
+    """Entry points of the distributions to load, in the order of distribution and name."""
+
+    def distribution(entry: importlib.metadata.EntryPoint) -> str:
+        return _canonical(entry.dist.name if entry.dist else "unknown")
+
+    entries = importlib.metadata.entry_points(group=PROJECT)
+    ordered = sorted(entries, key=lambda entry: (distribution(entry), entry.name))
+    wanted = os.environ.get(VARIABLE)
+    if wanted is None:
+        return ordered
+    names = {_canonical(name.strip()) for name in wanted.split(",") if name.strip()}
+    installed = {distribution(entry) for entry in ordered}
+    unknown = sorted(names - installed)
+    if unknown:
+        raise InputError(
+            f"expected {VARIABLE} = names of distributions with finwidth plugins, out of "
+            f"{sorted(installed)}, separated by commas, got {', '.join(unknown)!r}"
+        )
+    return [entry for entry in ordered if distribution(entry) in names]
+
+
+def _canonical(name: str) -> str:
+    """A distribution's name as packaging tools compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
