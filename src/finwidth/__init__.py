@@ -1,1 +1,92 @@
-"""Finite-width Bayesian neural networks."""
+"""finwidth: Bayesian neural networks of finite width, in theory and by exact sampling.
+
+One `Network` and a training set give the saddle-point prediction (`solve`) and the exact
+posterior (`sample`); `compare` says whether they agree. Names load on first use, so that
+``import finwidth`` is quick; importing changes no JAX flag (see `finwidth._precision`).
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets as datasets, infer as infer, models as models, testing as testing
+    from ._activation import (
+        Activation as Activation,
+        get_activation as get_activation,
+        list_activations as list_activations,
+    )
+    from ._compare import compare as compare
+    from ._errors import (
+        AccuracyWarning as AccuracyWarning,
+        ConvergenceError as ConvergenceError,
+        FinwidthError as FinwidthError,
+        InputError as InputError,
+        PluginError as PluginError,
+    )
+    from ._hookspecs import hookimpl as hookimpl
+    from ._io import attach as attach, load as load, save as save
+    from ._kernels import nngp_kernel as nngp_kernel
+    from ._many import solve_many as solve_many
+    from ._network import Network as Network
+    from ._plots import (
+        plot_comparison as plot_comparison,
+        plot_kernel as plot_kernel,
+        plot_learning_curve as plot_learning_curve,
+    )
+    from ._plugins import register as register_plugin
+    from ._sample import sample as sample
+    from ._solution import Prediction as Prediction, Solution as Solution
+    from ._solve import solve as solve
+    from .datasets import Dataset as Dataset, load_dataset as load_dataset
+
+__version__ = "0.1.0"
+
+# public name -> (module, name there); a module itself where the second is empty
+_EXPORTS = {
+    "Activation": ("_activation", "Activation"),
+    "get_activation": ("_activation", "get_activation"),
+    "list_activations": ("_activation", "list_activations"),
+    "compare": ("_compare", "compare"),
+    "AccuracyWarning": ("_errors", "AccuracyWarning"),
+    "ConvergenceError": ("_errors", "ConvergenceError"),
+    "FinwidthError": ("_errors", "FinwidthError"),
+    "InputError": ("_errors", "InputError"),
+    "PluginError": ("_errors", "PluginError"),
+    "hookimpl": ("_hookspecs", "hookimpl"),
+    "attach": ("_io", "attach"),
+    "load": ("_io", "load"),
+    "save": ("_io", "save"),
+    "nngp_kernel": ("_kernels", "nngp_kernel"),
+    "solve_many": ("_many", "solve_many"),
+    "Network": ("_network", "Network"),
+    "plot_comparison": ("_plots", "plot_comparison"),
+    "plot_kernel": ("_plots", "plot_kernel"),
+    "plot_learning_curve": ("_plots", "plot_learning_curve"),
+    "register_plugin": ("_plugins", "register"),
+    "sample": ("_sample", "sample"),
+    "Prediction": ("_solution", "Prediction"),
+    "Solution": ("_solution", "Solution"),
+    "solve": ("_solve", "solve"),
+    "Dataset": ("datasets", "Dataset"),
+    "load_dataset": ("datasets", "load_dataset"),
+    "datasets": ("datasets", ""),
+    "infer": ("infer", ""),
+    "models": ("models", ""),
+    "testing": ("testing", ""),
+}
+
+__all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'finwidth' has no attribute {name!r}")
+    module_name, attribute = _EXPORTS[name]
+    module = importlib.import_module(f".{module_name}", __name__)
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

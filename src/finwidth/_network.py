@@ -8,7 +8,7 @@ from typing import Any
 
 from ._errors import InputError
 
-__all__ = ["Network"]
+__all__ = ["Network", "check_network"]
 
 
 def _widths(value: Any) -> tuple[int, ...]:
@@ -146,3 +146,10 @@ class Network:
             f"Network(widths={self.widths}, activation={self.activation.name!r}, "
             f"weight_precision={self.weight_precision}, bias_precision={self.bias_precision})"
         )
+
+
+def check_network(net: Any, name: str = "net") -> Network:
+    """Return `net` if it is a Network, or raise InputError."""
+    if not isinstance(net, Network):
+        raise InputError(f"expected {name} = a finwidth.Network, got {type(net).__name__}")
+    return net

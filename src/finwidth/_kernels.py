@@ -1,0 +1,215 @@
+"""Covariances of a layer's preactivations, and the map from one layer to the next.
+
+Everything the theory needs to know about two sets of patterns is their `Covariance`: the block
+between the sets and the variances within each. The layer map takes that triple to the next
+layer's, so training block, test block and variances all come from one recursion.
+
+Source: theory.md sections 2, 4 and 7; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023).
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from . import _quadrature
+from ._activation import Activation
+from ._inputs import check_inputs
+from ._network import Network
+from ._precision import float64
+
+__all__ = ["Covariance", "input_covariance", "layer_map", "layer_rules", "nngp_kernel"]
+
+
+class Covariance(NamedTuple):
+    """Second moments of a Gaussian field on two sets of patterns.
+
+    Attributes
+    ----------
+    cross
+        Covariance between the sets, shape (a, b).
+    diag_a, diag_b
+        Variances within each set, shapes (a,) and (b,).
+    """
+
+    cross: Float[Array, "a b"]
+    diag_a: Float[Array, " a"]
+    diag_b: Float[Array, " b"]
+
+
+def bias_variances(network: Network) -> np.ndarray:
+    """Return 1/λ^b_0 … 1/λ^b_L, zeros without biases, shape (depth + 1,)."""
+    if network.bias_precision is None:
+        return np.zeros(network.depth + 1)
+    return 1.0 / np.asarray(network.bias_precision)
+
+
+def input_covariance(network: Network, X: Any, X2: Any = None) -> Covariance:
+    """Return C = X X2ᵀ/(λ_0 N_0) (+ 1/λ^b_0), the covariance of the first preactivations.
+
+    Parameters
+    ----------
+    network
+        Supplies λ_0 and λ^b_0.
+    X, X2
+        Patterns, shapes (a, input) and (b, input); X2=None means X.
+    """
+    X2 = X if X2 is None else X2
+    scale = 1.0 / (network.weight_precision[0] * X.shape[1])
+    shift = bias_variances(network)[0]
+    return Covariance(
+        jnp.asarray(scale * (X @ X2.T) + shift),
+        jnp.asarray(scale * np.einsum("ij,ij->i", X, X) + shift),
+        jnp.asarray(scale * np.einsum("ij,ij->i", X2, X2) + shift),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "rule"))
+def moments(
+    activation: Activation, covariance: Covariance, rule: Any = None
+) -> tuple[Covariance, Float[Array, " a"], Float[Array, " b"]]:
+    """Return (K∘C, m_a, m_b): second and first moments of σ(h) for h ~ N(0, C).
+
+    For an odd activation both mean vectors are zero.
+    """
+    cross, a, b = covariance
+    second = Covariance(
+        _quadrature.kernel(activation, a[:, None], cross, b[None, :], rule=rule),
+        _quadrature.kernel(activation, a, a, a, rule=rule),
+        _quadrature.kernel(activation, b, b, b, rule=rule),
+    )
+    if activation.parity == "odd":
+        return second, jnp.zeros_like(a), jnp.zeros_like(b)
+    mean_a = _quadrature.mean(activation, a, rule=rule)
+    mean_b = _quadrature.mean(activation, b, rule=rule)
+    return second, mean_a, mean_b
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "rule"))
+def layer_map(
+    activation: Activation,
+    covariance: Covariance,
+    q_bar: Any,
+    shrinkage: Any,
+    precision: Any,
+    bias: Any,
+    rule: Any = None,
+) -> Covariance:
+    """Return one layer of the renormalised recursion.
+
+    K_ℓ = [Q̄_ℓ (K∘K_{ℓ-1} − m mᵀ) + m mᵀ/(1 + Q_ℓ)]/λ_ℓ (+ 1/λ^b_ℓ); Q̄ = 1 and Q = 0 give the
+    infinite-width layer.
+
+    Parameters
+    ----------
+    activation
+        σ.
+    covariance
+        K_{ℓ-1}.
+    q_bar, shrinkage
+        Q̄_ℓ and 1/(1 + Q_ℓ), scalars.
+    precision, bias
+        λ_ℓ and 1/λ^b_ℓ, scalars.
+    rule
+        Quadrature rule from `layer_rules`; None for a closed form or the default rule.
+
+    References
+    ----------
+    theory.md, section 4; the term in m m^T at depth > 1 is this package's extension of the
+    one-layer result.
+    """
+    second, mean_a, mean_b = moments(activation, covariance, rule)
+    excess = shrinkage - q_bar
+    return Covariance(
+        (q_bar * second.cross + excess * mean_a[:, None] * mean_b[None, :]) / precision + bias,
+        (q_bar * second.diag_a + excess * mean_a**2) / precision + bias,
+        (q_bar * second.diag_b + excess * mean_b**2) / precision + bias,
+    )
+
+
+def layer_rules(network: Network, variances: np.ndarray, tolerance: float = 1e-8) -> tuple:
+    """Choose each layer's quadrature rule from the variances its preactivations have.
+
+    Parameters
+    ----------
+    network
+        The network.
+    variances
+        Variances of the first preactivations over all patterns that will be used, shape (n,).
+    tolerance
+        Wanted relative accuracy of the moments.
+
+    Returns
+    -------
+    tuple
+        One static rule (or None) per hidden layer. Warns with AccuracyWarning where the
+        tolerance cannot be met.
+    """
+    activation = network.activation
+    if activation.kernel is not None and (
+        activation.mean is not None or activation.parity == "odd"
+    ):
+        return (None,) * network.depth
+    rules = []
+    largest = jnp.asarray([float(np.max(variances))])
+    biases = bias_variances(network)
+    for layer in range(1, network.depth + 1):
+        # Order parameters above one enlarge the kernel; a factor of four is room for that.
+        rule = _quadrature.prepare(activation, 4.0 * float(largest[0]), tolerance=tolerance)
+        rules.append(rule)
+        point = Covariance(largest[:, None], largest, largest)
+        largest = layer_map(
+            activation, point, 1.0, 1.0, network.weight_precision[layer], biases[layer], rule
+        ).diag_a
+    return tuple(rules)
+
+
+def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "a b"]:
+    """Return the infinite-width covariance of the network's output.
+
+    Parameters
+    ----------
+    network
+        The network; its widths play no role.
+    X
+        Patterns, shape (a, input).
+    X2
+        Patterns, shape (b, input); None means X.
+
+    Returns
+    -------
+    numpy.ndarray
+        Kernel with 1/λ_L (and 1/λ^b_L) included, float64, shape (a, b).
+
+    Raises
+    ------
+    InputError
+        If X or X2 is not a finite 2-D array, or their numbers of inputs differ.
+
+    References
+    ----------
+    Lee et al., ICLR 2018; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eq. 8.
+    """
+    X = check_inputs(X)
+    X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
+    with float64():
+        covariance = input_covariance(network, X, X2)
+        rules = layer_rules(
+            network, np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
+        )
+        biases = bias_variances(network)
+        for layer, rule in enumerate(rules, start=1):
+            covariance = layer_map(
+                network.activation,
+                covariance,
+                1.0,
+                1.0,
+                network.weight_precision[layer],
+                biases[layer],
+                rule,
+            )
+        return np.asarray(covariance.cross)

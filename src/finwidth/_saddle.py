@@ -1,0 +1,238 @@
+"""The saddle point of the effective action, followed from infinite width.
+
+The stationarity equations are g_prior(θ) + s·g_data(θ) = 0 with θ the logarithms of the order
+parameters, every width N_ℓ replaced by N_ℓ/s. At s = 0 (infinite width) θ = 0 solves them; the
+solution at s = 1 is the one reached along the curve that starts there, also where the curve
+turns back in s (a fold), as long as it arrives.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["StationarityEquations", "TrackResult", "distinct_roots", "track"]
+
+Vector = np.ndarray
+Matrix = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class StationarityEquations:
+    """∂𝒮/∂θ split into the prior's and the data's part.
+
+    Parameters
+    ----------
+    prior
+        θ -> (gradient, Hessian) of the prior term, each row divided by `scale`.
+    data
+        θ -> gradient of the data term, likewise; NaN where the kernel is not positive definite.
+    size
+        Number of unknowns.
+    """
+
+    prior: Callable[[Vector], tuple[Vector, Matrix]]
+    data: Callable[[Vector], Vector]
+    size: int
+
+    def value(self, theta: Vector, s: float = 1.0) -> Vector:
+        """Return the left side of the equations."""
+        return self.prior(theta)[0] + s * self.data(theta)
+
+    def data_jacobian(self, theta: Vector) -> Matrix:
+        """Return the Jacobian of the data's part by central differences.
+
+        Only the speed of Newton's method depends on its accuracy, never the solution.
+        """
+        step = 1e-5
+        columns = [
+            (self.data(theta + step * unit) - self.data(theta - step * unit)) / (2 * step)
+            for unit in np.eye(self.size)
+        ]
+        return np.column_stack(columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackResult:
+    """Where the curve was left: θ, the residual there, whether it arrived, and why not."""
+
+    theta: Vector
+    residual: float
+    converged: bool
+    message: str
+
+
+_TOLERANCE = 1e-9
+_LARGEST_LOG = 40.0
+
+
+def _newton(
+    equations: StationarityEquations, theta: Vector, steps: int
+) -> tuple[Vector, float, float]:
+    """Newton at s = 1: the best point seen, its residual, and the sign of its Jacobian."""
+    best, best_residual, sign = theta, np.inf, 0.0
+    for _ in range(steps):
+        gradient, hessian = equations.prior(theta)
+        value = gradient + equations.data(theta)
+        residual = float(np.max(np.abs(value)))
+        if not np.isfinite(residual):
+            break
+        if residual < best_residual:
+            best, best_residual = theta, residual
+        elif best_residual < _TOLERANCE:
+            break  # rounding: no further progress
+        jacobian = hessian + equations.data_jacobian(theta)
+        sign = float(np.sign(np.linalg.det(jacobian)))
+        if best_residual == 0.0 or sign == 0.0:
+            break
+        step = np.linalg.solve(jacobian, value)
+        if not np.all(np.isfinite(step)) or np.max(np.abs(step)) > 5.0:
+            break
+        if best_residual < _TOLERANCE and np.max(np.abs(step)) < 1e-14:
+            break
+        theta = theta - step
+    return best, best_residual, sign
+
+
+def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult:
+    """Follow the solution from θ = 0 at infinite width to the requested widths.
+
+    Parameters
+    ----------
+    equations
+        The stationarity equations.
+    max_steps
+        Bound on the number of steps along the curve.
+
+    Returns
+    -------
+    TrackResult
+        ``converged=False`` with the last point and the reason where the curve was lost.
+
+    Notes
+    -----
+    Each step first tries to finish with Newton's method from the tangent predictor; it is taken
+    only if it stays close to the predictor on the same sheet (same sign of the Jacobian).
+    Otherwise a pseudo-arclength step (Keller 1977) advances, so folds are passed.
+    """
+    n = equations.size
+    z = np.zeros(n + 1)  # (θ, s)
+    direction: Vector | None = None
+    length = 0.5
+    reason = f"the branch was not finished within {max_steps} steps"
+    for _ in range(max_steps):
+        theta, s = z[:n], z[n]
+        gradient, hessian = equations.prior(theta)
+        data = equations.data(theta)
+        if not np.all(np.isfinite(data)):
+            reason = "the kernel stopped being positive definite"
+            break
+        jacobian = hessian + s * equations.data_jacobian(theta) if s > 0 else hessian
+        # tangent of the curve: the null vector of the n × (n + 1) matrix [∂F/∂θ, ∂F/∂s]
+        tangent = np.linalg.svd(np.column_stack([jacobian, data]))[2][-1]
+        if direction is None:
+            direction = np.append(np.zeros(n), 1.0)
+        tangent *= 1.0 if tangent @ direction >= 0 else -1.0
+
+        sign = np.sign(np.linalg.det(jacobian))
+        if tangent[n] > 1e-8 and s < 1:
+            slope = tangent[:n] / tangent[n]
+            move = (1.0 - s) * slope
+            if np.max(np.abs(move)) < 0.5:
+                guess = theta + move
+                found, residual, sign_found = _newton(equations, guess, 12)
+                close = np.max(np.abs(found - guess)) <= 0.1 + 0.5 * np.max(np.abs(move))
+                if residual <= _TOLERANCE and close and sign_found == sign:
+                    return TrackResult(found, residual, True, "")
+
+        accepted = False
+        while length > 1e-7:
+            target = z + length * tangent
+            candidate = _correct(equations, target, tangent)
+            if candidate is not None and np.linalg.norm(candidate - target) <= 0.3 * length:
+                accepted = True
+                break
+            length *= 0.5
+        if not accepted:
+            reason = "the branch could not be followed further"
+            break
+        assert candidate is not None
+        if (candidate[n] - 1.0) * (s - 1.0) <= 0 and s < 1:
+            fraction = (1.0 - s) / (candidate[n] - s)
+            guess = theta + fraction * (candidate[:n] - theta)
+            found, residual, _ = _newton(equations, guess, 30)
+            if residual <= _TOLERANCE and np.max(np.abs(found - guess)) <= length:
+                return TrackResult(found, residual, True, "")
+            length *= 0.25
+            continue
+        if candidate[n] < -1e-12 or np.max(np.abs(candidate[:n])) > _LARGEST_LOG:
+            reason = "the branch ends before these widths are reached"
+            break
+        direction = tangent
+        z = candidate
+        length = min(1.5 * length, 1.0)
+    found, residual, _ = _newton(equations, z[:n], 30)
+    if np.isfinite(residual):
+        return TrackResult(found, residual, False, reason)
+    return TrackResult(z[:n], float("inf"), False, reason)
+
+
+def _correct(equations: StationarityEquations, target: Vector, tangent: Vector) -> Vector | None:
+    """Newton back to the curve in the plane through `target` normal to `tangent`."""
+    n = equations.size
+    z = target
+    for _ in range(6):
+        gradient, hessian = equations.prior(z[:n])
+        data = equations.data(z[:n])
+        if not np.all(np.isfinite(data)):
+            return None
+        value = np.append(gradient + z[n] * data, tangent @ (z - target))
+        if np.max(np.abs(value)) < 1e-8:
+            return z
+        matrix = np.vstack(
+            [
+                np.column_stack([hessian + z[n] * equations.data_jacobian(z[:n]), data]),
+                tangent,
+            ]
+        )
+        try:
+            step = np.linalg.solve(matrix, value)
+        except np.linalg.LinAlgError:
+            return None
+        if not np.all(np.isfinite(step)) or np.max(np.abs(step)) > 2.0:
+            return None
+        z = z - step
+    return None
+
+
+def distinct_roots(
+    equations: StationarityEquations, starts: list[Vector], known: Vector
+) -> list[Vector]:
+    """Return the distinct solutions found by Newton's method from several starts.
+
+    Parameters
+    ----------
+    equations
+        The stationarity equations.
+    starts
+        Starting points.
+    known
+        A solution that is in the list already.
+    """
+    import scipy.optimize
+
+    roots = [known]
+    for start in starts:
+        result = scipy.optimize.root(
+            equations.value,
+            start,
+            jac=lambda theta: equations.prior(theta)[1] + equations.data_jacobian(theta),
+            method="hybr",
+        )
+        theta = np.asarray(result.x)
+        if not result.success or np.max(np.abs(theta)) > _LARGEST_LOG:
+            continue
+        theta, residual, _ = _newton(equations, theta, 30)
+        if residual <= _TOLERANCE and all(np.max(np.abs(theta - r)) > 1e-5 for r in roots):
+            roots.append(theta)
+    return roots

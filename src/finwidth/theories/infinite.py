@@ -1,0 +1,30 @@
+"""Infinite width: the neural-network Gaussian process, every Q̄ = 1 and Q = 0."""
+
+import numpy as np
+
+from ._base import OrderParameters, Problem, SaddlePoint
+from .nested import Nested
+
+__all__ = ["Infinite", "theory"]
+
+
+class Infinite(Nested):
+    """The network of infinite width (Lee et al., ICLR 2018; theory.md, section 4)."""
+
+    name = "infinite"
+
+    def order_parameters(self, problem: Problem) -> SaddlePoint:
+        """Return Q̄ = 1, Q = 0; there is nothing to solve."""
+        ones = np.ones(problem.network.depth)
+        return SaddlePoint(
+            order=OrderParameters(ones, ones),
+            prior_term=0.0,
+            residual=0.0,
+            converged=True,
+            message="",
+            equations=None,
+            theta=np.zeros(problem.network.depth),
+        )
+
+
+theory = Infinite()
