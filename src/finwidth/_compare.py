@@ -222,7 +222,7 @@ def _series(values: np.ndarray) -> _Series:
     A series that never changes has MCSE 0 and no R-hat or ESS (NaN); one with non-finite
     entries has NaN everywhere.
     """
-    from arviz_stats.base import array_stats
+    from arviz_stats.base import array_stats  # pyright: ignore[reportPrivateImportUsage]
 
     n_series = values.shape[-1]
     finite = np.isfinite(values).all(axis=(0, 1))
@@ -235,12 +235,12 @@ def _series(values: np.ndarray) -> _Series:
     moving = finite & ~constant
     if n_draws < 4 or not moving.any():  # split chains of one draw have no variance
         return result
-    selected, axes = values[..., moving], {"chain_axis": 0, "draw_axis": 1}
-    result.mcse[moving] = array_stats.mcse(selected, method="mean", **axes)
-    result.ess_bulk[moving] = array_stats.ess(selected, method="bulk", **axes)
+    chosen = values[..., moving]
+    result.mcse[moving] = array_stats.mcse(chosen, chain_axis=0, draw_axis=1, method="mean")
+    result.ess_bulk[moving] = array_stats.ess(chosen, chain_axis=0, draw_axis=1, method="bulk")
     if n_chains > 1:
         with np.errstate(divide="ignore", invalid="ignore"):
-            r_hat = array_stats.rhat(selected, method="rank", **axes)
+            r_hat = array_stats.rhat(chosen, chain_axis=0, draw_axis=1, method="rank")
         result.r_hat[moving] = np.where(np.isnan(r_hat), np.inf, r_hat)  # chains that stand still
     return result
 

@@ -1,0 +1,11 @@
+"""Pictures: theory against posterior, learning curves, kernels.
+
+Every function draws with matplotlib, imported only when called, and returns its axes; `ax` puts
+a picture into a figure of the user's own.
+"""
+
+from ._comparison import plot_comparison as plot_comparison
+from ._curve import plot_learning_curve as plot_learning_curve
+from ._kernel import plot_kernel as plot_kernel
+
+__all__ = ["plot_comparison", "plot_kernel", "plot_learning_curve"]

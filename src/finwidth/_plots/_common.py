@@ -1,0 +1,46 @@
+"""What the pictures share: matplotlib on demand, axes, colours and symbols."""
+
+from typing import Any
+
+import numpy as np
+
+from .._errors import InputError
+
+__all__ = ["BARS", "INFINITE", "LABELS", "POSTERIOR", "QUANTITIES", "THEORIES", "axes", "pyplot"]
+
+# Okabe & Ito's colours, which colour-blind readers can tell apart.
+POSTERIOR = "#000000"
+THEORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INFINITE = "#777777"
+BARS = 2.0  # error bars, in MCSE
+QUANTITIES = ("error", "bias2", "variance")
+LABELS = {
+    "error": r"$\langle\mathrm{error}\rangle$",
+    "bias2": r"bias$^2$",
+    "variance": "variance",
+    "width": r"width $N_1$",
+    "temperature": r"temperature $T$",
+    "load": r"load $\alpha = P/N_1$",
+}
+
+
+def pyplot() -> Any:
+    """Return ``matplotlib.pyplot``, or raise an ImportError that says how to install it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "expected matplotlib to be installed for plots, got none: pip install 'finwidth[plots]'"
+        ) from error
+    return plt
+
+
+def axes(ax: Any, count: int, size: tuple[float, float]) -> np.ndarray:
+    """Return `count` axes as an array: the user's own, or those of a new figure."""
+    if ax is None:
+        _, made = pyplot().subplots(1, count, figsize=size, squeeze=False, layout="constrained")
+        return made[0]
+    given = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    if given.size != count or not all(hasattr(entry, "errorbar") for entry in given):
+        raise InputError(f"expected ax = {count} matplotlib axes for this picture, got {ax!r}")
+    return given

@@ -1,0 +1,306 @@
+"""Theory against posterior, for one run or over widths."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._errors import InputError
+from . import _common
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_comparison"]
+
+# of each quantity: the theory's line, the posterior's marker
+_QUANTITY_STYLE: dict[str, tuple[Any, str]] = {
+    "error": ("-", "o"),
+    "bias2": ("-", "o"),
+    "variance": ("--", "^"),
+}
+_LEGEND: dict[str, Any] = {  # above the panel, where it hides nothing
+    "fontsize": "small",
+    "frameon": False,
+    "loc": "lower left",
+    "bbox_to_anchor": (-0.02, 1.0),
+    "borderaxespad": 0.2,
+    "columnspacing": 1.2,
+    "ncols": 2,
+}
+
+
+def plot_comparison(
+    reports: "xr.Dataset | Iterable[xr.Dataset]",
+    *,
+    infinite: Any = None,
+    ax: Any = None,
+) -> np.ndarray:
+    """Plot what `finwidth.compare` found, for one run or over widths.
+
+    Parameters
+    ----------
+    reports
+        One report, several, or several concatenated along width. Reports of several theories
+        may be mixed.
+    infinite
+        Infinite-width values for comparison: what ``generalization_error`` of a solution with
+        ``theory="infinite"`` returned, or a mapping with error and, if known, bias2 and
+        variance. Drawn as horizontal lines; only used over widths.
+    ax
+        Axes to draw on: two for one report, three over widths. None: a new figure.
+
+    Returns
+    -------
+    numpy.ndarray
+        The matplotlib axes. For one report: the means at the test points, theory against
+        posterior; and error, bias² and variance. Over widths: the error; bias² and variance;
+        and the relative difference of the error. Error bars are ±2 Monte Carlo standard
+        errors; open symbols mark runs that were not judged because the chains had not mixed.
+
+    Raises
+    ------
+    InputError
+        If `reports` is not made of reports, two of them have the same theory and width, or
+        `ax` has another number of axes.
+    ImportError
+        If matplotlib is not installed.
+    """
+    groups = _by_theory(reports)
+    if len(groups) == 1 and next(iter(groups.values())).sizes["width"] == 1:
+        if infinite is not None:
+            raise InputError(
+                "expected infinite = None for a single report, got values: give reports of "
+                "several widths"
+            )
+        report = next(iter(groups.values())).isel(width=0)
+        return _plot_single(report, _common.axes(ax, 2, (8.0, 3.6)))
+    return _plot_widths(groups, _infinite(infinite), _common.axes(ax, 3, (11.0, 3.6)))
+
+
+def _by_theory(reports: Any) -> dict[str, "xr.Dataset"]:
+    """Sort reports by theory; each entry has the dimension width, ascending."""
+    import xarray as xr
+
+    expected = "expected reports = one or more Datasets from finwidth.compare"
+    if isinstance(reports, xr.Dataset):
+        reports = [reports]
+    if isinstance(reports, (str, bytes, Mapping)) or not isinstance(reports, Iterable):
+        raise InputError(f"{expected}, got {type(reports).__name__}")
+    sorted_out: dict[str, list[xr.Dataset]] = {}
+    for report in reports:
+        if not isinstance(report, xr.Dataset):
+            raise InputError(f"{expected}, got {type(report).__name__}")
+        missing = {"theory", "exact", "mcse", "outcome", "width"} - set(report.variables)
+        if missing:
+            raise InputError(f"{expected}, got a Dataset without {sorted(missing)}")
+        wide = report if "width" in report.dims else report.expand_dims("width")
+        for index in range(wide.sizes["width"]):
+            single = wide.isel(width=index)
+            sorted_out.setdefault(str(single["theory_name"].values), []).append(single)
+    if not sorted_out:
+        raise InputError(f"{expected}, got none")
+    groups = {}
+    for name, members in sorted_out.items():
+        members.sort(key=lambda report: int(report["width"]))
+        widths = [int(report["width"]) for report in members]
+        if len(set(widths)) != len(widths):
+            raise InputError(f"expected one report per theory and width, got {name} at {widths}")
+        drawn = ["theory", "exact", "mcse", "outcome"]
+        if len(members) == 1:  # the means at the test points are drawn for a single report only
+            drawn += ["mean_theory", "mean_exact", "mean_mcse"]
+        groups[name] = xr.concat(
+            [
+                report[drawn].reset_coords(drop=True).assign_coords(width=width)
+                for report, width in zip(members, widths, strict=True)
+            ],
+            dim="width",
+        ).assign_attrs(theory_name=name)
+    return groups
+
+
+def _infinite(values: Any) -> dict[str, float]:
+    if values is None:
+        return {}
+    if not hasattr(values, "keys") or "error" not in values:
+        raise InputError(f"expected infinite = a mapping with 'error', got {values!r}")
+    return {name: float(values[name]) for name in _common.QUANTITIES if name in values}
+
+
+def _plot_widths(
+    groups: dict[str, "xr.Dataset"], infinite: dict[str, float], axes: np.ndarray
+) -> np.ndarray:
+    error_panel, parts_panel, difference_panel = axes
+    panels = {"error": error_panel, "bias2": parts_panel, "variance": parts_panel}
+    colors = _colors(list(groups))
+    posterior: dict[int, xr.Dataset] = {}  # theories of the same run share their points
+    for data in groups.values():
+        for index, width in enumerate(data["width"].values):
+            posterior.setdefault(int(width), data.isel(width=[index]))
+    for quantity, panel in panels.items():
+        line, marker = _QUANTITY_STYLE[quantity]
+        for name, data in groups.items():
+            panel.plot(
+                data["width"],
+                data["theory"].sel(quantity=quantity),
+                line,
+                color=colors[name],
+                marker=".",
+                label=_theory_label(name),
+            )
+        for data in posterior.values():
+            one = data.sel(quantity=quantity)
+            _points(panel, one, one["exact"], one["mcse"], _common.POSTERIOR, marker)
+        if quantity in infinite:
+            panel.axhline(
+                infinite[quantity],
+                linestyle=(0, (1, 1.5)) if line == "-" else (0, (4, 2, 1, 2)),
+                color=_common.INFINITE,
+                label="infinite width",
+                zorder=1,
+            )
+    for name, data in groups.items():
+        one = data.sel(quantity="error")
+        ratio = one["theory"] / one["exact"]
+        noise = ratio * one["mcse"] / np.abs(one["exact"])
+        _points(difference_panel, one, 100 * (ratio - 1), 100 * noise, colors[name], "o")
+    difference_panel.axhline(0.0, color=_common.POSTERIOR, linewidth=0.8, zorder=1)
+    error_panel.set_ylabel(_common.LABELS["error"])
+    parts_panel.set_ylabel(f"{_common.LABELS['bias2']}, {_common.LABELS['variance']}")
+    difference_panel.set_ylabel("error: theory / posterior − 1, %")
+    for panel in axes:
+        _width_axis(panel, sorted(posterior))
+        panel.margins(y=0.12)
+    for panel in (error_panel, parts_panel):
+        panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]) if _has_negative(panel) else 0.0)
+    _legends(error_panel, parts_panel, any(_unjudged(data).any() for data in groups.values()))
+    return axes
+
+
+def _has_negative(panel: "Axes") -> bool:
+    return any(np.any(np.asarray(line.get_ydata()) < 0) for line in panel.get_lines())
+
+
+def _unjudged(data: "xr.Dataset") -> np.ndarray:
+    return data["outcome"].values == "not judged"
+
+
+def _legends(error_panel: "Axes", parts_panel: "Axes", unjudged: bool) -> None:
+    """Say above the first panel what the colours mean, above the second the shapes."""
+    from matplotlib.lines import Line2D
+
+    black: dict[str, Any] = {"color": _common.POSTERIOR, "markersize": 5}
+    handles, labels = error_panel.get_legend_handles_labels()
+    handles = [handle for handle in handles if isinstance(handle, Line2D)]
+    handles.append(Line2D([], [], linestyle="", marker="o", **black))
+    labels.append(f"posterior, ±{_common.BARS:g} MCSE")
+    if unjudged:
+        handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor="none", **black))
+        labels.append("not judged")
+    error_panel.legend(handles, labels, **_LEGEND)
+    shapes = [
+        Line2D([], [], linestyle=line, marker=marker, label=_common.LABELS[quantity], **black)
+        for quantity, (line, marker) in _QUANTITY_STYLE.items()
+        if quantity != "error"
+    ]
+    parts_panel.legend(handles=shapes, **_LEGEND)
+
+
+def _points(
+    ax: "Axes",
+    data: "xr.Dataset",
+    values: "xr.DataArray",
+    mcse: "xr.DataArray",
+    color: str,
+    marker: str,
+) -> None:
+    """Draw values over width with error bars, open where the run was not judged."""
+    unjudged = _unjudged(data)
+    for chosen, face in ((~unjudged, color), (unjudged, "none")):
+        if np.any(chosen):
+            ax.errorbar(
+                data["width"].values[chosen],
+                values.values[chosen],
+                yerr=_common.BARS * mcse.values[chosen],
+                fmt=marker,
+                color=color,
+                markerfacecolor=face,
+                markersize=5,
+                capsize=3,
+                linewidth=1.2,
+                zorder=3,
+            )
+
+
+def _theory_label(name: str) -> str:
+    return "infinite width" if name == "infinite" else f"{name} theory"
+
+
+def _colors(names: list[str]) -> dict[str, str]:
+    """Give each theory its colour; infinite width is always grey."""
+    finite = [name for name in names if name != "infinite"]
+    palette = _common.THEORIES
+    colors = {name: palette[index % len(palette)] for index, name in enumerate(finite)}
+    return colors | {"infinite": _common.INFINITE}
+
+
+def _width_axis(ax: "Axes", widths: list[int]) -> None:
+    ax.set_xscale("log")
+    ax.set_xlabel(_common.LABELS["width"])
+    if len(widths) <= 6:  # the widths themselves rather than powers of ten
+        ax.set_xticks(widths, [str(width) for width in widths])
+        ax.minorticks_off()
+
+
+def _plot_single(report: "xr.Dataset", axes: np.ndarray) -> np.ndarray:
+    name = report.attrs["theory_name"]
+    points, bars = axes
+    theory, exact = report["mean_theory"].values, report["mean_exact"].values
+    shown = np.concatenate([theory, exact])
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    margin = 0.05 * (high - low) or 1.0
+    line = np.array([low - margin, high + margin])
+    points.plot(line, line, color=_common.INFINITE, linewidth=1, label="equal", zorder=1)
+    points.errorbar(
+        exact,
+        theory,
+        xerr=_common.BARS * report["mean_mcse"].values,
+        fmt="o",
+        color=_common.THEORIES[0],
+        markersize=4,
+        linewidth=1,
+        alpha=0.8,
+        label=f"test points, ±{_common.BARS:g} MCSE",
+    )
+    points.set(xlim=line, ylim=line, aspect="equal")
+    points.set_xlabel(r"posterior mean of $f(x)$")
+    points.set_ylabel(rf"mean of $f(x)$ in theory ({name})")
+    points.legend(fontsize="small", frameon=False)
+
+    position = np.arange(len(_common.QUANTITIES))
+    picked = report.sel(quantity=list(_common.QUANTITIES))
+    bars.bar(
+        position - 0.2,
+        picked["theory"].values,
+        0.4,
+        color=_common.THEORIES[0],
+        label=f"theory ({name})",
+    )
+    bars.bar(
+        position + 0.2,
+        picked["exact"].values,
+        0.4,
+        yerr=_common.BARS * picked["mcse"].values,
+        capsize=3,
+        color="#BBBBBB",
+        label=f"posterior, ±{_common.BARS:g} MCSE",
+    )
+    bars.set_xticks(position, [_common.LABELS[quantity] for quantity in _common.QUANTITIES])
+    bars.set_ylabel("mean over test points")
+    bars.legend(fontsize="small", frameon=False)
+    title = rf"$N_1 = {int(report['width'])}$"
+    if str(report["outcome"].values) == "not judged":
+        title += ": not judged, chains not mixed"
+    bars.set_title(title, fontsize="small", loc="left")
+    return axes

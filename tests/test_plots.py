@@ -1,0 +1,253 @@
+"""Pictures: what is drawn is what was passed, and bad input is refused."""
+
+import builtins
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+from finwidth._errors import InputError
+from finwidth._plots import plot_comparison, plot_kernel, plot_learning_curve
+
+QUANTITIES = ["error", "bias2", "variance"]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def make_report(width=50, name="nested", outcome="disagreement", n_test=30):
+    """A report as `finwidth.compare` gives it, with numbers of the order of those on digits."""
+    rng = np.random.default_rng(width)
+    exact = np.array([0.068, 0.048, 0.02]) - np.array([0.9, 0.5, 0.4]) / width
+    theory = np.array([0.067, 0.046, 0.021]) - np.array([0.1, 0.1, 0.0]) / width
+    mean = rng.choice([-1.0, 1.0], n_test) + 0.2 * rng.normal(size=n_test)
+    return xr.Dataset(
+        {
+            "theory": ("quantity", theory),
+            "exact": ("quantity", exact),
+            "mcse": ("quantity", np.array([6e-4, 4e-4, 2e-4])),
+            "z": ("quantity", (theory - exact) / 5e-4),
+            "mean_theory": ("test_pattern", mean + 0.05 * rng.normal(size=n_test)),
+            "mean_exact": ("test_pattern", mean),
+            "mean_mcse": ("test_pattern", np.full(n_test, 0.01)),
+            "outcome": ((), outcome),
+            "verdict": ((), "Theory and posterior disagree."),
+        },
+        coords={
+            "quantity": QUANTITIES,
+            "test_pattern": np.arange(n_test),
+            "width": width,
+            "depth": 1,
+            "temperature": 0.01,
+            "theory_name": name,
+        },
+    )
+
+
+def make_curve(widths=(10, 30, 100, 300, 1000), temperatures=(0.01, 0.1)):
+    width, temperature = np.array(widths), np.array(temperatures)
+    variance = np.add.outer(0.5 / width, temperature)
+    bias2 = np.full(variance.shape, 0.1)
+    dims = ("width", "temperature")
+    return xr.Dataset(
+        {"error": (dims, bias2 + variance), "bias2": (dims, bias2), "variance": (dims, variance)},
+        coords={"width": width, "temperature": temperature, "load": ("width", 100 / width)},
+    )
+
+
+def lines(ax):
+    return {line.get_label(): line for line in ax.get_lines()}
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+# Comparison
+
+
+def test_reports_over_widths_draw_theory_posterior_and_infinite_width():
+    reports = [make_report(width) for width in (200, 20, 50)]
+    axes = plot_comparison(reports, infinite={"error": 0.067, "bias2": 0.046, "variance": 0.021})
+    assert axes.shape == (3,)
+    theory = lines(axes[0])["nested theory"]
+    np.testing.assert_array_equal(theory.get_xdata(), [20, 50, 200])
+    ordered = sorted(reports, key=lambda report: int(report.width))
+    np.testing.assert_allclose(theory.get_ydata(), [float(r.theory[0]) for r in ordered])
+    np.testing.assert_array_equal(lines(axes[0])["infinite width"].get_ydata(), [0.067, 0.067])
+    assert axes[0].get_xscale() == "log"
+    assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["20", "50", "200"]
+    assert "posterior, ±2 MCSE" in legend(axes[0])
+    assert legend(axes[1]) == ["bias$^2$", "variance"]
+
+
+def test_a_list_and_its_concatenation_give_the_same_picture():
+    reports = [make_report(width) for width in (20, 50, 200)]
+    one = plot_comparison(reports)
+    other = plot_comparison(xr.concat(reports, dim="width"))
+    for first, second in zip(one, other, strict=True):
+        for line, same in zip(first.get_lines(), second.get_lines(), strict=True):
+            np.testing.assert_array_equal(line.get_xydata(), same.get_xydata())
+
+
+def test_two_theories_of_the_same_runs_share_the_posterior_points():
+    reports = [make_report(w, name) for w in (20, 50) for name in ("nested", "adaptive")]
+    axes = plot_comparison(reports)
+    assert {"nested theory", "adaptive theory"} <= set(lines(axes[0]))
+    assert len(axes[0].containers) == 2, "one errorbar for each width"
+
+
+def test_infinite_width_is_a_theory_like_the_others_but_grey():
+    axes = plot_comparison([make_report(w, name) for w in (20, 50) for name in ("infinite", "x")])
+    colors = {label: line.get_color() for label, line in lines(axes[0]).items()}
+    assert colors["infinite width"] == "#777777"
+    assert colors["x theory"] == "#0072B2"
+
+
+def test_error_bars_are_two_mcse():
+    report = make_report(20)
+    axes = plot_comparison([report, make_report(50)])
+    segments = axes[0].containers[0].lines[2][0].get_segments()[0]
+    assert segments[1, 1] - segments[0, 1] == pytest.approx(4 * float(report.mcse[0]))
+
+
+def test_runs_that_were_not_judged_are_open_and_the_picture_says_so():
+    axes = plot_comparison([make_report(20, outcome="not judged"), make_report(50)])
+    faces = [container.lines[0].get_markerfacecolor() for container in axes[0].containers]
+    assert faces[0] == "none" and faces[1] != "none"
+    assert "not judged" in legend(axes[0])
+
+
+def test_a_single_report_draws_the_means_at_the_test_points():
+    report = make_report(20)
+    axes = plot_comparison(report)
+    assert axes.shape == (2,)
+    points = axes[0].containers[0].lines[0]
+    np.testing.assert_array_equal(points.get_xdata(), report.mean_exact)
+    np.testing.assert_array_equal(points.get_ydata(), report.mean_theory)
+    heights = [patch.get_height() for patch in axes[1].patches]
+    np.testing.assert_allclose(heights, np.concatenate([report.theory, report.exact]))
+    assert "N_1 = 20" in axes[1].get_title(loc="left")
+
+
+def test_comparison_draws_on_the_axes_given():
+    _, mine = plt.subplots(1, 3)
+    assert list(plot_comparison([make_report(20), make_report(50)], ax=mine)) == list(mine)
+    with pytest.raises(InputError, match="expected ax = 3 matplotlib axes"):
+        plot_comparison([make_report(20), make_report(50)], ax=mine[0])
+
+
+@pytest.mark.parametrize(
+    ("reports", "message"),
+    [
+        ([], "got none"),
+        (3, "got int"),
+        ("report.nc", "got str"),
+        ([make_report(), 3], "got int"),
+        (xr.Dataset({"error": 1.0}), "got a Dataset without"),
+        ([make_report(20), make_report(20)], "one report per theory and width, got nested at"),
+    ],
+)
+def test_comparison_takes_reports_only(reports, message):
+    with pytest.raises(InputError, match=message):
+        plot_comparison(reports)
+
+
+@pytest.mark.parametrize("infinite", [0.067, {"bias2": 1.0}])
+def test_infinite_needs_an_error(infinite):
+    with pytest.raises(InputError, match="expected infinite = a mapping with 'error'"):
+        plot_comparison([make_report(20), make_report(50)], infinite=infinite)
+
+
+# Learning curve
+
+
+def test_learning_curve_draws_one_line_for_each_further_value():
+    curve = make_curve()
+    ax = plot_learning_curve(curve)
+    assert set(lines(ax)) == {"$T$ = 0.01", "$T$ = 0.1"}
+    np.testing.assert_allclose(lines(ax)["$T$ = 0.1"].get_ydata(), curve.error.sel(temperature=0.1))
+    assert ax.get_xscale() == "log"
+
+
+def test_learning_curve_without_a_further_dimension_draws_bias_and_variance():
+    ax = plot_learning_curve(make_curve().sel(temperature=0.1))
+    assert len(lines(ax)) == 3
+    ax = plot_learning_curve(make_curve(temperatures=(0.1,)))
+    assert len(lines(ax)) == 3
+
+
+def test_learning_curve_over_a_coordinate_that_is_no_dimension():
+    ax = plot_learning_curve(make_curve().sel(temperature=0.1), "load")
+    np.testing.assert_allclose(ax.get_lines()[0].get_xdata(), sorted(100 / make_curve().width))
+
+
+def test_learning_curve_keeps_a_linear_axis_for_temperature_zero():
+    ax = plot_learning_curve(make_curve(temperatures=(0.0, 0.1)).sel(width=10), "temperature")
+    assert ax.get_xscale() == "linear"
+
+
+def test_learning_curve_refuses_what_it_cannot_draw():
+    with pytest.raises(InputError, match="expected dataset = a Dataset with error"):
+        plot_learning_curve(make_curve().drop_vars("error"))
+    with pytest.raises(InputError, match=r"expected x = one of \['load', 'temperature', 'width'\]"):
+        plot_learning_curve(make_curve(), "depth")
+    with pytest.raises(InputError, match="at most one further dimension"):
+        plot_learning_curve(make_curve().expand_dims(seed=[0, 1]))
+
+
+# Kernel
+
+
+def test_kernel_is_sorted_by_label():
+    y = np.array([1.0, -1.0, 1.0, -1.0])
+    kernel = np.add.outer(np.arange(4.0), np.arange(4.0))
+    ax = plot_kernel(kernel, y)
+    order = [1, 3, 0, 2]
+    np.testing.assert_array_equal(ax.images[0].get_array(), kernel[np.ix_(order, order)])
+    assert [line.get_xdata()[0] for line in ax.get_lines() if line.get_xdata()[0] == 1.5]
+
+
+def test_kernel_of_a_solution():
+    solution = SimpleNamespace(
+        renormalized_kernel=np.eye(3), theory="nested", problem=SimpleNamespace(y=np.arange(3.0))
+    )
+    ax = plot_kernel(solution)
+    assert "nested" in ax.get_title()
+    np.testing.assert_array_equal(ax.images[0].get_array(), np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "y", "message"),
+    [
+        (np.ones((2, 3)), None, r"square matrix or a Solution, got shape \(2, 3\)"),
+        (np.ones(3), None, "square matrix"),
+        (np.array([["a"]]), None, "square matrix"),
+        (np.full((2, 2), np.nan), None, "finite values only"),
+        (np.ones((2, 2)), np.ones(3), r"expected y of shape \(2,\), got \(3,\)"),
+    ],
+)
+def test_kernel_refuses_bad_input(kernel, y, message):
+    with pytest.raises(InputError, match=message):
+        plot_kernel(kernel, y)
+
+
+# Without matplotlib
+
+
+def test_missing_matplotlib_names_the_extra(monkeypatch):
+    real_import = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ImportError, match=r"pip install 'finwidth\[plots\]'"):
+        plot_kernel(np.eye(2))
