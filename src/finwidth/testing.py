@@ -1,0 +1,365 @@
+"""Checks of an activation against its contract: for plugin authors, and before a long run."""
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _quadrature
+from ._activation import Activation
+from ._errors import AccuracyWarning, InputError, PluginError
+from ._precision import float64, in_float64
+
+__all__ = ["check_activation", "validate_kernel"]
+
+# Five patterns in two dimensions: a plain one, its duplicate, a zero input, an opposite, a generic.
+_PATTERNS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.9, 1.2]])
+
+# Covariances (c_xx, c_xy, c_yy) at which moments are compared with adaptive quadrature.
+_COVARIANCES = np.array(
+    [
+        (1.0, 0.5, 1.0),
+        (1.0, 0.0, 2.0),
+        (1.0, -0.9, 2.0),
+        (0.01, 0.005, 0.02),
+        (0.05, -0.5, 10.0),
+        (25.0, 24.0, 25.0),
+        (0.3, 0.3, 0.3),  # the diagonal, or duplicate patterns
+        (4.0, 4.0, 4.0),
+        (1.0, -1.0, 1.0),  # opposite patterns
+        (0.0, 0.0, 1.0),  # a zero input
+        (0.0, 0.0, 0.0),
+    ]
+)
+_GENERIC = slice(0, 6)  # those of _COVARIANCES inside the cone, where K is smooth
+
+
+@in_float64
+def check_activation(activation: Activation) -> dict[str, float]:
+    """Check that an activation is what it says it is.
+
+    The moments are compared with adaptive quadrature (`scipy.integrate.cubature`, in polar
+    coordinates), which shares no code with the quadrature that finwidth computes with.
+
+    Parameters
+    ----------
+    activation
+        The activation to check.
+
+    Returns
+    -------
+    dict
+        Check -> worst deviation found: "elementwise" and "parity" of `fn` (relative to
+        max|σ|); "kernel" and "mean" against quadrature, "symmetry", "gradient" against finite
+        differences, and "positive semidefinite", the size of the most negative eigenvalue
+        of a Gram matrix (relative to the scale of the moment).
+
+    Raises
+    ------
+    PluginError
+        At the first check that fails; the message says what was expected and what came.
+    InputError
+        If `activation` is not a `finwidth.Activation`.
+
+    Examples
+    --------
+    >>> import finwidth as fw
+    >>> report = fw.testing.check_activation(fw.get_activation("erf"))
+    >>> report["kernel"] < 1e-7
+    True
+    """
+    validate_kernel(activation)
+    with warnings.catch_warnings():  # the bound is the tolerance below
+        warnings.simplefilter("ignore", AccuracyWarning)
+        rule = _quadrature.prepare(activation, float(_COVARIANCES.max()))
+    tolerance = max(1e-7, rule.error)
+    kernel = jax.jit(functools.partial(_quadrature.kernel, activation, rule=rule))
+    mean = jax.jit(functools.partial(_quadrature.mean, activation, rule=rule))
+    report = _check_fn(activation)
+    report["kernel"] = _check_kernel(activation, kernel, tolerance)
+    report["mean"] = _check_mean(activation, mean, tolerance)
+    report["symmetry"] = _check_symmetry(activation, kernel)
+    report["positive semidefinite"] = _check_gram(activation, kernel)
+    report["gradient"] = _check_gradients(activation, kernel, mean)
+    return report
+
+
+def validate_kernel(activation: Activation) -> None:
+    """Check shape, type, finiteness and symmetry of an activation's moments at a few points.
+
+    Takes a fraction of a second, once per activation: `finwidth.solve` calls it before any
+    long work. `check_activation` is the thorough version.
+
+    Parameters
+    ----------
+    activation
+        The activation to check.
+
+    Raises
+    ------
+    PluginError
+        If `fn`, `kernel` or `mean` breaks its contract; the message names the activation, what
+        was expected and what came.
+    InputError
+        If `activation` is not a `finwidth.Activation`.
+    """
+    if not isinstance(activation, Activation):
+        raise InputError(f"expected activation = a finwidth.Activation, got {activation!r}")
+    try:
+        hash(activation)
+    except TypeError as error:
+        raise PluginError(
+            f"activation {activation.name!r}: expected hashable functions, got {error}"
+        ) from None
+    _validate(activation)
+
+
+@functools.lru_cache(maxsize=256)
+def _validate(activation: Activation) -> None:
+    with float64():
+        gram = jnp.asarray(_PATTERNS @ _PATTERNS.T)
+        c = jnp.diag(gram)
+        h = jnp.linspace(-3.0, 3.0, 12).reshape(4, 3)
+        values = _call(activation, "fn", activation.fn, (h,))
+        if activation.parity == "odd":
+            _expect_odd(activation, h, values)
+        if activation.mean is not None:
+            _call(activation, "mean", activation.mean, (c,))
+            _call(activation, "mean", activation.mean, (c[0],))
+        if activation.kernel is None:
+            return
+        _call(activation, "kernel", activation.kernel, (c[0], gram[0, 1], c[1]))
+        _call(activation, "kernel", activation.kernel, (c, c, c))
+        matrix = _call(activation, "kernel", activation.kernel, (c[:, None], gram, c[None, :]))
+        gap = np.abs(matrix - matrix.T)
+        if gap.max() > 1e-10 * np.abs(matrix).max():
+            i, j = np.unravel_index(gap.argmax(), gap.shape)
+            raise PluginError(
+                f"activation {activation.name!r}: expected a symmetric Gram matrix from kernel, "
+                f"got {matrix[i, j]} and {matrix[j, i]} for the same pair"
+            )
+        _expect_finite(activation, "the gradient of kernel", _derivative(activation.kernel, 1))
+
+
+def _call(
+    activation: Activation, field: str, function: Callable[..., Any], arguments: tuple
+) -> np.ndarray:
+    """Evaluate under jit; expect a finite float64 array of the broadcast shape."""
+    shape = np.broadcast_shapes(*(a.shape for a in arguments))
+    given = ", ".join(str(a.shape) for a in arguments)
+    prefix = f"activation {activation.name!r}: expected {field}"
+    try:
+        result = jax.jit(function)(*arguments)
+    except Exception as error:
+        raise PluginError(
+            f"{prefix} to be a JAX function that can be jitted, got {type(error).__name__}: {error}"
+        ) from error
+    got = getattr(result, "shape", type(result).__name__)
+    if got != shape:
+        raise PluginError(f"{prefix} to return shape {shape} for arguments {given}, got {got}")
+    if result.dtype != arguments[0].dtype:
+        raise PluginError(f"{prefix} to return {arguments[0].dtype}, got {result.dtype}")
+    values = np.asarray(result)
+    if not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        point = [float(np.broadcast_to(np.asarray(a), shape)[where]) for a in arguments]
+        raise PluginError(f"{prefix} to be finite, got {values[where]} at {point}")
+    return values
+
+
+def _expect_odd(activation: Activation, h: Any, values: np.ndarray) -> float:
+    """Largest |σ(h) + σ(-h)|, relative to max|σ|."""
+    sums = np.abs(values + np.asarray(activation.fn(-h)))
+    worst = sums.argmax()
+    deviation = float(sums.flat[worst] / max(np.abs(values).max(), 1e-300))
+    if not deviation <= 1e-10:
+        at = float(np.ravel(h)[worst])
+        raise PluginError(
+            f"activation {activation.name!r}: expected fn(-h) = -fn(h) because parity = 'odd', got "
+            f"fn({at:.3g}) = {values.flat[worst]} and fn(-h) + fn(h) = {sums.flat[worst]}"
+        )
+    return deviation
+
+
+def _check_fn(activation: Activation) -> dict[str, float]:
+    """`fn` works element by element and has the parity that it claims."""
+    h = jnp.linspace(-8.0, 8.0, 96)
+    values = _call(activation, "fn", activation.fn, (h,))
+    one_by_one = np.asarray(jax.vmap(activation.fn)(h))
+    scale = max(np.abs(values).max(), 1e-300)
+    gap = float(np.abs(values - one_by_one).max() / scale)
+    if not gap <= 1e-10:
+        raise PluginError(
+            f"activation {activation.name!r}: expected an elementwise fn, got values that depend "
+            f"on the other elements (by {gap:.1e})"
+        )
+    odd = activation.parity == "odd"
+    return {"elementwise": gap, "parity": _expect_odd(activation, h, values) if odd else 0.0}
+
+
+def _check_kernel(activation: Activation, kernel: Callable[..., Any], tolerance: float) -> float:
+    """E[σ(h)σ(h')] against quadrature; the scale is √(E[σ(h)²] E[σ(h')²])."""
+    values = np.asarray(kernel(*_COVARIANCES.T))
+    squares = {
+        c: _moment(activation.fn, c, c, c, 2) for c in np.unique(_COVARIANCES[:, [0, 2]]).tolist()
+    }
+    worst = 0.0
+    for (c_xx, c_xy, c_yy), value in zip(_COVARIANCES.tolist(), values, strict=True):
+        expected = _moment(activation.fn, c_xx, c_xy, c_yy, 2)
+        scale = math.sqrt(squares[c_xx] * squares[c_yy])
+        label = f"kernel({c_xx}, {c_xy}, {c_yy})"
+        worst = max(worst, _compare(activation, label, value, expected, scale, tolerance))
+    return worst
+
+
+def _check_mean(activation: Activation, mean: Callable[..., Any], tolerance: float) -> float:
+    """E[σ(h)] against quadrature; the scale is √E[σ(h)²]."""
+    variances = np.unique(_COVARIANCES[:, [0, 2]])
+    worst = 0.0
+    for c, value in zip(variances.tolist(), np.asarray(mean(variances)), strict=True):
+        expected = _moment(activation.fn, c, c, c, 1)
+        scale = math.sqrt(_moment(activation.fn, c, c, c, 2))
+        worst = max(worst, _compare(activation, f"mean({c})", value, expected, scale, tolerance))
+    return worst
+
+
+def _compare(
+    activation: Activation,
+    label: str,
+    value: float,
+    expected: float,
+    scale: float,
+    tolerance: float,
+) -> float:
+    deviation = abs(float(value) - expected) / max(scale, 1e-12)
+    if not deviation <= tolerance:
+        raise PluginError(
+            f"activation {activation.name!r}: expected {label} = {expected:.10g} (quadrature of "
+            f"fn), got {float(value):.10g}; the deviation {deviation:.1e} exceeds {tolerance:.0e}"
+        )
+    return deviation
+
+
+def _check_symmetry(activation: Activation, kernel: Callable[..., Any]) -> float:
+    """The kernel does not depend on the order of the two patterns."""
+    c_xx, c_xy, c_yy = _COVARIANCES.T
+    one, other = np.asarray(kernel(c_xx, c_xy, c_yy)), np.asarray(kernel(c_yy, c_xy, c_xx))
+    gap = float((np.abs(one - other) / np.maximum(np.abs(one), 1e-12)).max())
+    if not gap <= 1e-9:
+        raise PluginError(
+            f"activation {activation.name!r}: expected kernel(c_xx, c_xy, c_yy) = "
+            f"kernel(c_yy, c_xy, c_xx), got a relative difference of {gap:.1e}"
+        )
+    return gap
+
+
+def _check_gram(activation: Activation, kernel: Callable[..., Any]) -> float:
+    """Gram matrices are positive semidefinite, with duplicate and opposite patterns too."""
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for inputs in (2, 8):
+        points = rng.normal(size=(12, inputs))
+        points = np.concatenate([points, points[:2], -points[:1], points[:1] * (1 + 1e-7)])
+        covariance = points @ points.T / inputs
+        c = np.diag(covariance)
+        gram = np.asarray(kernel(c[:, None], covariance, c[None, :]))
+        lowest = float(np.linalg.eigvalsh(gram).min() / np.trace(gram))
+        if not lowest >= -1e-9:
+            raise PluginError(
+                f"activation {activation.name!r}: expected a positive semidefinite Gram matrix "
+                f"from kernel, got an eigenvalue of {lowest:.1e} times the trace"
+            )
+        worst = max(worst, -lowest)
+    return worst
+
+
+def _check_gradients(
+    activation: Activation, kernel: Callable[..., Any], mean: Callable[..., Any]
+) -> float:
+    """First and second derivatives are finite everywhere; first ones match differences."""
+    gradients = _expect_finite(activation, "the gradient of kernel", _derivative(kernel, 1))
+    _expect_finite(activation, "the second derivative of kernel", _derivative(kernel, 2))
+
+    def of_variance(c_xx: Any, c_xy: Any, c_yy: Any) -> Any:
+        return mean(c_xx) + mean(c_yy)
+
+    _expect_finite(activation, "the gradient of mean", _derivative(of_variance, 1))
+    points = _COVARIANCES[_GENERIC]
+    worst = 0.0
+    for i in range(3):
+        step = np.zeros_like(points)
+        step[:, i] = 1e-4 * np.minimum(points[:, 0], points[:, 2])
+        difference = np.asarray(kernel(*(points + step).T) - kernel(*(points - step).T))
+        expected = difference / (2 * step[:, i])
+        got = gradients[_GENERIC, i]
+        scale = np.abs(gradients[_GENERIC]).max(axis=1)
+        worst = max(worst, float((np.abs(got - expected) / np.maximum(scale, 1e-12)).max()))
+    if not worst <= 1e-3:
+        raise PluginError(
+            f"activation {activation.name!r}: expected the gradient of kernel to match finite "
+            f"differences, got a relative deviation of {worst:.1e}"
+        )
+    return worst
+
+
+def _derivative(function: Callable[..., Any], order: int) -> Callable[..., Any]:
+    """Gradient or Hessian in the three covariances, for rows (c_xx, c_xy, c_yy)."""
+
+    def scalar(point: Any) -> Any:
+        return function(point[0], point[1], point[2])
+
+    return jax.jit(jax.vmap(jax.grad(scalar) if order == 1 else jax.hessian(scalar)))
+
+
+def _expect_finite(
+    activation: Activation, label: str, derivative: Callable[..., Any]
+) -> np.ndarray:
+    """Evaluate a derivative on the diagonal, for duplicates, opposites and zero inputs."""
+    try:
+        values = np.asarray(derivative(jnp.asarray(_COVARIANCES)))
+    except Exception as error:
+        raise PluginError(
+            f"activation {activation.name!r}: expected {label} to exist, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    finite = np.isfinite(values).reshape(len(_COVARIANCES), -1).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise PluginError(
+            f"activation {activation.name!r}: expected {label} to be finite at (c_xx, c_xy, c_yy) "
+            f"= {tuple(_COVARIANCES[row].tolist())}, got {values[row].tolist()}"
+        )
+    return values
+
+
+def _moment(fn: Callable[..., Any], c_xx: float, c_xy: float, c_yy: float, power: int) -> float:
+    """E[σ(h)σ(h')] (power 2) or E[σ(h)] (power 1), by adaptive quadrature in the plane.
+
+    With h = √c_xx r cos φ and h' = √c_yy r cos(φ − θ), cos θ the correlation, h and h' change
+    sign at fixed angles, so that a kink at 0 lies on the edge of a region.
+    """
+    from scipy.integrate import cubature
+
+    product = math.sqrt(c_xx * c_yy)
+    theta = math.acos(min(1.0, max(-1.0, c_xy / product))) if product > 0 else math.pi / 2
+
+    def integrand(points: np.ndarray) -> np.ndarray:
+        r, phi = points[:, 0], points[:, 1]
+        value = np.asarray(fn(jnp.asarray(math.sqrt(c_xx) * r * np.cos(phi))))
+        if power == 2:
+            value = value * np.asarray(fn(jnp.asarray(math.sqrt(c_yy) * r * np.cos(phi - theta))))
+        return value * r * np.exp(-(r**2) / 2) / (2 * math.pi)
+
+    half = math.pi / 2
+    edges = sorted({-half, half, 3 * half, theta - half, theta + half})
+    total = 0.0
+    for lower, upper in zip(edges[:-1], edges[1:], strict=True):
+        if upper - lower > 1e-12:
+            region = cubature(integrand, [0.0, lower], [11.0, upper], rtol=1e-9, atol=1e-13)
+            total += float(region.estimate)
+    return total
