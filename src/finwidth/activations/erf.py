@@ -34,6 +34,6 @@ def finwidth_register_activations() -> list[Activation]:
             parity="odd",
             kernel=_kernel,
             mean=jnp.zeros_like,
-            reference="Williams, Neural Comput. 10, 1203 (1998), eq. 11",
+            reference="Williams, Neural Comput. 10, 1203 (1998)",
         )
     ]

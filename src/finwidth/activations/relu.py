@@ -71,6 +71,6 @@ def finwidth_register_activations() -> list[Activation]:
             parity="none",
             kernel=_kernel,
             mean=_mean,
-            reference="Cho and Saul, NeurIPS 22 (2009), eqs. 3-6",
+            reference="Cho and Saul, NeurIPS 22 (2009), arc-cosine kernel of order 1",
         )
     ]
