@@ -57,7 +57,7 @@ def plot_comparison(
         The matplotlib axes. For one report: the means at the test points, theory against
         posterior; and error, bias² and variance. Over widths: the error; bias² and variance;
         and the relative difference of the error. Error bars are ±2 Monte Carlo standard
-        errors; open symbols mark runs that were not judged because the chains had not mixed.
+        errors; open symbols mark runs that `finwidth.compare` would not judge.
 
     Raises
     ------
@@ -301,6 +301,6 @@ def _plot_single(report: "xr.Dataset", axes: np.ndarray) -> np.ndarray:
     bars.legend(fontsize="small", frameon=False)
     title = rf"$N_1 = {int(report['width'])}$"
     if str(report["outcome"].values) == "not judged":
-        title += ": not judged, chains not mixed"
+        title += ": not judged"
     bars.set_title(title, fontsize="small", loc="left")
     return axes
