@@ -1,0 +1,99 @@
+"""What commands write: results on stdout, progress on stderr, files in one folder."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._errors import InputError
+
+__all__ = ["Folder", "print_json", "print_table", "progress", "write_json"]
+
+
+class Folder:
+    """A folder for results: checked at once, made with the first file.
+
+    Parameters
+    ----------
+    path
+        The folder; it and its parents may be absent.
+
+    Raises
+    ------
+    InputError
+        If it could not be made, or is not writable. Nothing is made here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser()
+        nearest = self.path
+        while not os.path.lexists(nearest) and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise InputError(
+                f"expected --out = a folder that is writable or can be made, got {str(path)!r} "
+                f"({str(nearest)!r} is not a writable folder)"
+            )
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file to write; the folder is there afterwards."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"expected --out = a folder that is writable or can be made, "
+                f"got {str(self.path)!r} ({error.strerror})"
+            ) from None
+        return self.path / name
+
+
+def progress(message: str) -> None:
+    """Write a line about what is being done to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in JSON types; numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """Print a record as JSON on stdout."""
+    print(json.dumps(_plain(record), indent=2, allow_nan=False))
+
+
+def write_json(record: Mapping[str, Any], path: Path) -> None:
+    """Write a record as a JSON file, whole or not at all."""
+    from .._io import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; columns after the first are set right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=any(columns))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    print(title)
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,74 @@
+"""Results as plain records, the same in every command's --json and files."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .._network import Network
+    from .._solution import Solution
+    from ..datasets import Dataset
+
+__all__ = ["comparison_record", "diagnostics_record", "mixed", "setting_record", "solution_record"]
+
+_DIAGNOSTICS = (
+    "r_hat_max",
+    "r_hat_error",
+    "ess_bulk_min",
+    "ess_bulk_error",
+    "divergences",
+    "n_chains",
+    "n_draws",
+)
+
+
+def setting_record(network: "Network", temperature: float, data: "Dataset") -> dict[str, Any]:
+    """Return what was asked for: network, temperature, data."""
+    from .._provenance import network_record
+
+    return {
+        "network": network_record(network),
+        "temperature": temperature,
+        "data": {"name": data.name} | data.attrs,
+    }
+
+
+def solution_record(solution: "Solution", data: "Dataset") -> dict[str, Any]:
+    """Return a theory's order parameters, evidence and errors."""
+    order = solution.order_parameters
+    errors = solution.generalization_error(data.X_test, data.y_test)
+    return {
+        "theory": solution.theory,
+        "order_parameters": {name: order[name].values for name in ("q_bar", "q")},
+        "action": solution.action,
+        "log_evidence": solution.log_evidence,
+        "residual": solution.residual,
+        "converged": solution.converged,
+        "n_roots": solution.n_roots,
+        "criterion": solution.criterion,
+    } | {name: float(errors[name]) for name in ("error", "bias2", "variance")}
+
+
+def diagnostics_record(report: "xr.Dataset") -> dict[str, Any]:
+    """Return how well the chains of a comparison have mixed."""
+    return {name: report[name].item() for name in _DIAGNOSTICS}
+
+
+def comparison_record(report: "xr.Dataset") -> dict[str, Any]:
+    """Return a comparison: theory, exact, MCSE and z of each quantity, diagnostics, verdict."""
+    columns = ("theory", "exact", "mcse", "z", "relative_difference")
+    return {
+        "theory": report.theory_name.item(),
+        "quantities": {
+            str(name): {column: float(report[column].sel(quantity=name)) for column in columns}
+            for name in report["quantity"].values
+        },
+        "diagnostics": diagnostics_record(report),
+        "outcome": report.attrs["outcome"],
+        "verdict": report.attrs["verdict"],
+    }
+
+
+def mixed(report: "xr.Dataset") -> bool:
+    """Return whether the largest R-hat is within its limit (NaN is not)."""
+    return bool(report["r_hat_max"].item() <= report.attrs["r_hat_limit"])

@@ -1,0 +1,88 @@
+"""The steps that several commands take: solve, sample, compare, and the rows of their tables."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ._options import Problem, Sampling
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .._network import Network
+    from .._solution import Solution
+    from ..datasets import Dataset
+
+__all__ = ["comparison_rows", "diagnostics_rows", "sample_and_compare", "solve_theory"]
+
+
+def solve_theory(
+    problem: Problem, network: "Network", data: "Dataset", theory: str | None = None
+) -> "Solution":
+    """Solve a theory (by default the one asked for) of the network's posterior."""
+    import finwidth as fw
+
+    return fw.solve(
+        network,
+        data.X_train,
+        data.y_train,
+        temperature=problem.temperature,
+        theory=theory or problem.theory,
+    )
+
+
+def sample_and_compare(
+    problem: Problem,
+    sampling: Sampling,
+    network: "Network",
+    data: "Dataset",
+    solutions: Sequence["Solution"],
+) -> tuple["xr.DataTree", list["xr.Dataset"]]:
+    """Return the posterior with the solutions attached, and the comparison with each.
+
+    Solutions come from outside, as they take a moment only: whatever is wrong with a theory
+    is then said before the sampling starts.
+    """
+    import finwidth as fw
+
+    tree = fw.sample(
+        network,
+        data.X_train,
+        data.y_train,
+        temperature=problem.temperature,
+        X_test=data.X_test,
+        y_test=data.y_test,
+        model=sampling.model,
+        sampler=sampling.sampler,
+        num_warmup=sampling.warmup,
+        num_samples=sampling.draws,
+        num_chains=sampling.chains,
+        seed=problem.seed,
+    )
+    for solution in solutions:
+        tree = fw.attach(tree, solution)
+    return tree, [fw.compare(solution, tree) for solution in solutions]
+
+
+def diagnostics_rows(report: "xr.Dataset") -> list[tuple[str, str]]:
+    """Return the rows of a table of the posterior's error and of the chains' diagnostics."""
+    error = report.sel(quantity="error")
+    return [
+        ("test error", f"{float(error.exact):.6f} ± {float(error.mcse):.6f}"),
+        ("R-hat, largest", f"{report.r_hat_max.item():.4f}"),
+        ("bulk ESS, smallest", f"{report.ess_bulk_min.item():.0f}"),
+        ("divergences", f"{report.divergences.item()}"),
+        ("chains × draws", f"{report.n_chains.item()} × {report.n_draws.item()}"),
+    ]
+
+
+def comparison_rows(report: "xr.Dataset") -> list[tuple[str, str, str, str]]:
+    """Return the rows (quantity, theory, exact ± MCSE, z) of a comparison's table."""
+    return [
+        (
+            str(name),
+            f"{float(row.theory):.6f}",
+            f"{float(row.exact):.6f} ± {float(row.mcse):.6f}",
+            f"{float(row.z):+.1f}",
+        )
+        for name, row in ((q, report.sel(quantity=q)) for q in report["quantity"].values)
+    ]

@@ -1,0 +1,107 @@
+"""`finwidth compare`: theory against exact posterior."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .._errors import InputError
+from ._app import app, complain
+from ._options import Hidden, Problem, Report, Sampling, options
+from ._output import Folder, print_json, print_table, progress, write_json
+from ._records import comparison_record, mixed
+from ._run import comparison_rows, sample_and_compare, solve_theory
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["compare"]
+
+_WITH_FILE = {"theory", "strict"}
+
+
+@app.command()
+@options()
+def compare(
+    problem: Problem,
+    hidden: Hidden,
+    sampling: Sampling,
+    report: Report,
+    file: Annotated[
+        Path | None, typer.Argument(help="A file that 'finwidth sample' wrote.")
+    ] = None,
+) -> None:
+    """Compare a theory with the exact posterior: of FILE, or sampled now.
+
+    With --out, DIR/compare.json holds what --json prints, and DIR/sample.nc what was sampled.
+    """
+    import finwidth as fw
+
+    folder = None if report.out is None else Folder(report.out)
+    if file is None:
+        network, data = problem.network(hidden.width), problem.dataset()
+        solution = solve_theory(problem, network, data)
+        tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
+        if folder is not None:
+            progress(f"written: {fw.save(tree, folder.file('sample.nc'))}")
+    else:
+        _refuse_with_file(problem, hidden, sampling)
+        comparison = _compare_file(file, problem.theory)
+    record = comparison_record(comparison)
+    if folder is not None:
+        write_json(record, folder.file("compare.json"))
+    if report.json:
+        print_json(record)
+    else:
+        print_table(
+            f"{problem.theory} theory against exact posterior",
+            ("", "theory", "exact ± MCSE", "z"),
+            comparison_rows(comparison),
+        )
+        print(record["verdict"])
+    if sampling.strict and not mixed(comparison):
+        complain(record["verdict"])
+        raise typer.Exit(1)
+
+
+def _refuse_with_file(*groups: Any) -> None:
+    """Raise InputError if an option differs from its default although the file answers it."""
+    for group in groups:
+        defaults = type(group)()
+        for field in dataclasses.fields(group):
+            given = getattr(group, field.name)
+            if field.name not in _WITH_FILE and given != getattr(defaults, field.name):
+                raise InputError(
+                    "expected no data, network or sampler options with FILE, which holds them, "
+                    f"got --{field.name.replace('_', '-')}"
+                )
+
+
+def _compare_file(file: Path, theory: str) -> "xr.Dataset":
+    """Solve the theory of a file's run and compare the two."""
+    import finwidth as fw
+
+    from .._provenance import read_provenance
+
+    tree = fw.load(file)
+    record = read_provenance(tree)
+    for group, name in (("constant_data", "X"), ("observed_data", "y")):
+        if group not in tree.children or name not in tree[group].data_vars:
+            raise InputError(
+                f"expected FILE = a run with {name} in group {group!r}, got {str(file)!r}"
+            )
+    network = record.get("network")
+    if not isinstance(network, dict) or "temperature" not in record:
+        raise InputError(
+            "expected FILE = a run whose provenance has network and temperature, "
+            f"got {sorted(record)}"
+        )
+    solution = fw.solve(
+        fw.Network(**network),
+        tree["constant_data"]["X"].values,
+        tree["observed_data"]["y"].values,
+        temperature=record["temperature"],
+        theory=theory,
+    )
+    return fw.compare(solution, tree)

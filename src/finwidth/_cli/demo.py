@@ -1,0 +1,169 @@
+"""`finwidth demo`: theory and exact posterior at several widths, a table and a picture."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .._errors import ConvergenceError, InputError
+from ._app import app, complain
+from ._options import Files, Problem, Sampling, Widths, options
+from ._output import Folder, print_json, print_table, progress
+from ._records import comparison_record, mixed, setting_record
+from ._run import sample_and_compare, solve_theory
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .._solution import Solution
+    from ..datasets import Dataset
+
+__all__ = ["demo"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Finished:
+    """A width whose run is on disk, compared with the theory and with infinite width."""
+
+    theory: "xr.Dataset"
+    infinite: "xr.Dataset"
+    file: Path
+
+    @property
+    def width(self) -> int:
+        return int(self.theory.width)
+
+
+@app.command()
+@options(temperature=0.1, out=Path("finwidth-demo"))
+def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> None:
+    """Compare theory, infinite width and exact posterior at several widths.
+
+    One network with one hidden layer for each --width. DIR gets a netCDF file for each and a
+    picture of all; Ctrl-C keeps the widths that are finished.
+    """
+    folder = Folder(files.out)
+    if len(set(widths.width)) < len(widths.width):
+        raise InputError(f"expected --width = different widths, got {widths.width}")
+    networks = [problem.network([width]) for width in widths.width]
+    data = problem.dataset()
+    solutions = [
+        [solve_theory(problem, network, data, theory) for theory in (None, "infinite")]
+        for network in networks
+    ]
+    finished: list[_Finished] = []
+    code = 0
+    try:
+        for pair in solutions:
+            finished.append(_sample(problem, sampling, data, pair, folder))
+    except KeyboardInterrupt:
+        complain(_kept(finished, widths.width, folder), kind="interrupted")
+        code = 130
+    except ConvergenceError as error:
+        complain(f"{error}; {_kept(finished, widths.width, folder)}")
+        code = 1
+    if finished:
+        picture = _picture(finished, folder)
+        if files.json:
+            setting = setting_record(networks[0], problem.temperature, data)
+            setting["network"]["widths"] = [[one.width] for one in finished]
+            print_json(setting | {"runs": _runs(finished), "picture": picture})
+        else:
+            _print(problem, data, finished)
+        progress(f"written: {', '.join(str(p) for p in _files(finished, picture))}")
+    if not code and sampling.strict and not all(mixed(one.theory) for one in finished):
+        complain("expected chains that have mixed, got a larger R-hat; see the verdicts")
+        code = 1
+    if code:
+        raise typer.Exit(code)
+
+
+def _sample(
+    problem: Problem,
+    sampling: Sampling,
+    data: "Dataset",
+    solutions: Sequence["Solution"],
+    folder: Folder,
+) -> _Finished:
+    import finwidth as fw
+
+    network = solutions[0].network
+    width = network.widths[0]
+    progress(f"width {width}: sampling the exact posterior")
+    tree, reports = sample_and_compare(problem, sampling, network, data, solutions)
+    file = fw.save(tree, folder.file(f"width-{width}.nc"))
+    return _Finished(theory=reports[0], infinite=reports[1], file=file)
+
+
+def _kept(finished: Sequence[_Finished], widths: Sequence[int], folder: Folder) -> str:
+    kept = ", ".join(str(one.width) for one in finished)
+    if not kept:
+        return f"none of the widths {list(widths)} was finished, nothing was written"
+    return f"kept the finished widths ({kept}) of {list(widths)} in {folder.path}"
+
+
+def _picture(finished: Sequence[_Finished], folder: Folder) -> Path | None:
+    """Draw all comparisons and return where, or None where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        complain(
+            "expected matplotlib for the picture, got none: install finwidth[plots]", "warning"
+        )
+        return None
+    import matplotlib
+
+    import finwidth as fw
+
+    from .._io import atomic_path
+
+    matplotlib.use("Agg")
+    infinite = finished[0].infinite
+    values = {str(q): float(infinite.theory.sel(quantity=q)) for q in infinite["quantity"].values}
+    path = folder.file("comparison.png")
+    with atomic_path(path) as temporary:
+        axes = fw.plot_comparison(
+            [one.theory for one in finished], infinite=values if len(finished) > 1 else None
+        )
+        axes[0].figure.savefig(temporary, dpi=150)
+    return path
+
+
+def _runs(finished: Sequence[_Finished]) -> list[dict[str, Any]]:
+    return [
+        {
+            "width": one.width,
+            **comparison_record(one.theory),
+            "infinite": comparison_record(one.infinite)["quantities"],
+            "file": one.file,
+        }
+        for one in finished
+    ]
+
+
+def _files(finished: Sequence[_Finished], picture: Path | None) -> list[Path]:
+    return [one.file for one in finished] + ([] if picture is None else [picture])
+
+
+def _print(problem: Problem, data: "Dataset", finished: Sequence[_Finished]) -> None:
+    rows = []
+    for one in finished:
+        error, infinite = (r.sel(quantity="error") for r in (one.theory, one.infinite))
+        rows.append(
+            (
+                str(one.width),
+                f"{float(error.theory):.4f}",
+                f"{float(infinite.theory):.4f}",
+                f"{float(error.exact):.4f} ± {float(error.mcse):.4f}",
+                f"{float(error.z):+.1f}",
+            )
+        )
+    print_table(
+        f"Test error: {data.name}, P = {len(data.y_train)}, {problem.activation}, "
+        f"T = {problem.temperature:g}",
+        ("width", f"{problem.theory} theory", "infinite width", "exact ± MCSE", "z"),
+        rows,
+    )
+    for one in finished:
+        print(f"width {one.width}: {one.theory.attrs['verdict']}")

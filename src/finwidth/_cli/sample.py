@@ -1,0 +1,40 @@
+"""`finwidth sample`: the exact posterior."""
+
+from pathlib import Path
+
+import typer
+
+from ._app import app, complain
+from ._options import Files, Hidden, Problem, Sampling, options
+from ._output import Folder, print_json, print_table, progress
+from ._records import comparison_record, mixed, setting_record
+from ._run import diagnostics_rows, sample_and_compare, solve_theory
+
+__all__ = ["sample"]
+
+
+@app.command()
+@options(out=Path("finwidth-sample"))
+def sample(problem: Problem, hidden: Hidden, sampling: Sampling, files: Files) -> None:
+    """Sample the exact posterior and write it, with the theory's prediction, to DIR/sample.nc."""
+    import finwidth as fw
+
+    folder = Folder(files.out)
+    network, data = problem.network(hidden.width), problem.dataset()
+    solution = solve_theory(problem, network, data)
+    tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
+    path = fw.save(tree, folder.file("sample.nc"))
+    if files.json:
+        setting = setting_record(network, problem.temperature, data)
+        print_json(setting | comparison_record(comparison) | {"file": path})
+    else:
+        print_table(
+            f"exact posterior, {data.name}, widths {list(network.widths)}, "
+            f"T = {problem.temperature:g}",
+            ("", "value"),
+            diagnostics_rows(comparison),
+        )
+        progress(f"written: {path}")
+    if sampling.strict and not mixed(comparison):
+        complain(comparison.attrs["verdict"])
+        raise typer.Exit(1)

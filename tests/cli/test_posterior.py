@@ -1,0 +1,115 @@
+"""`finwidth sample`, `compare` and `demo`: small runs, their files, what an interruption keeps."""
+
+import json
+
+import numpy as np
+import pytest
+
+import finwidth as fw
+
+from .conftest import QUICK, SMALL
+
+RUN = (*SMALL, *QUICK, "--temperature", "0.1")
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory):
+    """A folder with a small run, and what the command printed."""
+    from typer.testing import CliRunner
+
+    from finwidth._cli import app
+
+    folder = tmp_path_factory.mktemp("sampled")
+    result = CliRunner().invoke(
+        app, ["sample", *RUN, "--width", "3", "--out", str(folder), "--json"]
+    )
+    assert result.exit_code == 0, result.stderr
+    return folder, json.loads(result.stdout)
+
+
+def test_sample_writes_a_run_that_loads(sampled):
+    folder, record = sampled
+    tree = fw.load(folder / "sample.nc")
+    assert [file.name for file in folder.iterdir()] == ["sample.nc"]
+    assert tree["predictions"]["f"].sizes == {"chain": 2, "draw": 50, "test_pattern": 4}
+    assert "nested" in tree["theory"].children
+    assert record["diagnostics"]["n_draws"] == 50
+    assert record["data"]["name"] == "digits"
+
+
+def test_compare_of_the_file_repeats_the_comparison(sampled, run_json):
+    folder, record = sampled
+    again = run_json("compare", str(folder / "sample.nc"))
+    for name, values in record["quantities"].items():
+        assert again["quantities"][name] == pytest.approx(values, rel=1e-9)
+    assert again["verdict"] == record["verdict"]
+
+
+def test_compare_takes_another_theory_and_prints_its_verdict(sampled, run):
+    folder, _ = sampled
+    result = run("compare", str(folder / "sample.nc"), "--theory", "infinite")
+    assert result.exit_code == 0
+    assert "infinite theory against exact posterior" in result.stdout
+    assert "±" in result.stdout
+
+
+def test_strict_fails_when_chains_have_not_mixed(sampled, run, monkeypatch):
+    folder, _ = sampled
+    monkeypatch.setattr("finwidth._cli.compare.mixed", lambda report: False)
+    result = run("compare", str(folder / "sample.nc"), "--strict")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+
+
+def test_demo_prints_one_row_per_width_and_writes_its_files(run, folder):
+    result = run("demo", *RUN, "--width", "2", "--width", "3", "--out", "made")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(file.name for file in (folder / "made").iterdir()) == [
+        "comparison.png",
+        "width-2.nc",
+        "width-3.nc",
+    ]
+    assert (folder / "made/comparison.png").read_bytes().startswith(b"\x89PNG")
+    for width in (2, 3):
+        assert f"width {width}: " in result.stdout
+    assert "made/comparison.png" in result.stderr
+
+
+def test_demo_json_is_all_that_is_on_stdout(run_json):
+    record = run_json("demo", *RUN, "--width", "2")
+    [one] = record["runs"]
+    assert one["width"] == 2
+    error = one["quantities"]["error"]
+    assert error["z"] == pytest.approx((error["theory"] - error["exact"]) / error["mcse"])
+    assert np.isfinite(one["infinite"]["error"]["theory"])
+
+
+def test_interrupted_demo_keeps_the_finished_widths(run, folder, monkeypatch):
+    sample = fw.sample
+
+    def interrupted(network, *arguments, **options):
+        if network.widths == (3,):
+            raise KeyboardInterrupt
+        return sample(network, *arguments, **options)
+
+    monkeypatch.setattr(fw, "sample", interrupted)
+    result = run("demo", *RUN, "--width", "2", "--width", "3", "--width", "4", "--out", "made")
+    assert result.exit_code == 130
+    assert (
+        "finwidth: interrupted: kept the finished widths (2) of [2, 3, 4] in made" in result.stderr
+    )
+    assert sorted(file.name for file in (folder / "made").iterdir()) == [
+        "comparison.png",
+        "width-2.nc",
+    ]
+    fw.load(folder / "made/width-2.nc")
+
+
+def test_demo_interrupted_at_once_leaves_nothing(run, folder, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fw, "sample", interrupted)
+    result = run("demo", *RUN, "--width", "2")
+    assert result.exit_code == 130
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,58 @@
+"""`finwidth solve`: the numbers of the theory, in a table and as JSON."""
+
+import json
+
+import pytest
+
+import finwidth as fw
+
+
+def test_digits_at_low_temperature(run_json):
+    """Values of an independent implementation, five digits."""
+    record = run_json("solve", "--width", "20", "--temperature", "0.001")
+    assert record["order_parameters"]["q_bar"] == pytest.approx([0.827107], abs=1e-6)
+    assert record["error"] == pytest.approx(0.054837, abs=1e-6)
+    assert record["bias2"] == pytest.approx(0.038030, abs=1e-6)
+    assert record["variance"] == pytest.approx(0.016807, abs=1e-6)
+    assert record["converged"] is True
+
+
+def test_json_and_table_and_file_are_the_library_s_results(run, run_json, folder):
+    arguments = ("solve", "--train", "20", "--test", "10", "--width", "7", "--width", "5")
+    arguments += ("--activation", "relu", "--weight-precision", "1,2,3", "--bias-precision", "4")
+    data = fw.load_dataset("digits", n_train=20, n_test=10)
+    net = fw.Network((7, 5), "relu", weight_precision=(1.0, 2.0, 3.0), bias_precision=4.0)
+    solution = fw.solve(net, data.X_train, data.y_train, temperature=0.01)
+    record = run_json(*arguments, "--out", "new/results")
+    assert record["action"] == pytest.approx(solution.action, rel=1e-12)
+    assert record["order_parameters"]["q"] == pytest.approx(
+        solution.order_parameters["q"].values.tolist(), rel=1e-12
+    )
+    assert record["network"]["widths"] == [7, 5]
+    assert record["network"]["weight_precision"] == [1.0, 2.0, 3.0]
+    assert json.loads((folder / "new/results/solve.json").read_text()) == record
+    table = run(*arguments).stdout
+    assert f"{record['error']:.6f}" in table
+    assert "Q̄ layer 2" in table
+
+
+def test_infinite_width_has_no_order_parameters_to_find(run_json):
+    record = run_json("solve", "--theory", "infinite", "--train", "20", "--test", "5")
+    assert record["order_parameters"]["q_bar"] == [1.0]
+
+
+def test_data_options_reach_the_data_set(run_json):
+    arguments = ("--data", "random", "--data-option", "n-inputs=7", "--data-seed", "3")
+    record = run_json("solve", *arguments, "--train", "9", "--test", "2")
+    assert record["data"]["sizes"] == {"n_train": 9, "n_test": 2, "n_inputs": 7}
+    assert record["data"]["seed"] == 3
+
+
+def test_not_converged_is_exit_1(run, monkeypatch):
+    def fail(*_, **__):
+        raise fw.ConvergenceError("expected a root, got\nnone")
+
+    monkeypatch.setattr(fw, "solve", fail)
+    result = run("solve", "--train", "5", "--test", "2", "--out", "here")
+    assert result.exit_code == 1
+    assert result.stderr == "finwidth: error: expected a root, got none\n"
