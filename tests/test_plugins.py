@@ -1,0 +1,283 @@
+"""Plugins are found, isolated and reported: with distributions written to a directory."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import jax.numpy as jnp
+import pytest
+
+import finwidth as fw
+from finwidth import _plugins
+
+BUILT_IN = {"erf", "identity", "relu", "tanh"}
+
+GOOD = """
+    import jax.numpy as jnp
+    import finwidth as fw
+
+    @fw.hookimpl
+    def finwidth_register_activations():
+        return [fw.Activation("{name}", jnp.sin, parity="odd")]
+"""
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Write a distribution with one entry point; only those written are seen as plugins."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delenv(_plugins.VARIABLE, raising=False)
+    installed: list[str] = []
+
+    def write(distribution: str, code: str, entry_point: str = "main") -> None:
+        module = distribution.replace("-", "_")
+        (site / f"{module}.py").write_text(textwrap.dedent(code))
+        info = site / f"{module}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n"
+        )
+        (info / "entry_points.txt").write_text(f"[finwidth]\n{entry_point} = {module}\n")
+        installed.append(distribution)
+        monkeypatch.setenv(_plugins.VARIABLE, ",".join(installed))
+        _plugins.reset()
+
+    yield write
+    for distribution in installed:
+        sys.modules.pop(distribution.replace("-", "_"), None)
+    _plugins.reset()
+
+
+@pytest.fixture
+def no_distributions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(_plugins.VARIABLE, "")
+    _plugins.reset()
+    yield
+    _plugins.reset()
+
+
+def record_of(name: str) -> _plugins.PluginRecord:
+    (record,) = [r for r in _plugins.loaded_plugins() if r.name == name]
+    return record
+
+
+def test_every_built_in_has_its_module(no_distributions: None) -> None:
+    assert set(fw.list_activations()) == BUILT_IN
+    sources = {name: record.source for name, record in _plugins.activation_sources().items()}
+    assert sources == {name: f"finwidth.activations.{name}" for name in BUILT_IN}
+    assert all(r.error is None and r.version == fw.__version__ for r in _plugins.loaded_plugins())
+
+
+def test_every_hook_is_documented_and_collected() -> None:
+    hooks = {name for name in vars(_plugins._hookspecs) if name.startswith("finwidth_")}
+    assert hooks == set(_plugins._ITEM_TYPES)
+    assert all(getattr(_plugins._hookspecs, hook).__doc__ for hook in hooks)
+
+
+def test_an_installed_plugin_needs_no_import(install: Install) -> None:
+    install("acme-waves", GOOD.format(name="sine"))
+    assert set(fw.list_activations()) == BUILT_IN | {"sine"}
+    assert float(fw.get_activation("sine").fn(jnp.asarray(0.0))) == 0.0
+    record = record_of("acme-waves")
+    assert (record.version, record.origin) == ("1.2", "distribution")
+    assert record.hooks == ("finwidth_register_activations",)
+    assert record.error is None
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise OSError('no such library')", "OSError: no such library"),
+        ("import a_module_that_is_not_there", "ModuleNotFoundError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        (
+            "import finwidth as fw\n@fw.hookimpl\n"
+            "def finwidth_register_activations(): raise ValueError('boom')",
+            "boom",
+        ),
+        (
+            "import finwidth as fw\n@fw.hookimpl\n"
+            "def finwidth_register_activations(): return fw.Activation('x', abs)",
+            "expected a list of finwidth.Activation",
+        ),
+        (
+            "import finwidth as fw\n@fw.hookimpl\n"
+            "def finwidth_register_activations(): return ['erf']",
+            "expected a list of finwidth.Activation, got 'erf'",
+        ),
+        (
+            "import finwidth as fw\n@fw.hookimpl\n"
+            "def finwidth_register_activations(manager): return []",
+            "cannot be registered",
+        ),
+        ("def finwidth_register_activations(): return []", "marked with finwidth.hookimpl"),
+        ("import finwidth as fw\nfw.list_activations()", "while it loads"),
+    ],
+    ids=[
+        "raises-on-import",
+        "missing-dependency",
+        "exits-on-import",
+        "hook-raises",
+        "not-a-list",
+        "not-an-activation",
+        "wrong-arguments",
+        "unmarked",
+        "looks-up-while-loading",
+    ],
+)
+def test_a_broken_plugin_is_left_out_and_the_others_work(
+    install: Install, code: str, reason: str
+) -> None:
+    install("acme-broken", code)
+    install("acme-waves", GOOD.format(name="sine"))
+    with pytest.warns(RuntimeWarning, match="acme-broken") as caught:
+        assert set(fw.list_activations()) == BUILT_IN | {"sine"}
+    assert len(caught) == 1
+    assert reason in str(record_of("acme-broken").error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fw.list_activations()  # warned once
+    with pytest.raises(fw.InputError, match=r"got 'sinc'.*left out: .*acme-broken"):
+        fw.get_activation("sinc")
+
+
+def test_a_warning_turned_into_an_error_leaves_a_working_registry(install: Install) -> None:
+    install("acme-broken", "raise OSError('no such library')")
+    with warnings.catch_warnings(), pytest.raises(RuntimeWarning):
+        warnings.simplefilter("error")
+        fw.list_activations()
+    assert set(fw.list_activations()) == BUILT_IN
+
+
+@pytest.mark.parametrize(
+    "name", ["finwidth_register_activation", "finwidth_register_kernels"], ids=["typo", "unknown"]
+)
+def test_a_misspelt_hook_is_an_error(install: Install, name: str) -> None:
+    install("acme-typo", GOOD.format(name="sine").replace("finwidth_register_activations", name))
+    with pytest.raises(fw.PluginError, match=rf"expected hooks.*got {name}\b") as caught:
+        fw.list_activations()
+    assert "acme-typo" in str(caught.value)
+    assert name in str(record_of("acme-typo").error)  # the list still works
+
+
+def test_two_distributions_cannot_share_a_name(install: Install) -> None:
+    install("acme-waves", GOOD.format(name="sine"))
+    install("bell-waves", GOOD.format(name="sine"))
+    with pytest.raises(
+        fw.PluginError, match="'sine' from .*'acme-waves'.* and from .*'bell-waves'"
+    ):
+        fw.list_activations()
+    assert "sine" in str(record_of("acme-waves").error)
+    assert "sine" in str(record_of("bell-waves").error)
+
+
+def test_a_plugin_cannot_replace_a_built_in(install: Install) -> None:
+    install("acme-waves", GOOD.format(name="erf"))
+    with pytest.raises(
+        fw.PluginError, match="'erf' from finwidth itself.* and from .*'acme-waves'"
+    ):
+        fw.get_activation("erf")
+    assert record_of("acme-waves").error is not None
+
+
+def test_the_order_is_that_of_the_names(install: Install) -> None:
+    for distribution in ("Zeta_one", "acme-two", "mid.three"):
+        module = distribution.replace("-", "_").replace(".", "_")
+        install(distribution.replace(".", "_"), GOOD.format(name=module.lower()))
+    others = [r.name for r in _plugins.loaded_plugins() if r.origin == "distribution"]
+    assert others == ["acme-two", "mid_three", "Zeta_one"]
+
+
+def test_two_distributions_may_share_an_entry_point_name(install: Install) -> None:
+    install("acme-waves", GOOD.format(name="sine"), entry_point="plugin")
+    install("bell-waves", GOOD.format(name="cosine"), entry_point="plugin")
+    assert {"sine", "cosine"} < set(fw.list_activations())
+
+
+def test_the_variable_selects_distributions(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("acme-waves", GOOD.format(name="sine"))
+    install("bell-waves", GOOD.format(name="cosine"))
+    for value, expected in (("Bell_Waves", {"cosine"}), ("", set()), (" acme-waves ,", {"sine"})):
+        monkeypatch.setenv(_plugins.VARIABLE, value)
+        _plugins.reset()
+        assert set(fw.list_activations()) == BUILT_IN | expected
+    monkeypatch.setenv(_plugins.VARIABLE, "acme-waves,acme-wave")
+    _plugins.reset()
+    with pytest.raises(
+        fw.InputError, match=r"FINWIDTH_LOAD_PLUGINS.*'acme-waves'.*got 'acme-wave'"
+    ):
+        fw.list_activations()
+    monkeypatch.delenv(_plugins.VARIABLE)
+    _plugins.reset()
+    assert {"sine", "cosine"} < set(fw.list_activations())
+
+
+def plugin(*activations: fw.Activation) -> ModuleType:
+    module = ModuleType("notebook")
+
+    @fw.hookimpl
+    def finwidth_register_activations() -> list[fw.Activation]:
+        return list(activations)
+
+    module.finwidth_register_activations = finwidth_register_activations  # type: ignore[attr-defined]
+    return module
+
+
+def test_a_program_can_register_a_plugin(no_distributions: None) -> None:
+    cosine = fw.Activation("cosine", jnp.cos)
+    fw.register_plugin(plugin(cosine))
+    assert fw.get_activation("cosine") is cosine
+    assert record_of("notebook").origin == "program"
+    with pytest.raises(fw.PluginError, match="got 'notebook' again"):
+        fw.register_plugin(plugin(cosine))
+    again = fw.Activation("cosine", lambda h: jnp.cos(h))
+    fw.register_plugin(plugin(again), replace=True)
+    assert fw.get_activation("cosine") is again
+
+
+def test_a_failed_registration_leaves_no_trace(no_distributions: None) -> None:
+    cosine = fw.Activation("cosine", jnp.cos)
+    fw.register_plugin(plugin(cosine))
+    before = _plugins.loaded_plugins()
+    bad = plugin(fw.Activation("erf", jnp.sin), fw.Activation("sine", jnp.sin))
+    with pytest.raises(fw.PluginError, match="'erf' from finwidth itself"):
+        fw.register_plugin(bad, name="other")
+    with pytest.raises(fw.PluginError, match="'erf' from finwidth itself"):
+        fw.register_plugin(bad, replace=True)
+    with pytest.raises(fw.PluginError, match="marked with finwidth.hookimpl"):
+        fw.register_plugin(object())
+    assert _plugins.loaded_plugins() == before
+    assert set(fw.list_activations()) == BUILT_IN | {"cosine"}
+    assert fw.get_activation("cosine") is cosine
+
+
+def test_the_closest_name_is_suggested(no_distributions: None) -> None:
+    with pytest.raises(fw.InputError, match="got 'tahn' .did you mean 'tanh'"):
+        fw.get_activation("tahn")
+
+
+def test_import_loads_no_plugin(install: Install) -> None:
+    """In a fresh process: importing is quiet, the first look-up loads and warns."""
+    install("acme-loud", "print('loaded')\nraise OSError('no such library')")
+    site = next(path for path in sys.path if path.endswith("site"))
+    code = "import finwidth as fw; print('imported'); print(fw.list_activations())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": site},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["imported", "loaded", str(sorted(BUILT_IN))]
+    assert "RuntimeWarning: left out distribution 'acme-loud'" in done.stderr
