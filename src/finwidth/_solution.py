@@ -300,5 +300,3 @@ class Solution:
             f"Solution(theory={self.theory!r}, temperature={self.temperature:g}, q_bar=[{q_bar}], "
             f"residual={self.residual:.1e}, converged={self.converged})"
         )
-
-

@@ -1,0 +1,204 @@
+"""Running chains: any NumPyro kernel, in blocks, on all cores or side by side on a device.
+
+`Engine` turns a kernel into a compiled function that advances a chain by a block of draws and
+reduces each to what is stored. On CPUs every chain is its own call on a thread of its own, so
+that chains whose trajectories differ do not wait for each other; elsewhere all chains advance
+side by side in one call. The draws do not depend on the number of threads.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax, random
+from numpyro.infer.mcmc import MCMCKernel
+
+from ._errors import InputError
+
+__all__ = ["BLOCK", "Engine", "cpu_count"]
+
+# Draws per compiled call; chains pool what they learn, progress moves, and the user can
+# interrupt, after each.
+BLOCK = 25
+
+
+def cpu_count() -> int:
+    """Return the number of CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Reduction:
+    """What is kept of a draw.
+
+    Parameters
+    ----------
+    function
+        (key, values of the latent sites) -> dict of arrays to store.
+    """
+
+    function: Callable[[Array, dict[str, Array]], dict[str, Array]]
+
+
+class Engine:
+    """Several chains of one kernel.
+
+    Parameters
+    ----------
+    kernel
+        A NumPyro kernel.
+    reduction
+        What to store of each draw.
+    num_chains
+        Number of chains.
+    num_warmup
+        Transitions that adapt the kernel.
+    thin
+        Transitions per stored draw.
+    seed
+        Seed of all randomness.
+    model_args, model_kwargs
+        Arguments of the kernel's model.
+    side_by_side
+        Whether the chains advance together in one call; default: not on CPUs.
+    """
+
+    def __init__(
+        self,
+        kernel: MCMCKernel,
+        reduction: Reduction,
+        *,
+        num_chains: int,
+        num_warmup: int,
+        thin: int,
+        seed: int,
+        model_args: tuple,
+        model_kwargs: dict,
+        side_by_side: bool | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.num_chains = num_chains
+        self._reduction = reduction
+        self._thin = thin
+        self._arguments = (model_args, model_kwargs)
+        if side_by_side is None:
+            side_by_side = jax.default_backend() != "cpu"
+        self.side_by_side = side_by_side
+        init_key, self._draw_key = random.split(random.key(seed))
+        keys = random.split(init_key, num_chains)
+        keys = jax.vmap(random.key_data)(keys)  # NumPyro's kernels take raw keys
+        if side_by_side:
+            self.states: Any = kernel.init(keys, num_warmup, None, *self._arguments)
+            self._draw_keys: Any = random.split(self._draw_key, num_chains)
+            example = (self.states, self._draw_keys)
+        else:
+            self.states = [kernel.init(key, num_warmup, None, *self._arguments) for key in keys]
+            self._draw_keys = list(random.split(self._draw_key, num_chains))
+            example = (self.states[0], self._draw_keys[0])
+        self._count = jnp.asarray(BLOCK)
+        self._block = jax.jit(self._advance).lower(*example, self._count).compile()
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            max_workers=1 if side_by_side else max(1, min(num_chains, cpu_count()))
+        )
+
+    def close(self) -> None:
+        """Stop the threads; calls that run are waited for."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def advance(self, count: int) -> dict[str, np.ndarray]:
+        """Advance all chains by `count` ≤ BLOCK stored draws.
+
+        Parameters
+        ----------
+        count
+            Number of draws.
+
+        Returns
+        -------
+        dict
+            Stored quantities and, with the prefix "stats:", statistics; each of shape
+            (chain, count, …). `states` moves on only when all chains have finished.
+        """
+        if not 0 < count <= BLOCK:
+            raise InputError(f"expected count = 1 … {BLOCK}, got {count}")
+        number = jnp.asarray(count)
+        if self.side_by_side:
+            states, buffers = self._block(self.states, self._draw_keys, number)
+            collected = {
+                name: np.moveaxis(np.asarray(value[:count]), 1, 0)
+                for name, value in buffers.items()
+            }
+        else:
+            calls = [
+                self._pool.submit(self._run, state, key, number)
+                for state, key in zip(self.states, self._draw_keys, strict=True)
+            ]
+            results = [call.result() for call in calls]
+            states = [state for state, _ in results]
+            collected = {
+                name: np.stack([np.asarray(buffers[name][:count]) for _, buffers in results])
+                for name in results[0][1]
+            }
+        self.states = states
+        return collected
+
+    def pool(self) -> None:
+        """Share what chains that run separately have learnt, where the kernel can."""
+        if not self.side_by_side and hasattr(self.kernel, "pool"):
+            self.states = self.kernel.pool(self.states)
+
+    def _run(self, state: Any, key: Array, number: Array) -> tuple[Any, dict[str, Array]]:
+        return jax.block_until_ready(self._block(state, key, number))
+
+    def _one(self, state: Any, key: Array) -> tuple[Any, dict[str, Array]]:
+        """One stored draw: `thin` transitions, then the reduction."""
+
+        def transition(_: Any, carry: tuple) -> tuple:
+            state, steps, accept, diverging = carry
+            state = self.kernel.sample(state, *self._arguments)
+            return (
+                state,
+                steps + state.num_steps,
+                accept + state.accept_prob,
+                diverging | state.diverging,
+            )
+
+        zeros = jnp.zeros_like(state.num_steps)
+        state, steps, accept, diverging = lax.fori_loop(
+            0,
+            self._thin,
+            transition,
+            (state, zeros, jnp.zeros_like(state.accept_prob), jnp.zeros_like(state.diverging)),
+        )
+        reduce = self._reduction.function
+        fold = random.fold_in
+        if self.side_by_side:
+            reduce, fold = jax.vmap(reduce), jax.vmap(fold)
+        stored = reduce(fold(key, state.i), getattr(state, self.kernel.sample_field))
+        stored |= {
+            "stats:energy": state.energy,
+            "stats:lp": -state.potential_energy,
+            "stats:n_steps": steps,
+            "stats:acceptance_rate": accept / self._thin,
+            "stats:diverging": diverging,
+            "stats:step_size": state.adapt_state.step_size,
+        }
+        return state, stored
+
+    def _advance(self, state: Any, key: Array, count: Array) -> tuple[Any, dict[str, Array]]:
+        shapes = jax.eval_shape(self._one, state, key)[1]
+        buffers = {name: jnp.zeros((BLOCK, *s.shape), s.dtype) for name, s in shapes.items()}
+
+        def body(draw: Array, carry: tuple) -> tuple:
+            state, buffers = carry
+            state, stored = self._one(state, key)
+            return state, {name: buffers[name].at[draw].set(stored[name]) for name in buffers}
+
+        return lax.fori_loop(0, count, body, (state, buffers))

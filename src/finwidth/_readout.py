@@ -1,0 +1,194 @@
+"""The readout integrated exactly: given the hidden weights, v is Gaussian.
+
+With features F = Φ/√(λ_L N_L) (and a column 1/√λ^b_L for a bias) the readout is a Bayesian linear
+regression with unit prior: y ~ N(0, A), A = F Fᵀ + T·1. Everything uses one Cholesky factor, of
+A (P × P) or of M = Fᵀ F + T·1 (columns of F), whichever is smaller; with M the quadratic form is
+computed from the residual y − F v̂, so nothing cancels at small T.
+
+Source: theory.md, section 9; Williams & Rasmussen, Gaussian Processes (2006), sec. 2.1.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as linalg
+import numpyro.distributions as dist
+from jax import Array, random
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Float
+
+__all__ = ["Readout", "ReadoutMarginal", "condition", "log_marginal"]
+
+
+class Readout(NamedTuple):
+    """The exact posterior of the readout given the features.
+
+    Attributes
+    ----------
+    factor
+        Lower Cholesky factor of the smaller of A and M.
+    coefficients
+        v̂, posterior mean of the whitened readout, shape (column,).
+    dual
+        A⁻¹y, shape (pattern,).
+    features
+        F, shape (pattern, column).
+    temperature
+        T.
+    """
+
+    factor: Array
+    coefficients: Float[Array, " column"]
+    dual: Float[Array, " pattern"]
+    features: Float[Array, "pattern column"]
+    temperature: Array
+
+    @property
+    def by_columns(self) -> bool:
+        """Whether `factor` is that of M."""
+        return self.features.shape[1] < self.features.shape[0]
+
+    def half(self, block: Float[Array, "point column"]) -> Array:
+        """Return B with block·Cov(v)·blockᵀ = block blockᵀ − B Bᵀ, or = B Bᵀ when by columns."""
+        if self.by_columns:
+            root = linalg.solve_triangular(self.factor, block.T, lower=True)
+            return jnp.sqrt(self.temperature) * root.T
+        return linalg.solve_triangular(self.factor, self.features @ block.T, lower=True).T
+
+    def moments(self, block: Float[Array, "point column"]) -> tuple[Array, Array]:
+        """Return mean and variance of f at points with these features, shape (point,) each."""
+        half = self.half(block)
+        explained = jnp.sum(half**2, axis=1)
+        variance = explained if self.by_columns else jnp.sum(block**2, axis=1) - explained
+        return block @ self.coefficients, variance
+
+    def draw(self, rng_key: Array) -> Float[Array, " column"]:
+        """Draw the whitened readout from its posterior, shape (column,)."""
+        n_patterns, n_columns = self.features.shape
+        dtype = self.features.dtype
+        if self.by_columns:
+            noise = random.normal(rng_key, (n_columns,), dtype)
+            root = linalg.solve_triangular(self.factor, noise, lower=True, trans=1)
+            return self.coefficients + jnp.sqrt(self.temperature) * root
+        # Matheron's rule: condition a draw from the prior
+        key_v, key_e = random.split(rng_key)
+        v = random.normal(key_v, (n_columns,), dtype)
+        e = jnp.sqrt(self.temperature) * random.normal(key_e, (n_patterns,), dtype)
+        correction = linalg.cho_solve((self.factor, True), self.features @ v + e)
+        return v + self.coefficients - self.features.T @ correction
+
+
+def condition(
+    features: Float[Array, "pattern column"], y: Float[Array, " pattern"], temperature: Array
+) -> Readout:
+    """Return the posterior of the readout given features and labels."""
+    n_patterns, n_columns = features.shape
+    if n_columns < n_patterns:
+        gram = features.T @ features + temperature * jnp.eye(n_columns, dtype=features.dtype)
+        factor = jnp.linalg.cholesky(gram)
+        coefficients = linalg.cho_solve((factor, True), features.T @ y)
+        dual = (y - features @ coefficients) / temperature
+    else:
+        gram = features @ features.T + temperature * jnp.eye(n_patterns, dtype=features.dtype)
+        factor = jnp.linalg.cholesky(gram)
+        dual = linalg.cho_solve((factor, True), y)
+        coefficients = features.T @ dual
+    return Readout(factor, coefficients, dual, features, temperature)
+
+
+def _value(readout: Readout) -> Array:
+    n_patterns, n_columns = readout.features.shape
+    logdet = 2.0 * jnp.sum(jnp.log(jnp.diagonal(readout.factor)))
+    if readout.by_columns:
+        logdet += (n_patterns - n_columns) * jnp.log(readout.temperature)
+    # yᵀA⁻¹y = T|A⁻¹y|² + |v̂|², a sum of squares
+    quadratic = readout.temperature * readout.dual @ readout.dual
+    quadratic += readout.coefficients @ readout.coefficients
+    return -0.5 * (n_patterns * jnp.log(2.0 * jnp.pi) + logdet + quadratic)
+
+
+@jax.custom_jvp
+def log_marginal(
+    features: Float[Array, "pattern column"], y: Float[Array, " pattern"], temperature: Array
+) -> Array:
+    """Return log N(y; 0, F Fᵀ + T·1); its derivatives reuse the factorisation.
+
+    Parameters
+    ----------
+    features
+        F, shape (pattern, column).
+    y
+        Labels, shape (pattern,).
+    temperature
+        T > 0, scalar.
+    """
+    return _value(condition(features, y, temperature))
+
+
+def _log_marginal_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    features, y, temperature = primals
+    d_features, d_y, d_temperature = tangents
+    readout = condition(features, y, temperature)
+    tangent = jnp.zeros((), features.dtype)
+    if not isinstance(d_features, SymbolicZero):
+        # −A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ and A⁻¹F = F M⁻¹
+        solve = lambda b: linalg.cho_solve((readout.factor, True), b)  # noqa: E731
+        shrunk = solve(features.T).T if readout.by_columns else solve(features)
+        gradient = readout.dual[:, None] * readout.coefficients[None, :] - shrunk
+        tangent += jnp.sum(gradient * d_features)
+    if not isinstance(d_y, SymbolicZero):
+        tangent -= readout.dual @ d_y
+    if not isinstance(d_temperature, SymbolicZero):
+        n_patterns, n_columns = features.shape
+        n = readout.factor.shape[0]
+        root = linalg.solve_triangular(readout.factor, jnp.eye(n, dtype=features.dtype), lower=True)
+        trace = jnp.sum(root**2)
+        if readout.by_columns:
+            trace += (n_patterns - n_columns) / temperature
+        tangent += 0.5 * (readout.dual @ readout.dual - trace) * d_temperature
+    return _value(readout), tangent
+
+
+log_marginal.defjvp(_log_marginal_jvp, symbolic_zeros=True)
+
+
+class ReadoutMarginal(dist.Distribution):
+    """The law N(0, F Fᵀ + T·1) of the labels given the features.
+
+    Parameters
+    ----------
+    features
+        F, shape (pattern, column).
+    temperature
+        T > 0.
+    """
+
+    support = dist.constraints.real_vector
+    arg_constraints = {
+        "features": dist.constraints.real_matrix,
+        "temperature": dist.constraints.positive,
+    }
+    pytree_data_fields = ("features", "temperature")
+
+    def __init__(
+        self, features: Array, temperature: float | Array, *, validate_args: bool | None = None
+    ) -> None:
+        self.features = features
+        self.temperature = jnp.asarray(temperature, features.dtype)
+        super().__init__(
+            batch_shape=(), event_shape=features.shape[:1], validate_args=validate_args
+        )
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log density of labels of shape (pattern,)."""
+        return log_marginal(self.features, value, self.temperature)
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw labels of shape (*sample_shape, pattern)."""
+        n_patterns, n_columns = self.features.shape
+        key_v, key_e = random.split(key)
+        dtype = self.features.dtype
+        v = random.normal(key_v, (*sample_shape, n_columns), dtype)
+        e = random.normal(key_e, (*sample_shape, n_patterns), dtype)
+        return v @ self.features.T + jnp.sqrt(self.temperature) * e

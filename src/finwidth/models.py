@@ -1,0 +1,171 @@
+"""The network as plain NumPyro models, usable with any NumPyro tool.
+
+`network` is the posterior in weight space, `marginal` the same posterior with the readout
+integrated exactly. Sites are W_1 … W_L (shape (unit, input) or (unit, previous unit)), v, and with
+biases b_1 … b_L and b_out. A model follows the precision that JAX is set to; `finwidth.sample`
+sets float64.
+
+Source: theory.md, sections 1 and 9.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+from jaxtyping import Float
+
+from ._inputs import check_inputs, check_labels, check_temperature
+from ._network import Network, check_network
+from ._readout import ReadoutMarginal
+
+__all__ = ["hidden_features", "marginal", "network", "readout_features", "unit_dim"]
+
+
+def unit_dim(net: Network, layer: int) -> str:
+    """Return the name of the dimension over the units of hidden layer 1 … L."""
+    return "unit" if net.depth == 1 else f"unit_{layer}"
+
+
+def _checked(net: Network, X: Any, y: Any, temperature: Any) -> tuple[Array, Array | None, float]:
+    check_network(net)
+    if not isinstance(X, Array):  # arrays of JAX (traced ones, too) are the caller's to check
+        X = check_inputs(X)
+    if y is not None and not isinstance(y, Array):
+        y = check_labels(y, X.shape[0])
+    if not isinstance(temperature, Array):
+        temperature = check_temperature(temperature, zero=False)
+    dtype = jnp.result_type(float)
+    return jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
+
+
+def _gaussian(name: str, precision: float, *plates: tuple[str, int]) -> Array:
+    """Sample a site of independent N(0, 1/precision), one plate per axis, last axis last."""
+    law = dist.Normal(0.0, 1.0 / math.sqrt(precision))
+    with contextlib.ExitStack() as frames:
+        for axis, (dim_name, size) in enumerate(plates):
+            frames.enter_context(numpyro.plate(dim_name, size, dim=axis - len(plates)))
+        return numpyro.sample(name, law)
+
+
+def _hidden_sites(net: Network, n_inputs: int) -> dict[str, Array]:
+    values = {}
+    previous = ("input", n_inputs)
+    for layer, width in enumerate(net.widths, start=1):
+        units = (unit_dim(net, layer), width)
+        values[f"W_{layer}"] = _gaussian(
+            f"W_{layer}", net.weight_precision[layer - 1], units, previous
+        )
+        if net.bias_precision is not None:
+            values[f"b_{layer}"] = _gaussian(f"b_{layer}", net.bias_precision[layer - 1], units)
+        previous = units
+    return values
+
+
+def hidden_features(
+    net: Network, values: Mapping[str, Array], X: Float[Array, "point input"]
+) -> Float[Array, "point unit"]:
+    """Return Φ = σ(h^L), the last hidden layer at the points X, shape (point, unit).
+
+    Parameters
+    ----------
+    net
+        The network.
+    values
+        Values of the sites W_ℓ (and b_ℓ).
+    X
+        Patterns, shape (point, input).
+    """
+    features = X
+    for layer in range(1, net.depth + 1):
+        weights = values[f"W_{layer}"]
+        preactivation = features @ weights.T / math.sqrt(weights.shape[1])
+        if net.bias_precision is not None:
+            preactivation = preactivation + values[f"b_{layer}"]
+        features = net.activation.fn(preactivation)
+    return features
+
+
+def readout_features(
+    net: Network, features: Float[Array, "point unit"]
+) -> Float[Array, "point column"]:
+    """Return F: features scaled so that a unit Gaussian readout has the network's prior.
+
+    F = Φ/√(λ_L N_L), with a last column 1/√λ^b_L where the network has biases.
+    """
+    scaled = features / math.sqrt(net.weight_precision[-1] * net.widths[-1])
+    if net.bias_precision is None:
+        return scaled
+    bias = jnp.full((scaled.shape[0], 1), 1.0 / math.sqrt(net.bias_precision[-1]), scaled.dtype)
+    return jnp.concatenate([scaled, bias], axis=1)
+
+
+def network(net: Network, X: Any, y: Any = None, *, temperature: float) -> None:
+    """The network's posterior in weight space, as a NumPyro model.
+
+    Parameters
+    ----------
+    net
+        The network.
+    X
+        Patterns, shape (pattern, input).
+    y
+        Labels, shape (pattern,); None to draw them from the prior.
+    temperature
+        T > 0, the variance of the Gaussian likelihood.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Sites: W_ℓ, v (and b_ℓ, b_out), the deterministic f (pattern,), and y.
+
+    References
+    ----------
+    theory.md, section 1.
+    """
+    X, y, temperature = _checked(net, X, y, temperature)
+    values = _hidden_sites(net, X.shape[1])
+    features = hidden_features(net, values, X)
+    v = _gaussian("v", net.weight_precision[-1], (unit_dim(net, net.depth), net.widths[-1]))
+    f = features @ v / math.sqrt(net.widths[-1])
+    if net.bias_precision is not None:
+        f = f + _gaussian("b_out", net.bias_precision[-1])
+    numpyro.deterministic("f", f)
+    with numpyro.plate("pattern", X.shape[0]):
+        numpyro.sample("y", dist.Normal(f, jnp.sqrt(temperature)), obs=y)
+
+
+def marginal(net: Network, X: Any, y: Any = None, *, temperature: float) -> None:
+    """The same posterior with the readout integrated exactly, as a NumPyro model.
+
+    Parameters
+    ----------
+    net, X, y, temperature
+        As for `network`.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Sites: W_ℓ (and b_ℓ), and y ~ N(0, ΦΦᵀ/(λ_L N_L) (+ 1/λ^b_L) + T·1). The readout and f follow
+    from their exact conditionals (`finwidth.sample` draws them).
+
+    References
+    ----------
+    theory.md, section 9.
+    """
+    X, y, temperature = _checked(net, X, y, temperature)
+    values = _hidden_sites(net, X.shape[1])
+    features = readout_features(net, hidden_features(net, values, X))
+    numpyro.sample("y", ReadoutMarginal(features, temperature), obs=y)

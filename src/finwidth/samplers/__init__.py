@@ -1,0 +1,46 @@
+"""Samplers that `finwidth.sample` knows by name, one file each.
+
+A module of this package that defines ``sampler``, a `Sampler`, is one that users name; adding one
+touches no other file.
+"""
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from numpyro.infer.mcmc import MCMCKernel
+
+__all__ = ["Sampler", "available"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """A way to sample a model.
+
+    Parameters
+    ----------
+    name
+        What users write.
+    kernel
+        (model, **options) -> a NumPyro kernel.
+    num_warmup, num_samples
+        Defaults of `finwidth.sample`.
+    """
+
+    name: str
+    kernel: Callable[..., MCMCKernel]
+    num_warmup: int
+    num_samples: int
+
+
+@functools.cache
+def available() -> dict[str, Sampler]:
+    """Return the samplers by name."""
+    found = {}
+    for module_info in pkgutil.iter_modules(__path__):
+        if not module_info.name.startswith("_"):
+            module = importlib.import_module(f"{__name__}.{module_info.name}")
+            found[module.sampler.name] = module.sampler
+    return dict(sorted(found.items()))
