@@ -73,7 +73,9 @@ def test_every_hook_is_documented() -> None:
     pages = "\n".join(page.read_text("utf-8") for page in ROOT.glob("docs/**/*.md"))
     assert hooks
     for hook in hooks:
-        assert f"### `{hook}`" in pages, f"{hook} has no section of its own in docs/"
+        assert re.search(rf"^#+ `{hook}`$", pages, re.MULTILINE), (
+            f"{hook} has no section of its own in docs/"
+        )
 
 
 def test_every_public_name_is_in_the_reference() -> None:
