@@ -1,0 +1,377 @@
+"""What the kernels of this package share: the state, chains side by side, and adaptation."""
+
+import abc
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from jax import Array, random
+from numpyro.infer.mcmc import MCMCKernel
+from numpyro.util import is_prng_key, not_jax_tracer
+
+from .._errors import InputError
+from ._adapt import AdaptState, init_adapt, pool_adapt, update_adapt
+from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
+
+__all__ = ["ChainKernel", "ChainState", "Transition", "check_number", "choose", "metropolis"]
+
+# NumPyro's threshold for a divergence
+MAX_ENERGY_ERROR = 1000.0
+
+
+class ChainState(NamedTuple):
+    """State of one chain; with a leading chain axis on every leaf, of several.
+
+    The fields have the names and the meaning they have in `numpyro.infer.hmc.HMCState`.
+
+    Attributes
+    ----------
+    i
+        Number of transitions so far.
+    z
+        Position: unconstrained values by latent site.
+    z_grad
+        Gradient of the potential energy at `z`.
+    potential_energy
+        Minus the log joint density at `z`.
+    energy
+        Potential plus kinetic energy after the transition.
+    num_steps
+        Gradients that the transition cost.
+    accept_prob
+        Its acceptance probability.
+    mean_accept_prob
+        Mean of `accept_prob` since the start of the warm-up, or of the sampling after it.
+    diverging
+        Whether the energy error exceeded 1000 or was not finite.
+    adapt_state
+        Step size and what the warm-up has learnt about it.
+    rng_key
+        Key of the next transition.
+    """
+
+    i: Array
+    z: Values
+    z_grad: Values
+    potential_energy: Array
+    energy: Array
+    num_steps: Array
+    accept_prob: Array
+    mean_accept_prob: Array
+    diverging: Array
+    adapt_state: AdaptState
+    rng_key: Array
+
+
+class Transition(NamedTuple):
+    """Outcome of one transition: the fields of `ChainState` that it decides."""
+
+    z: Values
+    z_grad: Values
+    potential_energy: Array
+    energy: Array
+    num_steps: Array
+    accept_prob: Array
+    diverging: Array
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float = math.inf, *, include_low: bool = False
+) -> float:
+    """Return `value` as a float between `low` and `high` (excluded), or raise InputError."""
+    number = math.nan
+    if not isinstance(value, bool | str | bytes):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+    if low < number < high or (include_low and number == low):
+        return number
+    at_least = "≥" if include_low else ">"
+    below = "" if high == math.inf else f" and < {high:g}"
+    raise InputError(f"expected {name} = a finite float {at_least} {low:g}{below}, got {value!r}")
+
+
+def metropolis(rng_key: Array, energy_error: Array) -> tuple[Array, Array, Array]:
+    """Return (accepted, acceptance probability, diverging) for a proposal with `energy_error`.
+
+    An error that is not finite counts as infinite: rejected and diverging.
+    """
+    error = jnp.where(jnp.isfinite(energy_error), energy_error, jnp.inf)
+    accept_prob = jnp.exp(-jnp.maximum(error, 0))
+    accepted = random.uniform(rng_key, dtype=error.dtype) < accept_prob
+    return accepted, accept_prob, error > MAX_ENERGY_ERROR
+
+
+def choose(accepted: Array, new: Any, old: Any) -> Any:
+    """Return the pytree `new` if `accepted`, else `old`."""
+    return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), new, old)
+
+
+def _split(rng_key: Array, num: int) -> list[Array]:
+    """Split one key, or each key of a batch, into `num` of the same shape."""
+    if is_prng_key(rng_key):
+        return list(random.split(rng_key, num))
+    keys = jax.vmap(partial(random.split, num=num))(rng_key)
+    return [keys[:, k] for k in range(num)]
+
+
+class ChainKernel(MCMCKernel, abc.ABC):
+    """A kernel whose chains may run one by one or side by side.
+
+    Side by side (``chain_method="vectorized"``) the chains share the step size, which adapts to
+    their mean acceptance, and whatever `_plan` draws. `sample` is a pure function of the state,
+    and the state of several chains is the stack of the states of each.
+    """
+
+    def __init__(
+        self, model: Model, *, step_size: float, adapt_step_size: bool, target_accept_prob: float
+    ) -> None:
+        if not callable(model):
+            raise InputError(f"expected model = a NumPyro model (a callable), got {model!r}")
+        if not isinstance(adapt_step_size, bool):
+            raise InputError(f"expected adapt_step_size = True or False, got {adapt_step_size!r}")
+        self._model = model
+        self._step_size = check_number("step_size", step_size, 0.0)
+        self._adapt_step_size = adapt_step_size
+        self._target_accept_prob = check_number("target_accept_prob", target_accept_prob, 0.0, 1.0)
+
+    @abc.abstractmethod
+    def _check(self, model_args: tuple, model_kwargs: dict) -> None:
+        """Raise InputError if the kernel cannot sample this model."""
+
+    @abc.abstractmethod
+    def _target(self, model_args: tuple, model_kwargs: dict) -> Any:
+        """Return what `_evaluate` and `_transition` need to know of the model."""
+
+    @abc.abstractmethod
+    def _evaluate(self, target: Any, z: Values) -> tuple[Array, Values]:
+        """Return the potential energy at `z` and its gradient."""
+
+    @abc.abstractmethod
+    def _plan(self, rng_key: Array, step_size: Array) -> Any:
+        """Return what a transition decides without looking at the position."""
+
+    @abc.abstractmethod
+    def _transition(
+        self,
+        target: Any,
+        plan: Any,
+        rng_key: Array,
+        z: Values,
+        z_grad: Values,
+        potential: Array,
+    ) -> Transition:
+        """Move one chain from `z`, where the potential energy and its gradient are given."""
+
+    @property
+    def model(self) -> Model:
+        """The NumPyro model."""
+        return self._model
+
+    @property
+    def sample_field(self) -> str:
+        """Name of the state's field that holds the position."""
+        return "z"
+
+    @property
+    def default_fields(self) -> tuple[str, ...]:
+        """Fields that `numpyro.infer.MCMC` collects without being asked."""
+        return ("z", "diverging")
+
+    def get_diagnostics_str(self, state: ChainState) -> str:
+        """Return the text at the end of the progress bar."""
+        return (
+            f"{state.num_steps} steps of size {state.adapt_state.step_size:.2e}. "
+            f"acc. prob={state.mean_accept_prob:.2f}"
+        )
+
+    def postprocess_fn(
+        self, model_args: tuple, model_kwargs: dict | None
+    ) -> Callable[[Values], Values]:
+        """Return the map from `z` to the values users see, deterministic sites included."""
+        return reported_values(self._model, model_args, model_kwargs or {})
+
+    def init(
+        self,
+        rng_key: Array,
+        num_warmup: int,
+        init_params: dict[str, Any] | None = None,
+        model_args: tuple = (),
+        model_kwargs: dict | None = None,
+    ) -> ChainState:
+        """Check the model and return the state of the chain(s) before the first transition.
+
+        Parameters
+        ----------
+        rng_key
+            One key, or an array of keys for chains side by side.
+        num_warmup
+            Number of transitions that adapt the step size.
+        init_params
+            Unconstrained values by latent site, with a leading chain axis for an array of keys;
+            None draws them from the prior.
+        model_args, model_kwargs
+            Arguments of the model.
+
+        Returns
+        -------
+        ChainState
+
+        Raises
+        ------
+        InputError
+            If the kernel cannot sample the model, `init_params` does not match its latent sites,
+            or the log density or its gradient is not finite where a chain would start.
+        """
+        model_kwargs = model_kwargs or {}
+        self._check(model_args, model_kwargs)
+        n_chains = None if is_prng_key(rng_key) else len(rng_key)
+        key, init_key = _split(rng_key, 2)
+        if init_params is None:
+            draw = partial(prior_draw, self._model, model_args, model_kwargs)
+            z = draw(init_key) if n_chains is None else jax.vmap(draw)(init_key)
+        else:
+            sites = latent_sites(self._model, model_args, model_kwargs)
+            z = check_init_params(init_params, sites, n_chains)
+        target = self._target(model_args, model_kwargs)
+
+        def start(z: Values, key: Array) -> ChainState:
+            potential, gradient = self._evaluate(target, z)
+            zero, none = jnp.zeros(()), jnp.asarray(0, jnp.result_type(int))
+            return ChainState(
+                i=none,
+                z=z,
+                z_grad=gradient,
+                potential_energy=potential,
+                energy=potential,
+                num_steps=none,
+                accept_prob=zero,
+                mean_accept_prob=zero,
+                diverging=jnp.asarray(False),
+                adapt_state=init_adapt(self._step_size, num_warmup),
+                rng_key=key,
+            )
+
+        # a distribution with parameters that are not finite shows in the density, checked below
+        with numpyro.validation_enabled(False):
+            state = start(z, key) if n_chains is None else jax.vmap(start)(z, key)
+        _check_finite(state)
+        return state
+
+    def sample(
+        self, state: ChainState, model_args: tuple = (), model_kwargs: dict | None = None
+    ) -> ChainState:
+        """Return the state of the chain(s) after one transition.
+
+        A pure function of its arguments: equal states give equal draws.
+        """
+        target = self._target(model_args, model_kwargs or {})
+        next_key, plan_key, key = _split(state.rng_key, 3)
+        single = is_prng_key(state.rng_key)
+        # chains side by side hold equal copies of `i` and `adapt_state`, and share one plan
+        shared = (state.i, state.adapt_state, plan_key)
+        i, adapt, plan_key = shared if single else jax.tree.map(lambda leaf: leaf[0], shared)
+        move = partial(self._transition, target, self._plan(plan_key, adapt.step_size))
+        moved = (move if single else jax.vmap(move))(
+            key, state.z, state.z_grad, state.potential_energy
+        )
+        mean = jnp.mean(moved.accept_prob)
+        if self._adapt_step_size:
+            adapt = update_adapt(adapt, i, mean, self._target_accept_prob)
+        if not single:
+            adapt = jax.tree.map(
+                lambda new, old: jnp.broadcast_to(new, old.shape), adapt, state.adapt_state
+            )
+        # the mean starts anew after the warm-up
+        count = jnp.where(i < adapt.num_warmup, state.i + 1, state.i + 1 - adapt.num_warmup)
+        mean_accept_prob = (
+            state.mean_accept_prob + (moved.accept_prob - state.mean_accept_prob) / count
+        )
+        return ChainState(
+            i=state.i + 1,
+            mean_accept_prob=mean_accept_prob,
+            adapt_state=adapt,
+            rng_key=next_key,
+            **moved._asdict(),
+        )
+
+    def pool(self, states: Sequence[ChainState]) -> list[ChainState]:
+        """Give chains that run separately one common step size.
+
+        For a driver that runs its chains in blocks, each in its own process: called on the states
+        at the end of each block of the warm-up, it replaces what each chain has learnt about
+        the step size by the mean over chains, so that the next block starts from it. Positions
+        and keys stay. Deterministic, and independent of how the chains were spread.
+
+        Parameters
+        ----------
+        states
+            States of single chains after the same number of transitions, in chain order.
+
+        Returns
+        -------
+        list of ChainState
+            In the order of `states`.
+
+        Raises
+        ------
+        InputError
+            If there is no state, one is of several chains, or the chains are not equally far.
+        """
+        states = list(states)
+        if not states:
+            raise InputError("expected states = at least one state, got none")
+        for state in states:
+            if not is_prng_key(state.rng_key):
+                raise InputError(
+                    "expected states = states of single chains, "
+                    f"got one of {len(state.rng_key)} chains"
+                )
+        progress = [(int(state.i), int(state.adapt_state.num_warmup)) for state in states]
+        if len(set(progress)) > 1:
+            raise InputError(
+                f"expected states = states with the same (i, num_warmup), got {progress}"
+            )
+        if not self._adapt_step_size or progress[0][1] == 0:
+            return states
+        adapt = pool_adapt([state.adapt_state for state in states], states[0].i)
+        return [state._replace(adapt_state=adapt) for state in states]
+
+    def refresh(
+        self, state: ChainState, model_args: tuple, model_kwargs: dict | None
+    ) -> ChainState:
+        """Recompute the potential energy and its gradient for other model arguments."""
+        evaluate = partial(self._evaluate, self._target(model_args, model_kwargs or {}))
+        single = is_prng_key(state.rng_key)
+        potential, gradient = (evaluate if single else jax.vmap(evaluate))(state.z)
+        return state._replace(potential_energy=potential, z_grad=gradient)
+
+    def wrap_model(self, wrapper: Callable[[Model], Model]) -> "ChainKernel":
+        """Return a copy of this kernel for the model ``wrapper(model)``."""
+        kernel = copy.copy(self)
+        kernel._model = wrapper(self._model)
+        return kernel
+
+
+def _check_finite(state: ChainState) -> None:
+    """Raise InputError where a chain cannot start; says nothing while JAX traces."""
+    if not not_jax_tracer(state.potential_energy):
+        return
+    if not np.all(np.isfinite(state.potential_energy)):
+        raise InputError(
+            "expected a finite log density where the chains start, got "
+            f"{(-np.asarray(state.potential_energy)).tolist()}"
+        )
+    for name, gradient in state.z_grad.items():
+        if not np.all(np.isfinite(gradient)):
+            raise InputError(
+                "expected a finite gradient of the log density where the chains start, got NaN "
+                f"or infinite entries for site {name!r}"
+            )

@@ -1,0 +1,224 @@
+"""The Langevin step is the noisy gradient descent it says it is, and biased only if it says so."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.infer import MCMC
+
+from finwidth._errors import InputError
+from finwidth._precision import float64
+from finwidth.infer import Langevin
+
+STATS = ("energy", "num_steps", "accept_prob", "potential_energy", "adapt_state.step_size")
+
+
+def run(kernel, args=(), *, chains=2, warmup=500, samples=1000, seed=0, **options):
+    options = {"chain_method": "vectorized"} | options
+    init_params = options.pop("init_params", None)
+    mcmc = MCMC(
+        kernel,
+        num_warmup=warmup,
+        num_samples=samples,
+        num_chains=chains,
+        progress_bar=False,
+        **options,
+    )
+    mcmc.run(jax.random.key(seed), *args, extra_fields=STATS, init_params=init_params)
+    return mcmc
+
+
+def stats(mcmc):
+    return {name: np.asarray(v) for name, v in mcmc.get_extra_fields(group_by_chain=True).items()}
+
+
+def gaussian(size=50, scale=1.0):
+    def model():
+        numpyro.sample("x", dist.Normal(0.0, scale).expand([size]).to_event(1))
+
+    return model
+
+
+# --- the step
+
+
+def test_a_step_descends_the_gradient_and_adds_the_noise(deviation):
+    step_size, chains = 0.2, 4000
+    start = jnp.array([0.4, -1.3])
+
+    def model():
+        x = numpyro.sample("x", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        numpyro.factor("well", -0.5 * x[0] ** 4 - jnp.cosh(x[0] + x[1]))
+
+    def potential(x):
+        return 0.5 * x @ x + 0.5 * x[0] ** 4 + jnp.cosh(x[0] + x[1])
+
+    with float64():
+        mcmc = run(
+            Langevin(model, step_size=step_size, adjusted=False),
+            chains=chains,
+            warmup=0,
+            samples=1,
+            init_params={"x": jnp.tile(start, (chains, 1))},
+        )
+        ends = np.asarray(mcmc.get_samples()["x"])
+        mean = np.asarray(start - step_size * jax.grad(potential)(start))
+    noise = (ends - mean) / np.sqrt(2 * step_size)
+    assert np.max(np.abs(noise.mean(axis=0)) * np.sqrt(chains)) < 4
+    assert np.max(np.abs(noise.var(axis=0) - 1) * np.sqrt(chains / 2)) < 4
+    assert abs(np.mean(noise[:, 0] * noise[:, 1])) * np.sqrt(chains) < 4
+
+
+# --- what it samples
+
+
+@pytest.mark.parametrize(("step_size", "scale", "num_steps"), [(1.0, 1.0, 1), (0.5, 0.7, 3)])
+def test_unadjusted_variance_of_a_gaussian_is_the_predicted_one(
+    deviation, step_size, scale, num_steps
+):
+    # stationary variance of x' = (1 − h/σ²) x + √(2h) ξ
+    predicted = scale**2 / (1 - step_size / (2 * scale**2))
+    kernel = Langevin(gaussian(50, scale), step_size=step_size, adjusted=False, num_steps=num_steps)
+    with float64():
+        x = run(kernel, warmup=100).get_samples(True)["x"]
+    square = np.mean(np.asarray(x) ** 2, axis=-1)
+    assert deviation(square, predicted) < 4
+    assert deviation(square, scale**2) > 20
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_adjusted_variance_of_a_gaussian_is_exact(deviation, num_steps):
+    kernel = Langevin(gaussian(10), num_steps=num_steps)
+    with float64():
+        x = np.asarray(run(kernel).get_samples(True)["x"])
+    assert deviation(np.mean(x, axis=-1), 0) < 4
+    assert deviation(np.mean(x**2, axis=-1), 1) < 4
+
+
+@pytest.mark.parametrize("chain_method", ["vectorized", "sequential"])
+def test_adjusted_linear_gaussian_posterior_is_exact(linear, deviation, chain_method):
+    kernel = Langevin(linear.model, num_steps=20)
+    with float64():
+        samples = run(kernel, linear.args, chain_method=chain_method).get_samples(True)
+    draws = linear.stack(samples)
+    assert samples["f"].shape == (2, 1000, 15)
+    assert np.max(deviation(draws, linear.mean)) < 4
+    assert np.max(deviation((draws - linear.mean) ** 2, np.diag(linear.covariance))) < 4
+
+
+def test_constrained_and_hierarchical_sites_are_sampled(deviation):
+    def model():
+        rate = numpyro.sample("rate", dist.Gamma(3.0, 2.0))
+        numpyro.sample("x", dist.Normal(rate, 0.5))
+
+    with float64():
+        samples = run(Langevin(model, num_steps=5), samples=2000).get_samples(True)
+    rate, x = samples["rate"], samples["x"]
+    assert np.all(rate > 0)
+    assert deviation(rate, 1.5) < 4
+    assert deviation((rate - 1.5) ** 2, 0.75) < 4
+    assert deviation(x, 1.5) < 4
+    assert deviation((x - 1.5) ** 2, 0.75 + 0.25) < 4
+
+
+@pytest.mark.usefixtures("float32")
+def test_float32_stays_float32():
+    mcmc = run(Langevin(gaussian(3)), warmup=50, samples=50)
+    assert mcmc.get_samples()["x"].dtype == jnp.float32
+
+
+# --- adaptation and labels
+
+
+def test_warmup_reaches_the_optimal_acceptance():
+    with float64():
+        accept = stats(run(Langevin(gaussian(50)), chains=4))["accept_prob"]
+    assert abs(accept.mean() - 0.574) < 0.05
+
+
+def test_adjusted_steps_adapt_and_unadjusted_stay():
+    with float64():
+        adjusted = stats(run(Langevin(gaussian(5), step_size=0.05), samples=5))
+        unadjusted = stats(run(Langevin(gaussian(5), step_size=0.05, adjusted=False), samples=5))
+    assert np.ptp(adjusted["adapt_state.step_size"]) == 0
+    assert np.all(adjusted["adapt_state.step_size"] != 0.05)
+    assert np.all(unadjusted["adapt_state.step_size"] == 0.05)
+
+
+def test_acceptance_of_an_unadjusted_chain_measures_its_bias():
+    with float64():
+        small, large = (
+            stats(run(Langevin(gaussian(20), step_size=h, adjusted=False), samples=200))
+            for h in (0.001, 0.5)
+        )
+    assert small["accept_prob"].mean() > 0.99
+    assert large["accept_prob"].mean() < 0.9
+
+
+@pytest.mark.parametrize("num_steps", [1, 7])
+def test_a_draw_costs_the_steps_it_takes(num_steps):
+    with float64():
+        mcmc = run(Langevin(gaussian(2), num_steps=num_steps), warmup=5, samples=5)
+    assert np.all(stats(mcmc)["num_steps"] == num_steps)
+
+
+def test_unadjusted_is_labelled_biased():
+    adjusted = Langevin(gaussian(2))
+    unadjusted = Langevin(gaussian(2), step_size=0.1, adjusted=False)
+    assert not adjusted.biased
+    assert unadjusted.biased
+    with float64():
+        state = unadjusted.init(jax.random.key(0), 0)
+        assert "unadjusted (biased)" in unadjusted.get_diagnostics_str(state)
+        assert "biased" not in adjusted.get_diagnostics_str(state)
+
+
+def test_same_key_same_draws():
+    with float64():
+        first, again = (
+            run(Langevin(gaussian(3)), warmup=20, samples=20).get_samples()["x"] for _ in range(2)
+        )
+    np.testing.assert_array_equal(first, again)
+
+
+def test_runaway_of_an_unstable_step_is_flagged():
+    # |1 − h/σ²| > 1: the unadjusted recursion grows without bound
+    with float64():
+        free = run(Langevin(gaussian(2), step_size=30.0, adjusted=False), warmup=0, samples=300)
+        kernel = Langevin(gaussian(2), step_size=1000.0, adapt_step_size=False)
+        tested = run(kernel, warmup=0, samples=50)
+    assert np.all(free.get_extra_fields(True)["diverging"][:, 5:])
+    assert not np.all(np.isfinite(free.get_samples()["x"]))
+    assert np.all(tested.get_extra_fields()["diverging"])
+    assert np.ptp(tested.get_samples(True)["x"], axis=1).max() == 0
+
+
+# --- what it refuses
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"adjusted": False}, "expected step_size = a finite float > 0 for adjusted=False"),
+        (
+            {"adjusted": False, "step_size": 0.1, "adapt_step_size": True},
+            "expected adapt_step_size = False for adjusted=False",
+        ),
+        ({"step_size": 0.0}, "expected step_size = a finite float > 0"),
+        ({"num_steps": 0}, "expected num_steps = an int of at least 1"),
+        ({"target_accept_prob": 0.0}, "expected target_accept_prob = "),
+    ],
+)
+def test_wrong_arguments_are_named(options, words):
+    with pytest.raises(InputError, match=words):
+        Langevin(gaussian(2), **options)
+
+
+def test_discrete_sites_are_named():
+    def model():
+        numpyro.sample("coin", dist.Bernoulli(0.5))
+
+    with pytest.raises(InputError, match="'coin' ~ Bernoulli"):
+        Langevin(model).init(jax.random.key(0), 10)
