@@ -199,8 +199,12 @@ class Sampling:
     sampler: Annotated[str, _option("--sampler", "Sampler; 'finwidth info' lists them.")] = (
         "split_hmc"
     )
-    warmup: Annotated[int, _int("--warmup", "Warm-up draws of each chain.")] = 500
-    draws: Annotated[int, _int("--draws", "Draws kept of each chain.")] = 1000
+    warmup: Annotated[
+        int | None, _int("--warmup", "Warm-up draws of each chain; default: the sampler's.")
+    ] = None
+    draws: Annotated[
+        int | None, _int("--draws", "Draws kept of each chain; default: the sampler's.")
+    ] = None
     chains: Annotated[int, _int("--chains", "Number of chains.")] = 4
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 if the chains have not mixed.")

@@ -36,11 +36,12 @@ def sample_and_compare(
     network: "Network",
     data: "Dataset",
     solutions: Sequence["Solution"],
+    keep: Sequence[str] | None = None,
 ) -> tuple["xr.DataTree", list["xr.Dataset"]]:
     """Return the posterior with the solutions attached, and the comparison with each.
 
     Solutions come from outside, as they take a moment only: whatever is wrong with a theory
-    is then said before the sampling starts.
+    is then said before the sampling starts. `keep` is that of `finwidth.sample`.
     """
     import finwidth as fw
 
@@ -57,6 +58,8 @@ def sample_and_compare(
         num_samples=sampling.draws,
         num_chains=sampling.chains,
         seed=problem.seed,
+        keep=keep,
+        data_name=data.name,
     )
     for solution in solutions:
         tree = fw.attach(tree, solution)

@@ -93,7 +93,8 @@ def _sample(
     network = solutions[0].network
     width = network.widths[0]
     progress(f"width {width}: sampling the exact posterior")
-    tree, reports = sample_and_compare(problem, sampling, network, data, solutions)
+    # hidden weights would make the files ten times as large; 'finwidth sample' keeps them
+    tree, reports = sample_and_compare(problem, sampling, network, data, solutions, keep=("v",))
     file = fw.save(tree, folder.file(f"width-{width}.nc"))
     return _Finished(theory=reports[0], infinite=reports[1], file=file)
 

@@ -16,13 +16,23 @@ __all__ = ["sample"]
 @app.command()
 @options(out=Path("finwidth-sample"))
 def sample(problem: Problem, hidden: Hidden, sampling: Sampling, files: Files) -> None:
-    """Sample the exact posterior and write it, with the theory's prediction, to DIR/sample.nc."""
+    """Sample the exact posterior and write it, with the theory's prediction, to DIR/sample.nc.
+
+    Ctrl-C keeps the draws there are.
+    """
     import finwidth as fw
+
+    from .._sample import SamplingInterrupted
 
     folder = Folder(files.out)
     network, data = problem.network(hidden.width), problem.dataset()
     solution = solve_theory(problem, network, data)
-    tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
+    try:
+        tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
+    except SamplingInterrupted as interruption:
+        path = fw.save(interruption.tree, folder.file("sample.nc"))
+        complain(f"kept the draws so far in {path}", kind="interrupted")
+        raise typer.Exit(130) from None
     path = fw.save(tree, folder.file("sample.nc"))
     if files.json:
         setting = setting_record(network, problem.temperature, data)
