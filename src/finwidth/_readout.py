@@ -42,7 +42,7 @@ class Readout(NamedTuple):
     coefficients: Float[Array, " column"]
     dual: Float[Array, " pattern"]
     features: Float[Array, "pattern column"]
-    temperature: Array
+    temperature: float | Array
 
     @property
     def by_columns(self) -> bool:
@@ -80,7 +80,9 @@ class Readout(NamedTuple):
 
 
 def condition(
-    features: Float[Array, "pattern column"], y: Float[Array, " pattern"], temperature: Array
+    features: Float[Array, "pattern column"],
+    y: Float[Array, " pattern"],
+    temperature: float | Array,
 ) -> Readout:
     """Return the posterior of the readout given features and labels."""
     n_patterns, n_columns = features.shape
@@ -110,7 +112,9 @@ def _value(readout: Readout) -> Array:
 
 @jax.custom_jvp
 def log_marginal(
-    features: Float[Array, "pattern column"], y: Float[Array, " pattern"], temperature: Array
+    features: Float[Array, "pattern column"],
+    y: Float[Array, " pattern"],
+    temperature: float | Array,
 ) -> Array:
     """Return log N(y; 0, F Fᵀ + T·1); its derivatives reuse the factorisation.
 
