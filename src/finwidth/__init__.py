@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         plot_kernel as plot_kernel,
         plot_learning_curve as plot_learning_curve,
     )
-    from ._plugins import register as register_plugin
+    from ._plugins import register as register_plugin  # noqa: F401
     from ._sample import sample as sample
     from ._solution import Prediction as Prediction, Solution as Solution
     from ._solve import solve as solve

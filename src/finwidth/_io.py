@@ -228,13 +228,12 @@ def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | Non
 
 
 def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
-    """Return a copy of the run with the theory's prediction under ``theory/<name>``.
+    """Put a theory's prediction into the run, under ``theory/<name>``.
 
     Parameters
     ----------
     tree
-        What `finwidth.sample` returned, with X_test. It is left as it was; the copy shares
-        its arrays.
+        What `finwidth.sample` returned, with X_test. It gets the new group.
     theory
         What `finwidth.solve` or `finwidth.mixture` returned, for the same network and
         temperature.
@@ -242,7 +241,7 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     Returns
     -------
     xarray.DataTree
-        With f_mean and f_variance (test_pattern), q_bar and q (layer), action, log_evidence
+        The same tree. The group holds f_mean and f_variance (test_pattern), q_bar and q (layer), action, log_evidence
         and residual where the theory has them, and error, bias2 and variance where the tree
         has y_test. A group of that name is replaced.
 
@@ -281,6 +280,5 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
         errors = theory.generalization_error(x_test, y_test)
         for name in ("error", "bias2", "variance"):
             dataset[name] = ((), float(errors[name]))
-    attached = tree.copy()
-    attached[f"theory/{theory.theory}"] = xr.DataTree(dataset=dataset)
-    return attached
+    tree[f"theory/{theory.theory}"] = xr.DataTree(dataset=dataset)
+    return tree

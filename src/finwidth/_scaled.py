@@ -105,14 +105,16 @@ class ScaledKernel:
         weights = np.asarray(weights, dtype=np.float64)
         try:
             pivots, ratios = _factor(self.temperature + d, e)
-            backward, _ = _factor(self.temperature + d[::-1], e[::-1])
         except np.linalg.LinAlgError:
             return np.nan, np.nan, np.full(weights.shape, np.nan)
         columns = self._columns * np.sqrt(weights)
         solved = _solve(pivots, ratios, np.column_stack([self._y, columns]))
         a, x = solved[:, 0], solved[:, 1:]
-        # diagonal and first off-diagonal of the tridiagonal inverse
-        inverse_diagonal = 1.0 / (pivots + backward[::-1] - (self.temperature + d))
+        # diagonal and first off-diagonal of the tridiagonal inverse: a sum of positive terms,
+        # x_i = 1/δ_i + l_i² x_{i+1}
+        band = np.ones((2, pivots.size))
+        band[0, 1:] = -(ratios**2)
+        inverse_diagonal = lapack.dtbtrs(band, 1.0 / pivots[:, None])[0][:, 0]
         inverse_off = -ratios * inverse_diagonal[1:]
         trace = float(d @ inverse_diagonal + 2.0 * (e @ inverse_off))
         value = float(np.sum(np.log(pivots)))

@@ -68,12 +68,11 @@ class Factor:
         self.lower = lower
         self.rounding = n * np.finfo(np.float64).eps / rcond if rcond > 0 else math.inf
         if self.rounding > 1e-2:
-            what = "positive definite kernel" if temperature == 0 else "temperature"
             raise InputError(
-                f"expected temperature > 0, or a {what} on the training set whose condition "
-                f"number float64 can hold, got temperature={temperature:g} and a kernel with "
-                f"reciprocal condition number {rcond:.1e} (duplicate patterns, or more patterns "
-                "than the kernel's rank?)"
+                "expected a larger temperature, or a kernel on the training set that is positive "
+                f"definite to working precision, got temperature = {temperature:g} and reciprocal "
+                f"condition number {rcond:.1e} (duplicate patterns, or more of them than the "
+                "kernel's rank?)"
             )
 
     def warn(self) -> None:
@@ -83,7 +82,7 @@ class Factor:
                 "expected a relative accuracy of 1e-8, got about "
                 f"{self.rounding:.0e}: the kernel is ill-conditioned at this temperature",
                 AccuracyWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     @property
