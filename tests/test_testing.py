@@ -1,0 +1,141 @@
+"""The checks for plugin authors find what they promise to find."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import finwidth as fw
+from finwidth.testing import check_activation, validate_kernel
+
+ERF = fw.get_activation("erf")
+RELU = fw.get_activation("relu")
+assert ERF.kernel is not None and RELU.kernel is not None and RELU.mean is not None
+
+
+def variant(**changes) -> fw.Activation:
+    fields = {"fn": ERF.fn, "parity": "odd", "kernel": ERF.kernel, "mean": ERF.mean}
+    return fw.Activation("variant", **(fields | changes))
+
+
+def relu_variant(**changes) -> fw.Activation:
+    fields = {"fn": RELU.fn, "parity": "none", "kernel": RELU.kernel, "mean": RELU.mean}
+    return fw.Activation("variant", **(fields | changes))
+
+
+def cosine_of_angle(c_xx, c_xy, c_yy):
+    """A ReLU kernel with the usual mistake: arccos has an infinite slope at ±1."""
+    product = jnp.sqrt(c_xx * c_yy)
+    theta = jnp.arccos(jnp.clip(c_xy / jnp.where(product > 0, product, 1), -1, 1))
+    return product / (2 * jnp.pi) * (jnp.sin(theta) + (jnp.pi - theta) * jnp.cos(theta))
+
+
+@jax.custom_jvp
+def wrong_slope(c_xx, c_xy, c_yy):
+    return ERF.kernel(c_xx, c_xy, c_yy)
+
+
+@wrong_slope.defjvp
+def _(primals, tangents):
+    value, slope = jax.jvp(ERF.kernel, primals, tangents)
+    return value, 1.1 * slope
+
+
+# what solve() refuses, and check_activation too
+UNUSABLE = {
+    "shape": (variant(kernel=lambda xx, xy, yy: jnp.ravel(ERF.kernel(xx, xy, yy))), "shape"),
+    "one side": (variant(kernel=lambda xx, xy, yy: ERF.kernel(xx, xx, xx)), "shape"),
+    "nan": (variant(kernel=lambda xx, xy, yy: ERF.kernel(xx, xy, yy) / (xx * yy)), "finite, got"),
+    "asymmetric": (
+        variant(kernel=lambda xx, xy, yy: ERF.kernel(xx, xy, yy) + 1e-3 * xx * (1 + 0 * xy * yy)),
+        "symmetric Gram",
+    ),
+    "no gradient": (relu_variant(kernel=cosine_of_angle), "gradient of kernel to be finite"),
+    "parity": (variant(fn=jax.nn.softplus), "fn.-h. = -fn.h."),
+    "float32": (
+        variant(kernel=lambda xx, xy, yy: ERF.kernel(xx, xy, yy).astype(jnp.float32)),
+        "float64, got float32",
+    ),
+    "numpy": (variant(kernel=lambda xx, xy, yy: np.arcsin(xy)), "can be jitted"),
+    "raises": (variant(kernel=lambda xx, xy, yy: 1 / 0), "ZeroDivisionError"),
+    "mean shape": (relu_variant(mean=lambda c: jnp.sum(c)), "mean to return shape"),
+    "fn shape": (relu_variant(fn=lambda h: jnp.sum(h)), "fn to return shape"),
+}
+
+# what only the thorough check finds
+WRONG = {
+    "off by 1e-4": (
+        variant(kernel=lambda xx, xy, yy: (1 + 1e-4) * ERF.kernel(xx, xy, yy)),
+        r"expected kernel\(.*quadrature",
+    ),
+    "off at small variance": (
+        variant(kernel=lambda xx, xy, yy: ERF.kernel(xx, xy, yy) + 1e-6 * jnp.exp(-xx - yy)),
+        r"expected kernel\(",
+    ),
+    "another's kernel": (relu_variant(kernel=ERF.kernel), r"expected kernel\("),
+    "mean": (relu_variant(mean=lambda c: 1.0001 * RELU.mean(c)), r"expected mean\("),
+    "gradient": (variant(kernel=wrong_slope), "match finite differences"),
+    "not elementwise": (
+        relu_variant(fn=lambda h: RELU.fn(h) / (1 + jnp.sum(h * h))),
+        "elementwise fn",
+    ),
+}
+
+
+@pytest.mark.parametrize(("activation", "message"), UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("check", [validate_kernel, check_activation])
+def test_a_broken_contract_is_refused(check, activation: fw.Activation, message: str) -> None:
+    with pytest.raises(fw.PluginError, match=f"'variant': expected .*{message}"):
+        check(activation)
+
+
+@pytest.mark.parametrize(("activation", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_moment_is_found(activation: fw.Activation, message: str) -> None:
+    validate_kernel(activation)
+    with pytest.raises(fw.PluginError, match=f"'variant': .*{message}"):
+        check_activation(activation)
+
+
+def test_an_indefinite_gram_is_found() -> None:
+    """Symmetric, smooth and bounded, but no covariance: it says nothing about fn."""
+
+    def indefinite(c_xx, c_xy, c_yy):
+        return jnp.tanh(c_xx + c_yy - 2 * c_xy)
+
+    with pytest.raises(fw.PluginError, match="positive semidefinite Gram"):
+        check_activation(variant(kernel=indefinite))
+
+
+def test_a_derivative_that_fn_lacks_is_found() -> None:
+    root = fw.Activation("root", lambda h: jnp.sqrt(jnp.abs(h)))
+    with pytest.raises(fw.PluginError, match="'root': expected the .* to be finite"):
+        check_activation(root)
+
+
+@pytest.mark.parametrize("check", [validate_kernel, check_activation])
+def test_something_else_is_refused(check) -> None:
+    with pytest.raises(
+        fw.InputError, match="expected activation = a finwidth.Activation, got 'erf'"
+    ):
+        check("erf")
+
+
+def test_the_report_names_every_check() -> None:
+    report = check_activation(ERF)
+    assert list(report) == [
+        "elementwise",
+        "parity",
+        "symmetry",
+        "positive semidefinite",
+        "gradient",
+        "mean",
+        "kernel",
+    ]
+    assert all(0 <= deviation < 1e-5 for deviation in report.values())
+
+
+def test_solve_refuses_a_broken_kernel() -> None:
+    activation, message = UNUSABLE["asymmetric"]
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    with pytest.raises(fw.PluginError, match=message):
+        fw.solve(fw.Network((5,), activation), x, np.sign(x[:, 0]), temperature=0.1)
