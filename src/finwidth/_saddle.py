@@ -223,12 +223,13 @@ def distinct_roots(
 
     roots = [known]
     for start in starts:
-        result = scipy.optimize.root(
-            equations.value,
-            start,
-            jac=lambda theta: equations.prior(theta)[1] + equations.data_jacobian(theta),
-            method="hybr",
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # a start that runs away is dropped
+            result = scipy.optimize.root(
+                equations.value,
+                start,
+                jac=lambda theta: equations.prior(theta)[1] + equations.data_jacobian(theta),
+                method="hybr",
+            )
         theta = np.asarray(result.x)
         if not result.success or np.max(np.abs(theta)) > _LARGEST_LOG:
             continue

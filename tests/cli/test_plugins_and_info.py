@@ -1,21 +1,32 @@
 """`finwidth plugins` and `finwidth info`."""
 
+import json
+import os
+import subprocess
+import sys
+
 import jax.numpy as jnp
 import pytest
 
 import finwidth as fw
 from finwidth import _plugins
 
+BAD_KERNELS = {
+    "wrong shape": lambda xx, xy, yy: jnp.sum(xy),
+    "NaN": lambda xx, xy, yy: xy * jnp.nan,
+    "asymmetric": lambda xx, xy, yy: xy + 0.1 * xx + 0 * yy,
+}
 
-@pytest.fixture
-def broken_activation():
-    """A registered activation whose kernel is not symmetric."""
+
+@pytest.fixture(params=BAD_KERNELS)
+def broken_activation(request):
+    """The name of a registered activation whose kernel breaks its contract."""
 
     class Broken:
         @staticmethod
         @fw.hookimpl
         def finwidth_register_activations():
-            kernel = lambda xx, xy, yy: xy + 0 * yy + 0.1 * xx  # noqa: E731
+            kernel = BAD_KERNELS[request.param]
             return [fw.Activation("broken", jnp.tanh, parity="odd", kernel=kernel)]
 
     _plugins.register(Broken, "broken-plugin")
@@ -32,18 +43,49 @@ def test_list_names_every_built_in(run, run_json):
 
 
 def test_check_passes_a_built_in(run, run_json):
-    assert run("plugins", "check", "erf").exit_code == 0
-    record = run_json("plugins", "check", "erf")
+    assert "all checks passed" in run("plugins", "check", "identity").stdout
+    record = run_json("plugins", "check", "identity")
     assert record["passed"] is True
     assert set(record["deviations"]) >= {"parity", "kernel", "gradient", "positive semidefinite"}
 
 
-def test_check_names_what_is_wrong(run, broken_activation):
-    result = run("plugins", "check", broken_activation)
+@pytest.mark.parametrize(
+    "arguments", [("plugins", "check"), ("solve", "--train", "9", "--test", "2", "--activation")]
+)
+def test_broken_kernel_is_named_in_one_line(run, folder, broken_activation, arguments):
+    result = run(*arguments, broken_activation)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
-    assert "broken" in result.stderr
+    assert "kernel" in result.stderr and "'broken'" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_plugin_that_raises_on_import(folder):
+    """The rest works, the list says why it is left out, and what it should bring is missing."""
+    info = folder / "crashing-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crashing\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[finwidth]\nmain = crashing\n")
+    (folder / "crashing.py").write_text("raise OSError('no such device')\n")
+    program = (
+        "import sys; from finwidth._cli import app\n"
+        "for line in (['plugins', 'list', '--json'], ['plugins', 'check', 'crashing'],\n"
+        "             ['solve', '--activation', 'crash']):\n"
+        "    print(app(line, standalone_mode=False), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=os.environ | {"PYTHONPATH": str(folder), "FINWIDTH_LOAD_PLUGINS": "crashing"},
+        capture_output=True,
+        text=True,
+    )
+    [record] = [one for one in json.loads(done.stdout)["plugins"] if one["name"] == "crashing"]
+    assert "no such device" in record["error"]
+    listed, check, refused, solve, unknown = done.stderr.splitlines()
+    assert (listed, refused, unknown) == ("0", "2", "2")
+    assert "'crashing': " in check and "no such device" in check
+    assert "expected activation = one of" in solve
 
 
 def test_info_names_what_options_take(run, run_json):

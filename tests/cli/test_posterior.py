@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import finwidth as fw
+from finwidth._sample import SamplingInterrupted
 
 from .conftest import QUICK, SMALL
 
@@ -25,6 +26,22 @@ def sampled(tmp_path_factory):
     )
     assert result.exit_code == 0, result.stderr
     return folder, json.loads(result.stdout)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sample_each_network_once():
+    """Give the draws again where a test asks for a run that another one has made."""
+    drawn, sample = {}, fw.sample
+
+    def cached(network, *arguments, **options):
+        key = (network, options["num_samples"], options["keep"])
+        if key not in drawn:
+            drawn[key] = sample(network, *arguments, **options)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fw, "sample", cached)
+        yield
 
 
 def test_sample_writes_a_run_that_loads(sampled):
@@ -113,3 +130,16 @@ def test_demo_interrupted_at_once_leaves_nothing(run, folder, monkeypatch):
     result = run("demo", *RUN, "--width", "2")
     assert result.exit_code == 130
     assert list(folder.iterdir()) == []
+
+
+def test_interrupted_sample_keeps_its_draws(sampled, run, folder, monkeypatch):
+    tree = fw.load(sampled[0] / "sample.nc")
+
+    def interrupted(*_, **__):
+        raise SamplingInterrupted("stopped", tree)
+
+    monkeypatch.setattr(fw, "sample", interrupted)
+    result = run("sample", *RUN, "--out", "made")
+    assert result.exit_code == 130
+    assert result.stderr.startswith("finwidth: interrupted: kept the draws so far in ")
+    assert fw.load(folder / "made/sample.nc")["predictions"]["f"].sizes["draw"] == 50

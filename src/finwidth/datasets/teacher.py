@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
@@ -71,5 +72,5 @@ def _output(teacher: Network, X: np.ndarray, rng: np.random.Generator) -> np.nda
         for width in teacher.widths:
             weights = rng.standard_normal((width, features.shape[1]))
             fields = features @ weights.T / math.sqrt(features.shape[1])
-            features = np.asarray(teacher.activation.fn(fields), dtype=np.float64)
+            features = np.asarray(teacher.activation.fn(jnp.asarray(fields)), dtype=np.float64)
     return features @ rng.standard_normal(features.shape[1]) / math.sqrt(features.shape[1])
