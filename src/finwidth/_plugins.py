@@ -156,8 +156,8 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
         If the plugin has no hook, misspells one, returns something else than it should, or
         registers a name that is taken. It is then not registered.
     """
-    name = name or getattr(plugin, "__name__", type(plugin).__name__)
-    source = getattr(plugin, "__module__", None) or name
+    name = str(name or getattr(plugin, "__name__", type(plugin).__name__))
+    source = str(getattr(plugin, "__module__", None) or name)
     new = _Plugin(PluginRecord(name, "", "program", source), plugin)
     with _lock:
         registry = _registry()

@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.core import Tracer
 from jaxtyping import Float
 
 from ._activation import Activation
@@ -317,7 +318,7 @@ def _hermite(terms: int, fine: bool = False) -> np.ndarray:
 
 
 def _default_rule(activation: Activation, *variances: Array) -> Rule:
-    if any(isinstance(c, jax.core.Tracer) for c in variances):
+    if any(isinstance(c, Tracer) for c in variances):
         c_max = _DEFAULT_VARIANCE
     else:
         c_max = max((float(jnp.max(c)) for c in variances if c.size), default=1.0)

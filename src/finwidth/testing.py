@@ -209,8 +209,8 @@ def _check_moments(
     report = {"mean": 0.0, "kernel": 0.0}
 
     def compare(name: str, arguments: tuple, value: float, scale: float, power: int) -> None:
-        covariance = arguments if power == 2 else arguments * 3
-        expected, error = _moment(fn, *covariance, power)
+        c_xx, c_xy, c_yy = arguments if power == 2 else arguments * 3
+        expected, error = _moment(fn, c_xx, c_xy, c_yy, power)
         deviation = abs(float(value) - expected) / max(scale, 1e-12)
         if not deviation <= tolerance + error / max(scale, 1e-12):
             raise PluginError(
@@ -347,14 +347,8 @@ def _moment(
     total = error = 0.0
     for lower, upper in zip(edges[:-1], edges[1:], strict=True):
         if upper - lower > 1e-12:
-            region = cubature(
-                integrand,
-                [0.0, lower],
-                [11.0, upper],
-                rtol=1e-9,
-                atol=1e-13,
-                max_subdivisions=100,
-            )
+            start, end = [0.0, lower], [11.0, upper]
+            region = cubature(integrand, start, end, rtol=1e-9, max_subdivisions=100)
             total += float(region.estimate)
             error += float(region.error)
     return total, error
