@@ -44,7 +44,9 @@ def compare(
         solution = solve_theory(problem, network, data)
         tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
         if folder is not None:
-            progress(f"written: {fw.save(tree, folder.file('sample.nc'))}")
+            path = folder.file("sample.nc")
+            fw.save(tree, path)
+            progress(f"written: {path}")
     else:
         _refuse_with_file(problem, hidden, sampling)
         comparison = _compare_file(file, problem.theory)

@@ -95,7 +95,8 @@ def _sample(
     progress(f"width {width}: sampling the exact posterior")
     # hidden weights would make the files ten times as large; 'finwidth sample' keeps them
     tree, reports = sample_and_compare(problem, sampling, network, data, solutions, keep=("v",))
-    file = fw.save(tree, folder.file(f"width-{width}.nc"))
+    file = folder.file(f"width-{width}.nc")
+    fw.save(tree, file)
     return _Finished(theory=reports[0], infinite=reports[1], file=file)
 
 

@@ -30,10 +30,12 @@ def sample(problem: Problem, hidden: Hidden, sampling: Sampling, files: Files) -
     try:
         tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
     except SamplingInterrupted as interruption:
-        path = fw.save(interruption.tree, folder.file("sample.nc"))
+        path = folder.file("sample.nc")
+        fw.save(interruption.tree, path)
         complain(f"kept the draws so far in {path}", kind="interrupted")
         raise typer.Exit(130) from None
-    path = fw.save(tree, folder.file("sample.nc"))
+    path = folder.file("sample.nc")
+    fw.save(tree, path)
     if files.json:
         setting = setting_record(network, problem.temperature, data)
         print_json(setting | comparison_record(comparison) | {"file": path})
