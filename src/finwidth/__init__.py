@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         plot_learning_curve as plot_learning_curve,
     )
     from ._plugins import register as register_plugin  # noqa: F401
-    from ._sample import sample as sample
+    from ._sample import SamplingInterrupted as SamplingInterrupted, sample as sample
     from ._solution import Prediction as Prediction, Solution as Solution
     from ._solve import solve as solve
     from .datasets import Dataset as Dataset, load_dataset as load_dataset
@@ -63,6 +63,7 @@ _EXPORTS = {
     "plot_kernel": ("_plots", "plot_kernel"),
     "plot_learning_curve": ("_plots", "plot_learning_curve"),
     "register_plugin": ("_plugins", "register"),
+    "SamplingInterrupted": ("_sample", "SamplingInterrupted"),
     "sample": ("_sample", "sample"),
     "Prediction": ("_solution", "Prediction"),
     "Solution": ("_solution", "Solution"),

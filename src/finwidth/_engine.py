@@ -60,8 +60,6 @@ class Engine:
         Number of chains.
     num_warmup
         Transitions that adapt the kernel.
-    thin
-        Transitions per stored draw.
     seed
         Seed of all randomness.
     model_args, model_kwargs
@@ -77,7 +75,6 @@ class Engine:
         *,
         num_chains: int,
         num_warmup: int,
-        thin: int,
         seed: int,
         model_args: tuple,
         model_kwargs: dict,
@@ -86,7 +83,6 @@ class Engine:
         self.kernel = kernel
         self.num_chains = num_chains
         self._reduction = reduction
-        self._thin = thin
         self._arguments = (model_args, model_kwargs)
         if side_by_side is None:
             side_by_side = jax.default_backend() != "cpu"
@@ -102,8 +98,8 @@ class Engine:
             self.states = [kernel.init(key, num_warmup, None, *self._arguments) for key in keys]
             self._draw_keys = list(random.split(self._draw_key, num_chains))
             example = (self.states[0], self._draw_keys[0])
-        self._count = jnp.asarray(BLOCK)
-        self._block = jax.jit(self._advance).lower(*example, self._count).compile()
+        count = jnp.asarray(BLOCK)
+        self._block = jax.jit(self._advance).lower(*example, count, count).compile()
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=1 if side_by_side else max(1, min(num_chains, cpu_count()))
         )
@@ -112,13 +108,15 @@ class Engine:
         """Stop the threads; calls that run are waited for."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def advance(self, count: int) -> dict[str, np.ndarray]:
-        """Advance all chains by `count` ≤ BLOCK stored draws.
+    def advance(self, count: int, thin: int = 1) -> dict[str, np.ndarray]:
+        """Advance all chains by `count` ≤ BLOCK draws.
 
         Parameters
         ----------
         count
             Number of draws.
+        thin
+            Transitions per draw.
 
         Returns
         -------
@@ -128,16 +126,16 @@ class Engine:
         """
         if not 0 < count <= BLOCK:
             raise InputError(f"expected count = 1 … {BLOCK}, got {count}")
-        number = jnp.asarray(count)
+        numbers = (jnp.asarray(count), jnp.asarray(thin))
         if self.side_by_side:
-            states, buffers = self._block(self.states, self._draw_keys, number)
+            states, buffers = self._block(self.states, self._draw_keys, *numbers)
             collected = {
                 name: np.moveaxis(np.asarray(value[:count]), 1, 0)
                 for name, value in buffers.items()
             }
         else:
             calls = [
-                self._pool.submit(self._run, state, key, number)
+                self._pool.submit(self._run, state, key, *numbers)
                 for state, key in zip(self.states, self._draw_keys, strict=True)
             ]
             results = [call.result() for call in calls]
@@ -154,11 +152,13 @@ class Engine:
         if not self.side_by_side and hasattr(self.kernel, "pool"):
             self.states = self.kernel.pool(self.states)
 
-    def _run(self, state: Any, key: Array, number: Array) -> tuple[Any, dict[str, Array]]:
-        return jax.block_until_ready(self._block(state, key, number))
+    def _run(
+        self, state: Any, key: Array, count: Array, thin: Array
+    ) -> tuple[Any, dict[str, Array]]:
+        return jax.block_until_ready(self._block(state, key, count, thin))
 
-    def _one(self, state: Any, key: Array) -> tuple[Any, dict[str, Array]]:
-        """One stored draw: `thin` transitions, then the reduction."""
+    def _one(self, state: Any, key: Array, thin: Array) -> tuple[Any, dict[str, Array]]:
+        """One draw: `thin` transitions, then the reduction."""
 
         def transition(_: Any, carry: tuple) -> tuple:
             state, steps, accept, diverging = carry
@@ -173,7 +173,7 @@ class Engine:
         zeros = jnp.zeros_like(state.num_steps)
         state, steps, accept, diverging = lax.fori_loop(
             0,
-            self._thin,
+            thin,
             transition,
             (state, zeros, jnp.zeros_like(state.accept_prob), jnp.zeros_like(state.diverging)),
         )
@@ -186,19 +186,21 @@ class Engine:
             "stats:energy": state.energy,
             "stats:lp": -state.potential_energy,
             "stats:n_steps": steps,
-            "stats:acceptance_rate": accept / self._thin,
+            "stats:acceptance_rate": accept / thin.astype(accept.dtype),
             "stats:diverging": diverging,
             "stats:step_size": state.adapt_state.step_size,
         }
         return state, stored
 
-    def _advance(self, state: Any, key: Array, count: Array) -> tuple[Any, dict[str, Array]]:
-        shapes = jax.eval_shape(self._one, state, key)[1]
+    def _advance(
+        self, state: Any, key: Array, count: Array, thin: Array
+    ) -> tuple[Any, dict[str, Array]]:
+        shapes = jax.eval_shape(self._one, state, key, thin)[1]
         buffers = {name: jnp.zeros((BLOCK, *s.shape), s.dtype) for name, s in shapes.items()}
 
         def body(draw: Array, carry: tuple) -> tuple:
             state, buffers = carry
-            state, stored = self._one(state, key)
+            state, stored = self._one(state, key, thin)
             return state, {name: buffers[name].at[draw].set(stored[name]) for name in buffers}
 
         return lax.fori_loop(0, count, body, (state, buffers))

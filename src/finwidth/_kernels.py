@@ -131,7 +131,12 @@ def layer_map(
     )
 
 
-def layer_rules(network: Network, variances: np.ndarray, tolerance: float = 1e-8) -> tuple:
+def layer_rules(
+    network: Network,
+    variances: np.ndarray,
+    q_bar: np.ndarray | None = None,
+    tolerance: float = 1e-8,
+) -> tuple:
     """Choose each layer's quadrature rule from the variances its preactivations have.
 
     Parameters
@@ -140,6 +145,9 @@ def layer_rules(network: Network, variances: np.ndarray, tolerance: float = 1e-8
         The network.
     variances
         Variances of the first preactivations over all patterns that will be used, shape (n,).
+    q_bar
+        Q̄_ℓ, shape (depth,); None where they are not known yet: then a rule has room for twice
+        the infinite-width variance.
     tolerance
         Wanted relative accuracy of the moments.
 
@@ -158,12 +166,20 @@ def layer_rules(network: Network, variances: np.ndarray, tolerance: float = 1e-8
     largest = jnp.asarray([float(np.max(variances))])
     biases = bias_variances(network)
     for layer in range(1, network.depth + 1):
-        # Order parameters above one enlarge the kernel; a factor of four is room for that.
-        rule = _quadrature.prepare(activation, 4.0 * float(largest[0]), tolerance=tolerance)
+        room = 2.0 if q_bar is None else 1.0
+        rule = _quadrature.prepare(activation, room * float(largest[0]), tolerance=tolerance)
         rules.append(rule)
         point = Covariance(largest[:, None], largest, largest)
+        scale = 1.0 if q_bar is None else float(q_bar[layer - 1])
+        # shrinkage ≤ 1 never adds variance: max(Q̄, 1) bounds the layer
         largest = layer_map(
-            activation, point, 1.0, 1.0, network.weight_precision[layer], biases[layer], rule
+            activation,
+            point,
+            max(scale, 1.0),
+            1.0,
+            network.weight_precision[layer],
+            biases[layer],
+            rule,
         ).diag_a
     return tuple(rules)
 

@@ -13,16 +13,11 @@ import jax
 
 __all__ = ["float64", "in_float64", "precision"]
 
-# Public in newer JAX, experimental before.
-_enable_x64 = getattr(jax, "enable_x64", None)
-if _enable_x64 is None:  # pragma: no cover - older JAX
-    from jax.experimental import enable_x64 as _enable_x64
-
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
     """Run the enclosed JAX code with `dtype`, "float64" or "float32", as default float."""
-    with _enable_x64(dtype == "float64"):
+    with jax.enable_x64(dtype == "float64"):
         yield
 
 

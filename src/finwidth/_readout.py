@@ -168,7 +168,7 @@ class ReadoutMarginal(dist.Distribution):
         T > 0.
     """
 
-    support = dist.constraints.real_vector
+    support = dist.constraints.real_vector  # pyright: ignore[reportAssignmentType]
     arg_constraints = {
         "features": dist.constraints.real_matrix,
         "temperature": dist.constraints.positive,

@@ -194,7 +194,6 @@ def sample(
             Reduction(_reduction(task)),
             num_chains=num_chains,
             num_warmup=num_warmup,
-            thin=thin,
             seed=seed,
             model_args=arguments,
             model_kwargs=keywords,
@@ -205,7 +204,7 @@ def sample(
             with Progress(
                 title, _stored(task, num_samples * num_chains), num_warmup + num_samples, progress
             ) as bar:
-                _run(engine, num_warmup, num_samples, blocks, bar)
+                _run(engine, num_warmup, num_samples, thin, blocks, bar)
         except KeyboardInterrupt:
             if not blocks:
                 raise
@@ -220,13 +219,15 @@ def sample(
     return _tree(task, blocks, settings)
 
 
-def _run(engine: Engine, num_warmup: int, num_samples: int, blocks: list, bar: Progress) -> None:
+def _run(
+    engine: Engine, num_warmup: int, num_samples: int, thin: int, blocks: list, bar: Progress
+) -> None:
     """Warm up, then append blocks of draws to `blocks`."""
     for phase, total in (("warm-up", num_warmup), ("sampling", num_samples)):
         done = 0
         while done < total:
             count = min(BLOCK, total - done)
-            block = engine.advance(count)
+            block = engine.advance(count, thin if phase == "sampling" else 1)
             done += count
             if phase == "sampling":
                 blocks.append(block)

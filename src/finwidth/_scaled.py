@@ -5,6 +5,11 @@ columns of U fixed. One Householder reduction K_0 = H 𝒯 Hᵀ to tridiagonal f
 eigendecomposition, then makes every evaluation of the data term and its gradient O(P).
 """
 
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
+
+from typing import Any
+
 import numpy as np
 import scipy.linalg.lapack as lapack
 from jaxtyping import Float
@@ -14,7 +19,7 @@ from ._errors import InputError
 __all__ = ["ScaledKernel"]
 
 
-def _workspace(query: object) -> int:
+def _workspace(query: Any) -> int:
     return int(np.real(query))
 
 

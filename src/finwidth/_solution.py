@@ -1,5 +1,8 @@
 """The solution of a theory: order parameters, evidence, and predictions from them."""
 
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
+
 import dataclasses
 import functools
 import math
@@ -13,7 +16,7 @@ from jaxtyping import Float
 
 from ._errors import AccuracyWarning, InputError
 from ._inputs import check_inputs, check_labels
-from ._kernels import input_covariance
+from ._kernels import Covariance, input_covariance, layer_rules
 from ._network import Network
 from ._precision import float64, in_float64
 from .theories import OrderParameters, Problem, SaddlePoint, Theory
@@ -210,13 +213,15 @@ class Solution:
         except InputError:
             return math.inf
 
-    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Any:
+    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
+        covariance = input_covariance(self.network, A, B)
+        variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
         return self.rule.kernel(
             self.network.activation,
             self.problem.constants,
-            input_covariance(self.network, A, B),
+            covariance,
             self.point.order,
-            self.problem.rules,
+            layer_rules(self.network, variances, np.asarray(self.point.order.q_bar)),
         )
 
     @functools.cached_property

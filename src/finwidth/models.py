@@ -31,7 +31,9 @@ def unit_dim(net: Network, layer: int) -> str:
     return "unit" if net.depth == 1 else f"unit_{layer}"
 
 
-def _checked(net: Network, X: Any, y: Any, temperature: Any) -> tuple[Array, Array | None, float]:
+def _checked(
+    net: Network, X: Any, y: Any, temperature: Any
+) -> tuple[Array, Array | None, float | Array]:
     check_network(net)
     if not isinstance(X, Array):  # arrays of JAX (traced ones, too) are the caller's to check
         X = check_inputs(X)
@@ -49,7 +51,7 @@ def _gaussian(name: str, precision: float, *plates: tuple[str, int]) -> Array:
     with contextlib.ExitStack() as frames:
         for axis, (dim_name, size) in enumerate(plates):
             frames.enter_context(numpyro.plate(dim_name, size, dim=axis - len(plates)))
-        return numpyro.sample(name, law)
+        return jnp.asarray(numpyro.sample(name, law))
 
 
 def _hidden_sites(net: Network, n_inputs: int) -> dict[str, Array]:
@@ -104,7 +106,7 @@ def readout_features(
     return jnp.concatenate([scaled, bias], axis=1)
 
 
-def network(net: Network, X: Any, y: Any = None, *, temperature: float) -> None:
+def network(net: Network, X: Any, y: Any = None, *, temperature: float | Array) -> None:
     """The network's posterior in weight space, as a NumPyro model.
 
     Parameters
@@ -143,7 +145,7 @@ def network(net: Network, X: Any, y: Any = None, *, temperature: float) -> None:
         numpyro.sample("y", dist.Normal(f, jnp.sqrt(temperature)), obs=y)
 
 
-def marginal(net: Network, X: Any, y: Any = None, *, temperature: float) -> None:
+def marginal(net: Network, X: Any, y: Any = None, *, temperature: float | Array) -> None:
     """The same posterior with the readout integrated exactly, as a NumPyro model.
 
     Parameters

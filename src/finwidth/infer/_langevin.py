@@ -69,6 +69,9 @@ class Langevin(ChainKernel):
     measures the bias. An unadjusted chain that leaves the domain of finite numbers is not
     brought back: its draws are not finite, and ``diverging`` is set.
 
+    Where the log density falls off faster than a Gaussian's (a Gamma site in its logarithm), the
+    adjusted chain is exact but can stay put in the tail for long, and short runs miss that tail.
+
     References
     ----------
     Roberts & Tweedie, Bernoulli 2, 341 (1996) (both dynamics); Roberts & Rosenthal, J. R. Stat.

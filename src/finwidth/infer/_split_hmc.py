@@ -133,8 +133,8 @@ class SplitHMC(ChainKernel):
         """Return the number of steps and the step size of a trajectory.
 
         The step shrinks from the adapted one until a whole number of steps gives the length, so
-        the length is exact, whatever the step. Keeping the step and rounding the length instead
-        costs more per effective sample.
+        the length is the one drawn, whatever the step. Rounding the length to whole steps of the
+        adapted size was not cheaper per effective sample.
         """
         low, high = 1 - self._jitter, 1 + self._jitter
         length = self._trajectory * random.uniform(rng_key, minval=low, maxval=high)

@@ -12,7 +12,8 @@ __all__ = ["sampler"]
 
 
 def _kernel(model: Callable[..., None], **options: Any) -> HMC:
-    return HMC(model, **({"init_strategy": init_to_sample} | options))
+    options.setdefault("init_strategy", init_to_sample)
+    return HMC(model, **options)
 
 
 sampler = Sampler("hmc", _kernel, num_warmup=500, num_samples=1000)
