@@ -1,17 +1,14 @@
 """A linear-Gaussian model with several kinds of Gaussian sites, and its exact posterior."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.diagnostics import effective_sample_size
-
-from finwidth._precision import precision
 
 NOISE = 0.5
 LOC_W, SCALE_W = np.array([1.0, -2.0, 0.5]), np.array([2.0, 0.3, 1.0])
@@ -36,7 +33,11 @@ def linear() -> Linear:
     X, y = rng.normal(size=(15, 7)), rng.normal(size=15)
 
     def model(X, y):
-        loc_w, scale_w, covariance = map(jnp.asarray, (LOC_W, SCALE_W, COVARIANCE))
+        # dtype given: without it JAX 0.12 may reuse the constant of a run in the other precision
+        dtype = jnp.result_type(float)
+        loc_w, scale_w, covariance = (
+            jnp.asarray(constant, dtype) for constant in (LOC_W, SCALE_W, COVARIANCE)
+        )
         w = numpyro.sample("w", dist.Normal(loc_w, scale_w).to_event(1))
         with numpyro.plate("units", 2):
             b = numpyro.sample("b", dist.Normal(0.0, SCALE_B))
@@ -52,17 +53,6 @@ def linear() -> Linear:
     gain = np.linalg.solve(X @ prior @ X.T + NOISE**2 * np.eye(len(y)), X @ prior).T
     mean = prior_mean + gain @ (y - X @ prior_mean)
     return Linear(model, (X, y), mean, prior - gain @ X @ prior)
-
-
-@pytest.fixture
-def float32() -> Iterator[None]:
-    """Single precision, without what float64 tests have left in JAX's caches.
-
-    JAX 0.12 may hand a float64 constant converted earlier to a float32 run of the same process.
-    """
-    jax.clear_caches()
-    with precision("float32"):
-        yield
 
 
 @pytest.fixture(scope="session")

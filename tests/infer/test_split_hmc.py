@@ -13,12 +13,15 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import array_shapes
 from numpyro.infer import MCMC
 from numpyro.infer.util import potential_energy
 
 from finwidth._errors import InputError
-from finwidth._precision import float64
+from finwidth._precision import float64, precision
 from finwidth.infer import SplitHMC
+from finwidth.infer._gaussian import GaussianPrior
 from finwidth.infer._kernel import check_number
 from finwidth.infer._split_hmc import PhasePoint, split_step
 
@@ -149,12 +152,12 @@ def test_linear_gaussian_posterior_is_exact(linear, deviation, options):
     assert np.max(deviation(products[..., *upper], linear.covariance[upper])) < 4
 
 
-@pytest.mark.usefixtures("float32")
 def test_float32_samples_the_same_posterior(linear, deviation):
-    args = tuple(np.asarray(a, np.float32) for a in linear.args)
-    mcmc = run(SplitHMC(linear.model), args)
-    assert all(v.dtype == jnp.float32 for v in mcmc.get_samples().values())
-    draws = linear.stack(mcmc.get_samples(True))
+    with precision("float32"):
+        args = tuple(np.asarray(a, np.float32) for a in linear.args)
+        mcmc = run(SplitHMC(linear.model), args)
+        assert all(v.dtype == jnp.float32 for v in mcmc.get_samples().values())
+        draws = linear.stack(mcmc.get_samples(True))
     assert np.max(deviation(draws, linear.mean)) < 4
     assert np.max(deviation((draws - linear.mean) ** 2, np.diag(linear.covariance))) < 4
 
@@ -177,6 +180,40 @@ def test_deterministic_sites_are_reported(linear):
         samples = run(SplitHMC(linear.model), linear.args, warmup=10, samples=5).get_samples(True)
         f = linear.stack(samples) @ linear.args[0].T
         np.testing.assert_allclose(samples["f"], f, rtol=1e-10)
+
+
+def test_arviz_reads_the_run(linear):
+    import arviz as az
+
+    with float64():
+        mcmc = run(SplitHMC(linear.model), linear.args, warmup=10, samples=5)
+        tree = az.from_numpyro(mcmc, log_likelihood=False)
+    assert set(tree["posterior"].data_vars) == {"w", "b", "c", "f"}
+    assert {"energy", "n_steps", "acceptance_rate", "lp", "diverging"} <= set(tree["sample_stats"])
+    assert tree["sample_stats"].sizes == {"chain": 2, "draw": 5}
+
+
+# --- the prior
+
+
+@settings(deadline=None, max_examples=8)
+@given(shape=array_shapes(max_dims=3, max_side=4), seed=st.integers(0, 99))
+def test_whitening_is_the_priors_own_and_invertible(shape, seed):
+    rng = np.random.default_rng(seed)
+    loc, scale = rng.normal(size=shape), rng.uniform(0.1, 3.0, size=shape)
+    root = np.tril(rng.normal(size=(*shape, shape[-1]))) + 3 * np.eye(shape[-1])
+    with float64():
+        prior = GaussianPrior(
+            {"a": jnp.asarray(loc), "b": jnp.asarray(loc)},
+            {"a": jnp.asarray(scale), "b": jnp.asarray(root)},
+        )
+        z = jnp.asarray(rng.normal(size=2 * loc.size))
+        x = prior.unwhiten(z)
+        np.testing.assert_allclose(prior.whiten(x), z, atol=1e-10)
+        np.testing.assert_allclose(prior.whiten_gradient(prior.unwhiten_gradient(z)), z, atol=1e-10)
+        density = dist.Normal(loc, scale).log_prob(x["a"]).sum()
+        density += dist.MultivariateNormal(loc, scale_tril=root).log_prob(x["b"]).sum()
+        np.testing.assert_allclose(-0.5 * z @ z - prior.log_normalizer(), density, rtol=1e-10)
 
 
 # --- adaptation, chains
