@@ -241,9 +241,9 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     Returns
     -------
     xarray.DataTree
-        The same tree. The group holds f_mean and f_variance (test_pattern), q_bar and q (layer), action, log_evidence
-        and residual where the theory has them, and error, bias2 and variance where the tree
-        has y_test. A group of that name is replaced.
+        The same tree. The group holds f_mean and f_variance (test_pattern), q_bar and q
+        (layer), action, log_evidence and residual where the theory has them, and error, bias2
+        and variance where the tree has y_test. A group of that name is replaced.
 
     Raises
     ------
