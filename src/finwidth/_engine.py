@@ -34,6 +34,16 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+def _check_start(state: Any) -> None:
+    """Raise InputError where a chain cannot start."""
+    leaves = (state.potential_energy, *jax.tree.leaves(state.z_grad))
+    if not all(np.all(np.isfinite(leaf)) for leaf in leaves):
+        raise InputError(
+            "expected a finite log density and gradient where the chains start, got "
+            f"{-np.asarray(state.potential_energy)} (or a gradient with NaN or infinite entries)"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Reduction:
     """What is kept of a draw.
@@ -87,17 +97,25 @@ class Engine:
         if side_by_side is None:
             side_by_side = jax.default_backend() != "cpu"
         self.side_by_side = side_by_side
-        init_key, self._draw_key = random.split(random.key(seed))
-        keys = random.split(init_key, num_chains)
-        keys = jax.vmap(random.key_data)(keys)  # NumPyro's kernels take raw keys
+        init_key, draw_key = random.split(random.key(seed))
+        # NumPyro's kernels take raw keys
+        keys = jax.vmap(random.key_data)(random.split(init_key, num_chains))
+        draw_keys = random.split(draw_key, num_chains)
+
+        @jax.jit
+        def start(key: Array) -> Any:
+            return kernel.init(key, num_warmup, None, *self._arguments)
+
         if side_by_side:
-            self.states: Any = kernel.init(keys, num_warmup, None, *self._arguments)
-            self._draw_keys: Any = random.split(self._draw_key, num_chains)
-            example = (self.states, self._draw_keys)
+            self.states: Any = start(keys)
+            self._draw_keys: Any = draw_keys
+            example = (self.states, draw_keys)
         else:
-            self.states = [kernel.init(key, num_warmup, None, *self._arguments) for key in keys]
-            self._draw_keys = list(random.split(self._draw_key, num_chains))
-            example = (self.states[0], self._draw_keys[0])
+            self.states = [start(key) for key in keys]
+            self._draw_keys = list(draw_keys)
+            example = (self.states[0], draw_keys[0])
+        for state in [self.states] if side_by_side else self.states:
+            _check_start(state)
         count = jnp.asarray(BLOCK)
         self._block = jax.jit(self._advance).lower(*example, count, count).compile()
         self._pool = concurrent.futures.ThreadPoolExecutor(

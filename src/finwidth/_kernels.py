@@ -62,9 +62,9 @@ def input_covariance(network: Network, X: Any, X2: Any = None) -> Covariance:
     scale = 1.0 / (network.weight_precision[0] * X.shape[1])
     shift = bias_variances(network)[0]
     return Covariance(
-        jnp.asarray(scale * (X @ X2.T) + shift),
-        jnp.asarray(scale * np.einsum("ij,ij->i", X, X) + shift),
-        jnp.asarray(scale * np.einsum("ij,ij->i", X2, X2) + shift),
+        jnp.asarray(scale * (X @ X2.T) + shift, jnp.float64),
+        jnp.asarray(scale * np.einsum("ij,ij->i", X, X) + shift, jnp.float64),
+        jnp.asarray(scale * np.einsum("ij,ij->i", X2, X2) + shift, jnp.float64),
     )
 
 
@@ -134,7 +134,7 @@ def layer_map(
 def layer_rules(
     network: Network,
     variances: np.ndarray,
-    q_bar: np.ndarray | None = None,
+    scales: np.ndarray | None = None,
     tolerance: float = 1e-8,
 ) -> tuple:
     """Choose each layer's quadrature rule from the variances its preactivations have.
@@ -145,9 +145,9 @@ def layer_rules(
         The network.
     variances
         Variances of the first preactivations over all patterns that will be used, shape (n,).
-    q_bar
-        Q̄_ℓ, shape (depth,); None where they are not known yet: then a rule has room for twice
-        the infinite-width variance.
+    scales
+        max(Q̄_ℓ, 1/(1 + Q_ℓ)), shape (depth,); None where they are not known yet: then a rule has
+        room for twice the infinite-width variance.
     tolerance
         Wanted relative accuracy of the moments.
 
@@ -163,20 +163,19 @@ def layer_rules(
     ):
         return (None,) * network.depth
     rules = []
-    largest = jnp.asarray([float(np.max(variances))])
+    largest = jnp.asarray([float(np.max(variances))], jnp.float64)
     biases = bias_variances(network)
     for layer in range(1, network.depth + 1):
-        room = 2.0 if q_bar is None else 1.0
+        room = 2.0 if scales is None else 1.0
         rule = _quadrature.prepare(activation, room * float(largest[0]), tolerance=tolerance)
         rules.append(rule)
         point = Covariance(largest[:, None], largest, largest)
-        scale = 1.0 if q_bar is None else float(q_bar[layer - 1])
-        # shrinkage ≤ 1 never adds variance: max(Q̄, 1) bounds the layer
+        scale = 1.0 if scales is None else float(scales[layer - 1])
         largest = layer_map(
             activation,
             point,
-            max(scale, 1.0),
-            1.0,
+            scale,
+            scale,
             network.weight_precision[layer],
             biases[layer],
             rule,

@@ -41,7 +41,7 @@ def _solve(pivots: np.ndarray, ratios: np.ndarray, block: np.ndarray) -> np.ndar
 
 
 class ScaledKernel:
-    """T·1 + s·K_0 + U diag(w) Uᵀ for varying s > 0 and w ≥ 0.
+    """T·1 + s·K_0 + U diag(w) Uᵀ for varying s > 0, w ≥ 0 and T ≥ 0.
 
     Parameters
     ----------
@@ -51,8 +51,6 @@ class ScaledKernel:
         U, shape (pattern, term); no columns where only the scale varies.
     y
         Labels, shape (pattern,).
-    temperature
-        T ≥ 0.
     """
 
     def __init__(
@@ -60,7 +58,6 @@ class ScaledKernel:
         kernel: Float[np.ndarray, "pattern pattern"],
         columns: Float[np.ndarray, "pattern term"],
         y: Float[np.ndarray, " pattern"],
-        temperature: float,
     ) -> None:
         n = kernel.shape[0]
         work, _ = lapack.dsytrd_lwork(n, lower=1)
@@ -70,7 +67,6 @@ class ScaledKernel:
         if info != 0:
             raise InputError(f"expected kernel = a finite symmetric matrix, got LAPACK info {info}")
         self._reflectors = np.asfortranarray(reflectors[1:, : n - 1])
-        self.temperature = temperature
         self.n_patterns = n
         self._y = self.rotate(y[:, None])[:, 0]
         self._columns = self.rotate(columns) if columns.shape[1] else columns
@@ -90,7 +86,7 @@ class ScaledKernel:
         return block
 
     def data_term(
-        self, scale: float, weights: Float[np.ndarray, " term"]
+        self, scale: float, weights: Float[np.ndarray, " term"], temperature: float
     ) -> tuple[float, float, Float[np.ndarray, " term"]]:
         """Return logdet A + yᵀA⁻¹y and its derivatives.
 
@@ -100,6 +96,8 @@ class ScaledKernel:
             s > 0.
         weights
             w ≥ 0, shape (term,).
+        temperature
+            T ≥ 0.
 
         Returns
         -------
@@ -109,7 +107,7 @@ class ScaledKernel:
         d, e = scale * self._diagonal, scale * self._offdiagonal
         weights = np.asarray(weights, dtype=np.float64)
         try:
-            pivots, ratios = _factor(self.temperature + d, e)
+            pivots, ratios = _factor(temperature + d, e)
         except np.linalg.LinAlgError:
             return np.nan, np.nan, np.full(weights.shape, np.nan)
         columns = self._columns * np.sqrt(weights)

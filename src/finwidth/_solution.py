@@ -216,12 +216,13 @@ class Solution:
     def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
         covariance = input_covariance(self.network, A, B)
         variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
+        order = self.point.order
         return self.rule.kernel(
             self.network.activation,
             self.problem.constants,
             covariance,
-            self.point.order,
-            layer_rules(self.network, variances, np.asarray(self.point.order.q_bar)),
+            order,
+            layer_rules(self.network, variances, np.maximum(order.q_bar, order.shrinkage)),
         )
 
     @functools.cached_property

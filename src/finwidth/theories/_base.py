@@ -7,7 +7,6 @@ their solution are common to all (theory.md, sections 2 to 4).
 
 import abc
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from .._errors import InputError
 from .._kernels import Covariance, bias_variances, input_covariance, layer_rules
 from .._network import Network
 from .._saddle import StationarityEquations, distinct_roots, track
@@ -63,21 +63,30 @@ class Problem:
     X: Float[np.ndarray, "pattern input"]
     y: Float[np.ndarray, " pattern"]
     temperature: float
+    _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def n_patterns(self) -> int:
         """P."""
         return self.X.shape[0]
 
-    @functools.cached_property
+    @property
     def covariance(self) -> Covariance:
         """C on the training set."""
-        return input_covariance(self.network, self.X)
+        return self.shared("covariance", lambda: input_covariance(self.network, self.X))
 
-    @functools.cached_property
+    @property
     def rules(self) -> tuple:
         """Quadrature rules of the layers (None where closed forms exist)."""
-        return layer_rules(self.network, np.asarray(self.covariance.diag_a))
+        return self.shared(
+            "rules", lambda: layer_rules(self.network, np.asarray(self.covariance.diag_a))
+        )
+
+    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, made once for all problems that differ in width or T only."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
 
     @property
     def constants(self) -> LayerConstants:
@@ -86,13 +95,14 @@ class Problem:
             np.asarray(self.network.weight_precision[1:]), bias_variances(self.network)[1:]
         )
 
-    def with_network(self, network: Network) -> "Problem":
-        """Return the problem for a network that differs in its widths only; kernels are shared."""
-        other = dataclasses.replace(self, network=network)
-        for name in ("covariance", "rules"):
-            if name in self.__dict__:
-                other.__dict__[name] = self.__dict__[name]
-        return other
+    def vary(self, widths: tuple[int, ...], temperature: float) -> "Problem":
+        """Return the problem at other widths and temperature; kernels are shared."""
+        network = self.network.replace(widths=widths)
+        if network.depth != self.network.depth:
+            raise InputError(
+                f"expected widths = {self.network.depth} hidden layers, got {network.depth}"
+            )
+        return dataclasses.replace(self, network=network, temperature=temperature)
 
 
 class Theory(abc.ABC):
@@ -254,10 +264,10 @@ class SaddleTheory(Theory):
             problem.rules,
             problem.constants,
             problem.covariance,
-            jnp.asarray(problem.y),
+            jnp.asarray(problem.y, jnp.float64),
             problem.temperature,
         )
-        return lambda theta: np.asarray(_dense_gradient(jnp.asarray(theta), *arguments))
+        return lambda theta: np.asarray(_dense_gradient(jnp.asarray(theta, jnp.float64), *arguments))
 
 
 def prior_term(network: Network, order: OrderParameters) -> float:
@@ -288,13 +298,15 @@ def _scaled_gradient(
     problem: Problem, form: ScaledForm, size: int
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Gradient of the data term where only a scale of a fixed kernel varies, O(P) a call."""
-    scaled = ScaledKernel(form.kernel, form.columns, problem.y, problem.temperature)
+    scaled = problem.shared("scaled", lambda: ScaledKernel(form.kernel, form.columns, problem.y))
 
     def gradient(theta: np.ndarray) -> np.ndarray:
         weights = form.fixed_weights.copy()
         if size == 2:
             weights[0] *= np.exp(theta[1])
-        _, d_scale, d_weights = scaled.data_term(float(np.exp(theta[0])), weights)
+        _, d_scale, d_weights = scaled.data_term(
+            float(np.exp(theta[0])), weights, problem.temperature
+        )
         return np.array([d_scale, *d_weights[: size - 1]])
 
     return gradient

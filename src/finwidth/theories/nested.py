@@ -75,6 +75,12 @@ class Nested(SaddleTheory):
         low_rank = not odd or network.bias_precision is not None
         if network.depth > 1 or (problem.temperature == 0 and low_rank):
             return None
+        return problem.shared("scaled form", lambda: self._scaled_form(problem))
+
+    @staticmethod
+    def _scaled_form(problem: Problem) -> ScaledForm:
+        network = problem.network
+        odd = network.activation.parity == "odd"
         second, mean, _ = moments(network.activation, problem.covariance, problem.rules[0])
         kernel, m = np.asarray(second.cross), np.asarray(mean)
         precision, bias = problem.constants.precisions[0], problem.constants.biases[0]
