@@ -25,8 +25,8 @@ def test_value_and_gradient_match_dense_algebra(n, rank, temperature, scale, see
     factor = rng.normal(size=(n, n + 2))
     kernel, y = factor @ factor.T / n, rng.normal(size=n)
     columns, weights = rng.normal(size=(n, rank)), rng.uniform(0.1, 2, size=rank)
-    value, d_scale, d_weights = ScaledKernel(kernel, columns, y, temperature).data_term(
-        scale, weights
+    value, d_scale, d_weights = ScaledKernel(kernel, columns, y).data_term(
+        scale, weights, temperature
     )
     a = temperature * np.eye(n) + scale * kernel + (columns * weights) @ columns.T
     assert value == pytest.approx(dense(kernel, columns, y, temperature, scale, weights), rel=1e-9)
@@ -42,7 +42,7 @@ def test_value_and_gradient_match_dense_algebra(n, rank, temperature, scale, see
 
 def test_not_positive_definite_is_nan():
     value, d_scale, _ = ScaledKernel(
-        np.diag([1.0, -2.0, 1.0]), np.zeros((3, 0)), np.ones(3), 0.1
-    ).data_term(1.0, np.zeros(0))
+        np.diag([1.0, -2.0, 1.0]), np.zeros((3, 0)), np.ones(3)
+    ).data_term(1.0, np.zeros(0), 0.1)
     assert np.isnan(value)
     assert np.isnan(d_scale)
