@@ -20,7 +20,7 @@ from numpyro.infer.mcmc import MCMCKernel
 
 from ._errors import InputError
 
-__all__ = ["BLOCK", "Engine", "cpu_count"]
+__all__ = ["BLOCK", "Engine", "Reduction", "cpu_count", "default_chain_method"]
 
 # Draws per compiled call; chains pool what they learn, progress moves, and the user can
 # interrupt, after each.
@@ -34,6 +34,17 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+def _spread(keys: Array) -> Array:
+    """Put the chains on all devices, as far as their number divides."""
+    devices = jax.devices()
+    if len(devices) == 1 or keys.shape[0] % len(devices):
+        return keys
+    mesh = jax.sharding.Mesh(np.array(devices), ("chain",))
+    return jax.device_put(
+        keys, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chain"))
+    )
+
+
 def _check_start(state: Any) -> None:
     """Raise InputError where a chain cannot start."""
     leaves = (state.potential_energy, *jax.tree.leaves(state.z_grad))
@@ -42,6 +53,11 @@ def _check_start(state: Any) -> None:
             "expected a finite log density and gradient where the chains start, got "
             f"{-np.asarray(state.potential_energy)} (or a gradient with NaN or infinite entries)"
         )
+
+
+def default_chain_method() -> str:
+    """Return "threads" on CPUs, where trajectories of different length should not wait."""
+    return "threads" if jax.default_backend() == "cpu" else "vectorized"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +90,9 @@ class Engine:
         Seed of all randomness.
     model_args, model_kwargs
         Arguments of the kernel's model.
-    side_by_side
-        Whether the chains advance together in one call; default: not on CPUs.
+    chain_method
+        "threads": each chain on a thread of its own; "vectorized": all chains side by side in one
+        call, spread over the devices.
     """
 
     def __init__(
@@ -88,15 +105,13 @@ class Engine:
         seed: int,
         model_args: tuple,
         model_kwargs: dict,
-        side_by_side: bool | None = None,
+        chain_method: str,
     ) -> None:
         self.kernel = kernel
         self.num_chains = num_chains
         self._reduction = reduction
         self._arguments = (model_args, model_kwargs)
-        if side_by_side is None:
-            side_by_side = jax.default_backend() != "cpu"
-        self.side_by_side = side_by_side
+        self.side_by_side = side_by_side = chain_method == "vectorized"
         init_key, draw_key = random.split(random.key(seed))
         # NumPyro's kernels take raw keys
         keys = jax.vmap(random.key_data)(random.split(init_key, num_chains))
@@ -107,6 +122,7 @@ class Engine:
             return kernel.init(key, num_warmup, None, *self._arguments)
 
         if side_by_side:
+            keys, draw_keys = _spread(keys), _spread(draw_keys)
             self.states: Any = start(keys)
             self._draw_keys: Any = draw_keys
             example = (self.states, draw_keys)
@@ -117,7 +133,10 @@ class Engine:
         for state in [self.states] if side_by_side else self.states:
             _check_start(state)
         count = jnp.asarray(BLOCK)
-        self._block = jax.jit(self._advance).lower(*example, count, count).compile()
+        self._block: Any = jax.jit(self._advance)
+        if not side_by_side:
+            # compiled here, once, so that the threads find it ready
+            self._block = self._block.lower(*example, count, count).compile()
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=1 if side_by_side else max(1, min(num_chains, cpu_count()))
         )
@@ -167,8 +186,17 @@ class Engine:
 
     def pool(self) -> None:
         """Share what chains that run separately have learnt, where the kernel can."""
-        if not self.side_by_side and hasattr(self.kernel, "pool"):
-            self.states = self.kernel.pool(self.states)
+        kernel: Any = self.kernel
+        if not self.side_by_side and hasattr(kernel, "pool"):
+            self.states = kernel.pool(self.states)
+
+    def end_warmup(self) -> None:
+        """End the warm-up of all chains here."""
+        kernel: Any = self.kernel
+        if self.side_by_side:
+            self.states = kernel.end_warmup(self.states)
+        else:
+            self.states = [kernel.end_warmup(state) for state in self.states]
 
     def _run(
         self, state: Any, key: Array, count: Array, thin: Array

@@ -47,6 +47,11 @@ class Progress:
         """Advance by `steps` and show `state` at the end of the line."""
         self._bar.update(self._task, advance=steps, state=state)
 
+    def skip(self, steps: int) -> None:
+        """Take `steps` off the total: they turned out not to be needed."""
+        self._total -= steps
+        self._bar.update(self._task, total=self._total)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -344,6 +344,14 @@ class ChainKernel(MCMCKernel, abc.ABC):
         adapt = pool_adapt([state.adapt_state for state in states], states[0].i)
         return [state._replace(adapt_state=adapt) for state in states]
 
+    def end_warmup(self, state: ChainState) -> ChainState:
+        """Return the state with its warm-up ended here, at the averaged step size."""
+        adapt = state.adapt_state
+        ended = AdaptState(jnp.exp(adapt.averaging[1]), adapt.averaging, state.i)
+        keep = self._adapt_step_size & (state.i < adapt.num_warmup)
+        adapt = jax.tree.map(lambda new, old: jnp.where(keep, new, old), ended, adapt)
+        return state._replace(adapt_state=adapt)
+
     def refresh(
         self, state: ChainState, model_args: tuple, model_kwargs: dict | None
     ) -> ChainState:

@@ -26,13 +26,17 @@ class Sampler:
     kernel
         (model, **options) -> a NumPyro kernel.
     num_warmup, num_samples
-        Defaults of `finwidth.sample`.
+        Defaults of `finwidth.sample`. Where the kernel can end its warm-up early, `num_warmup`
+        is the most that the warm-up may take.
+    adaptive
+        Whether the kernel can (it has a method ``end_warmup``).
     """
 
     name: str
     kernel: Callable[..., MCMCKernel]
     num_warmup: int
     num_samples: int
+    adaptive: bool = False
 
 
 @functools.cache

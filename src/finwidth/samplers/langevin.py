@@ -5,4 +5,4 @@ from . import Sampler
 
 __all__ = ["sampler"]
 
-sampler = Sampler("langevin", Langevin, num_warmup=2000, num_samples=4000)
+sampler = Sampler("langevin", Langevin, num_warmup=10_000, num_samples=4000, adaptive=True)

@@ -267,7 +267,9 @@ class SaddleTheory(Theory):
             jnp.asarray(problem.y, jnp.float64),
             problem.temperature,
         )
-        return lambda theta: np.asarray(_dense_gradient(jnp.asarray(theta, jnp.float64), *arguments))
+        return lambda theta: np.asarray(
+            _dense_gradient(jnp.asarray(theta, jnp.float64), *arguments)
+        )
 
 
 def prior_term(network: Network, order: OrderParameters) -> float:

@@ -1,0 +1,113 @@
+"""When to stop: a warm-up that has settled, and draws that are enough.
+
+Source: Vehtari et al., Bayesian Analysis 16, 667 (2021) (rank-normalised R-hat, effective sample
+sizes, Monte Carlo standard errors).
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._errors import InputError
+
+__all__ = ["Target", "error_series", "settled"]
+
+# The chains must agree on the log density to this R-hat over the last half of the warm-up.
+_SETTLED_R_HAT = 1.05
+_SHORTEST_WARMUP = 100
+
+
+def _array_stats() -> Any:
+    """ArviZ's statistics of arrays, imported late because ArviZ takes seconds."""
+    import arviz_stats.base
+
+    return arviz_stats.base.array_stats  # pyright: ignore[reportPrivateImportUsage]
+
+
+def settled(log_density: np.ndarray, step_sizes: np.ndarray) -> bool:
+    """Say whether the warm-up so far has reached the typical set with a stable step size.
+
+    Parameters
+    ----------
+    log_density, step_sizes
+        Of all transitions so far, shape (chain, transition).
+    """
+    array_stats = _array_stats()
+
+    n = log_density.shape[1]
+    if n < _SHORTEST_WARMUP:
+        return False
+    half = log_density[:, n // 2 :]
+    if not np.all(np.isfinite(half)) or np.any(np.ptp(half, axis=1) == 0):
+        return False
+    quarters = np.log(step_sizes[:, -2 * (n // 4) :]).reshape(len(step_sizes), 2, -1).mean(axis=2)
+    if np.max(np.abs(quarters[:, 1] - quarters[:, 0])) > 0.2:
+        return False
+    r_hat = array_stats.rhat(half, chain_axis=0, draw_axis=1, method="rank")
+    return bool(r_hat < _SETTLED_R_HAT)
+
+
+def error_series(blocks: Sequence[dict[str, np.ndarray]], y_test: np.ndarray) -> np.ndarray:
+    """Return the test error of every draw, shape (chain, draw), from blocks of draws."""
+    series = []
+    for block in blocks:
+        if "f_mean" in block:
+            squares = (y_test - block["f_mean"]) ** 2 + block["f_variance"]
+        else:
+            squares = (y_test - block["f"]) ** 2
+        series.append(squares.mean(axis=-1))
+    return np.concatenate(series, axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What the draws must reach before a run may stop early.
+
+    Parameters
+    ----------
+    mcse
+        Monte Carlo standard error of the test error, or None.
+    ess
+        Bulk effective sample size of the test error, or None.
+    """
+
+    mcse: float | None = None
+    ess: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("mcse", "ess"):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, (bool, str)) or not 0 < float(value) < math.inf
+            ):
+                raise InputError(f"expected target_{name} = a positive float, got {value!r}")
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a target at all."""
+        return self.mcse is not None or self.ess is not None
+
+    def reached(self, errors: np.ndarray) -> tuple[bool, dict[str, Any]]:
+        """Return whether the draws suffice, and the numbers behind it.
+
+        Parameters
+        ----------
+        errors
+            Test error of every draw, shape (chain, draw). With several chains R-hat must be at
+            most 1.01, too.
+        """
+        array_stats = _array_stats()
+
+        if errors.shape[1] < 4 or not np.all(np.isfinite(errors)):
+            return False, {}
+        axes = {"chain_axis": 0, "draw_axis": 1}
+        mcse = float(array_stats.mcse(errors, method="mean", **axes))
+        ess = float(array_stats.ess(errors, method="bulk", **axes))
+        r_hat = 1.0
+        if errors.shape[0] > 1:
+            r_hat = float(array_stats.rhat(errors, method="rank", **axes))
+        enough = (self.mcse is None or mcse <= self.mcse) and (self.ess is None or ess >= self.ess)
+        return enough and r_hat <= 1.01, {"mcse": mcse, "ess": ess, "r_hat": r_hat}

@@ -1,0 +1,176 @@
+"""A sampling task: its checked arguments, its density, and what is stored of a draw."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, random
+
+from . import models
+from ._errors import InputError
+from ._inputs import (
+    check_choice,
+    check_inputs,
+    check_labels,
+    check_temperature,
+    check_training,
+)
+from ._network import Network, check_network
+from ._readout import condition
+from ._rotation import InputRotation, rotate_inputs
+
+__all__ = [
+    "Task",
+    "checked_task",
+    "density",
+    "reduction",
+    "site_shapes",
+    "sites_to_keep",
+    "stored_text",
+]
+
+# Without `keep`, hidden weights are stored as long as the posterior group stays below this.
+_DEFAULT_STORE = 256 * 2**20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """The checked arguments of a run."""
+
+    network: Network
+    X: np.ndarray
+    y: np.ndarray
+    temperature: float
+    X_test: np.ndarray | None
+    y_test: np.ndarray | None
+    model: str
+    dtype: str
+    rotation: InputRotation | None
+    keep: tuple[str, ...]
+
+
+def checked_task(
+    net: Any,
+    X: Any,
+    y: Any,
+    temperature: Any,
+    X_test: Any,
+    y_test: Any,
+    model: Any,
+    dtype: Any,
+    data_name: Any,
+) -> Task:
+    """Check the arguments of a run and return them; raises InputError before any long work."""
+    check_network(net)
+    X, y = check_training(X, y)
+    temperature = check_temperature(temperature, zero=False)
+    check_choice("model", model, ("marginal", "network"))
+    check_choice("dtype", dtype, ("float32", "float64"))
+    if data_name is not None and not isinstance(data_name, str):
+        raise InputError(f"expected data_name = a string or None, got {data_name!r}")
+    if X_test is not None:
+        X_test = check_inputs(X_test, name="X_test", n_inputs=X.shape[1])
+    if y_test is not None:
+        if X_test is None:
+            raise InputError("expected X_test together with y_test, got X_test=None")
+        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
+    nothing = np.zeros((0, X.shape[1]))
+    rotation = rotate_inputs(X, nothing if X_test is None else X_test)
+    return Task(net, X, y, temperature, X_test, y_test, model, dtype, rotation, ())
+
+
+def site_shapes(task: Task) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Dimensions and shapes of the sites as they are stored, in the original inputs."""
+    net = task.network
+    shapes = {}
+    previous = ("input", task.X.shape[1])
+    for layer, width in enumerate(net.widths, start=1):
+        unit = models.unit_dim(net, layer)
+        shapes[f"W_{layer}"] = ((unit, previous[0]), (width, previous[1]))
+        if net.bias_precision is not None:
+            shapes[f"b_{layer}"] = ((unit,), (width,))
+        previous = (unit, width)
+    shapes["v"] = ((previous[0],), (previous[1],))
+    if net.bias_precision is not None:
+        shapes["b_out"] = ((), ())
+    return shapes
+
+
+def _bytes(task: Task, names: Sequence[str], draws: int) -> int:
+    shapes = site_shapes(task)
+    return sum(math.prod(shapes[name][1]) for name in names) * draws * np.dtype(task.dtype).itemsize
+
+
+def sites_to_keep(task: Task, keep: Any, draws: int) -> tuple[str, ...]:
+    sites = tuple(site_shapes(task))
+    if keep is None:
+        readout = tuple(name for name in sites if name in ("v", "b_out"))
+        return sites if _bytes(task, sites, draws) < _DEFAULT_STORE else readout
+    if isinstance(keep, str) or not all(name in sites for name in keep) or not keep:
+        raise InputError(f"expected keep = names out of {list(sites)}, got {keep!r}")
+    return tuple(name for name in sites if name in set(keep))
+
+
+def stored_text(task: Task, draws: int) -> str:
+    """Say what a run will store."""
+    size = _bytes(task, task.keep, draws)
+    if task.X_test is not None:
+        size += (3 if task.model == "marginal" else 1) * task.X_test.shape[0] * draws * 8
+    what = ", ".join((*task.keep, *(() if task.X_test is None else ("f(X_test)",))))
+    return f"storing {what}: {size / 2**20:.1f} MiB"
+
+
+def density(task: Task) -> tuple[Callable[..., None], tuple, dict]:
+    X = task.X if task.rotation is None else task.rotation.train
+    function = models.marginal if task.model == "marginal" else models.network
+    real = np.dtype(task.dtype)
+    return (
+        function,
+        (task.network, jnp.asarray(X, real), jnp.asarray(task.y, real)),
+        {"temperature": task.temperature},
+    )
+
+
+def reduction(task: Task) -> Callable[[Array, dict[str, Array]], dict[str, Array]]:
+    """Return the function from a draw of the latent sites to what is stored of it."""
+    net, rotation = task.network, task.rotation
+    real = np.dtype(task.dtype)
+    X = jnp.asarray(task.X if rotation is None else rotation.train, real)
+    y = jnp.asarray(task.y, real)
+    X_test = None if task.X_test is None else jnp.asarray(task.X_test, real)
+    marginal = task.model == "marginal"
+    whole = "W_1" in task.keep or rotation is None
+    extended = None if rotation is None else jnp.asarray(rotation.test, real)
+
+    def reduce(rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
+        weight_key, readout_key = random.split(rng_key)
+        sites = dict(sites)
+        fitted = sites
+        if rotation is not None:
+            complete = rotation.restore if whole else rotation.extend
+            weights = complete(weight_key, sites["W_1"], net.weight_precision[0])
+            sites = sites | {"W_1": weights}
+        points = X_test if whole else extended
+        stored = {}
+        readout = None
+        if marginal:
+            features = models.hidden_features(net, fitted, X)
+            readout = condition(models.readout_features(net, features), y, task.temperature)
+            coefficients = readout.draw(readout_key)
+            width = net.widths[-1]
+            sites["v"] = coefficients[:width] / math.sqrt(net.weight_precision[-1])
+            if net.bias_precision is not None:
+                sites["b_out"] = coefficients[width] / math.sqrt(net.bias_precision[-1])
+        if points is not None and task.X_test is not None:
+            features = models.hidden_features(net, sites, points)
+            f = features @ sites["v"] / math.sqrt(net.widths[-1])
+            stored["f"] = f + sites["b_out"] if net.bias_precision is not None else f
+            if readout is not None:
+                block = models.readout_features(net, features)
+                stored["f_mean"], stored["f_variance"] = readout.moments(block)
+        return stored | {f"site:{name}": sites[name] for name in task.keep}
+
+    return reduce

@@ -1,0 +1,99 @@
+"""When runs stop."""
+
+import json
+
+import numpy as np
+import pytest
+
+import finwidth as fw
+from finwidth._stopping import Target, settled
+
+RNG = np.random.default_rng(23)
+X, Y = RNG.normal(size=(10, 4)), RNG.normal(size=10)
+X_TEST, Y_TEST = RNG.normal(size=(3, 4)), RNG.normal(size=3)
+
+
+def run(**changes):
+    arguments = {
+        "temperature": 0.1,
+        "X_test": X_TEST,
+        "y_test": Y_TEST,
+        "progress": False,
+    } | changes
+    return fw.sample(fw.Network((3,), "erf"), X, Y, **arguments)
+
+
+def test_a_run_stops_when_the_error_is_known_well_enough():
+    rough = run(target_mcse=0.05)
+    fine = run(target_mcse=0.01)
+    for tree, target in ((rough, 0.05), (fine, 0.01)):
+        squares = (Y_TEST - tree["predictions"]["f_mean"]) ** 2 + tree["predictions"]["f_variance"]
+        import arviz as az
+
+        assert (
+            float(az.mcse(squares.mean("test_pattern").rename("error").to_dataset()).error)
+            <= target
+        )
+        record = json.loads(tree.attrs["provenance"])
+        assert record["target"]["reached"] is True
+        assert record["num_samples"] == tree["posterior"].sizes["draw"]
+    assert fine["posterior"].sizes["draw"] > rough["posterior"].sizes["draw"]
+    # the first draws are the same: stopping looks at the draws and changes none
+    n = rough["posterior"].sizes["draw"]
+    np.testing.assert_array_equal(fine["predictions"]["f"][:, :n], rough["predictions"]["f"])
+
+
+def test_a_cap_that_is_too_low_is_said():
+    with pytest.warns(fw.AccuracyWarning, match="expected target_mcse = 1e-06 .* after 100 draws"):
+        tree = run(target_mcse=1e-6, num_samples=100)
+    assert json.loads(tree.attrs["provenance"])["target"]["reached"] is False
+
+
+def test_targets_need_a_test_set_and_sensible_values():
+    with pytest.raises(fw.InputError, match="expected X_test and y_test together with a target"):
+        run(target_ess=100.0, y_test=None)
+    for bad in (0.0, -1.0, np.nan):
+        with pytest.raises(fw.InputError, match="expected target_ess = a positive float"):
+            run(target_ess=bad)
+
+
+def test_target_looks_at_ess_and_at_agreement():
+    independent = RNG.normal(size=(4, 500))
+    assert Target(ess=1000.0).reached(independent)[0]
+    assert not Target(ess=10_000.0).reached(independent)[0]
+    assert not Target(ess=100.0).reached(independent + np.arange(4)[:, None])[0]
+    assert not Target(ess=1.0).reached(np.full((2, 50), np.nan))[0]
+
+
+def test_warm_up_ends_once_the_chains_agree():
+    record = json.loads(run(num_samples=25).attrs["provenance"])
+    assert 100 <= record["num_warmup"] < 2000
+    assert record["warmup_settled"] is True
+
+
+def test_settled_wants_agreement_length_and_a_stable_step():
+    stationary, steps = RNG.normal(size=(4, 200)), np.full((4, 200), 0.3)
+    assert settled(stationary, steps)
+    assert not settled(stationary[:, :50], steps[:, :50])
+    assert not settled(stationary + 3 * np.arange(4)[:, None], steps)
+    assert not settled(stationary + 0.05 * np.arange(200), steps)
+    assert not settled(stationary, steps * np.geomspace(1, 5, 200))
+    assert not settled(np.full((4, 200), 1.0), steps)
+
+
+def test_warm_up_that_does_not_settle_is_said(monkeypatch):
+    from finwidth import _drive
+
+    monkeypatch.setattr(_drive, "settled", lambda *_: False)
+    from finwidth.samplers import available
+
+    monkeypatch.setitem(
+        available(),
+        "split_hmc",
+        available()["split_hmc"].__class__(
+            "split_hmc", available()["split_hmc"].kernel, 50, 25, adaptive=True
+        ),
+    )
+    with pytest.warns(fw.AccuracyWarning, match="expected a warm-up that settles within 50"):
+        tree = run(num_samples=25)
+    assert json.loads(tree.attrs["provenance"])["warmup_settled"] is False
