@@ -143,3 +143,14 @@ def test_interrupted_sample_keeps_its_draws(sampled, run, folder, monkeypatch):
     assert result.exit_code == 130
     assert result.stderr.startswith("finwidth: interrupted: kept the draws so far in ")
     assert fw.load(folder / "made/sample.nc")["predictions"]["f"].sizes["draw"] == 50
+
+
+def test_sample_continues_from_its_checkpoint(tmp_path, run_json, monkeypatch):
+    from finwidth import _engine, _sample
+
+    monkeypatch.setattr(fw, "sample", _sample.sample)  # the real one, not the cached one
+    command = ["sample", *RUN, "--width", "4", "--checkpoint", str(tmp_path / "c"), "--out"]
+    first = run_json(*command, str(tmp_path / "first"))
+    monkeypatch.setattr(_engine.Engine, "advance", None)  # would raise if it were called
+    second = run_json(*command, str(tmp_path / "second"))
+    assert second["quantities"] == first["quantities"]

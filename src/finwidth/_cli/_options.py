@@ -211,6 +211,30 @@ class Sampling:
     ] = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How long a run goes on, and what survives if it does not."""
+
+    target_mcse: Annotated[
+        float | None,
+        _float("--target-mcse", "Stop when the test error's Monte Carlo error is this small."),
+    ] = None
+    target_ess: Annotated[
+        float | None,
+        _float("--target-ess", "Stop when the test error's effective sample size is this large."),
+    ] = None
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="DIR",
+            help="Write draws there as they come; the same command continues a killed run.",
+        ),
+    ] = None
+    thin: Annotated[int, _int("--thin", "Transitions per draw.")] = 1
+    dtype: Annotated[str, _option("--dtype", "float64 or float32.")] = "float64"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]
 _OUT = typer.Option("--out", metavar="DIR", help="Folder for files; made if absent.")
 

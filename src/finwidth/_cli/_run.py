@@ -1,9 +1,10 @@
 """The steps that several commands take: solve, sample, compare, and the rows of their tables."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ._options import Problem, Sampling
+from ._options import Extent, Problem, Sampling
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,11 +38,13 @@ def sample_and_compare(
     data: "Dataset",
     solutions: Sequence["Solution"],
     keep: Sequence[str] | None = None,
+    extent: Extent | None = None,
 ) -> tuple["xr.DataTree", list["xr.Dataset"]]:
     """Return the posterior with the solutions attached, and the comparison with each.
 
     Solutions come from outside, as they take a moment only: whatever is wrong with a theory
-    is then said before the sampling starts. `keep` is that of `finwidth.sample`.
+    is then said before the sampling starts. `keep` and the fields of `extent` are those
+    of `finwidth.sample`.
     """
     import finwidth as fw
 
@@ -60,6 +63,7 @@ def sample_and_compare(
         seed=problem.seed,
         keep=keep,
         data_name=data.name,
+        **dataclasses.asdict(extent or Extent()),
     )
     for solution in solutions:
         tree = fw.attach(tree, solution)

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from ._app import app, complain
-from ._options import Files, Hidden, Problem, Sampling, options
+from ._options import Extent, Files, Hidden, Problem, Sampling, options
 from ._output import Folder, print_json, print_table, progress
 from ._records import comparison_record, mixed, setting_record
 from ._run import diagnostics_rows, sample_and_compare, solve_theory
@@ -15,10 +15,12 @@ __all__ = ["sample"]
 
 @app.command()
 @options(out=Path("finwidth-sample"))
-def sample(problem: Problem, hidden: Hidden, sampling: Sampling, files: Files) -> None:
+def sample(
+    problem: Problem, hidden: Hidden, sampling: Sampling, extent: Extent, files: Files
+) -> None:
     """Sample the exact posterior and write it, with the theory's prediction, to DIR/sample.nc.
 
-    Ctrl-C keeps the draws there are.
+    Ctrl-C keeps the draws there are; a run with --checkpoint survives any kill.
     """
     import finwidth as fw
 
@@ -28,7 +30,9 @@ def sample(problem: Problem, hidden: Hidden, sampling: Sampling, files: Files) -
     network, data = problem.network(hidden.width), problem.dataset()
     solution = solve_theory(problem, network, data)
     try:
-        tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
+        tree, [comparison] = sample_and_compare(
+            problem, sampling, network, data, [solution], extent=extent
+        )
     except SamplingInterrupted as interruption:
         path = folder.file("sample.nc")
         fw.save(interruption.tree, path)
