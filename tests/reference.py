@@ -91,3 +91,20 @@ def identity_mixture(net, X, y, temperature, X_test, nodes=80):
     variances = q[:, None] * kappa0 - (q[:, None] ** 2 / total) @ (cross**2).T
     mean = weight @ means
     return top + np.log(norm), mean, weight @ (variances + means**2) - mean**2
+
+
+def wishart_kernel(net, X, q_bar):
+    """(Π_ℓ Q̄_ℓ) K_NNGP of section 4 on the patterns X; the output's bias is not scaled."""
+    bias = net.bias_precision or (np.inf,) * (net.depth + 1)
+    c = X @ X.T / (net.weight_precision[0] * X.shape[1]) + 1 / bias[0]
+    for n in range(net.depth):
+        hidden = 1 / bias[n + 1] if n < net.depth - 1 else 0.0
+        c = layer(net.activation.name, c)[0] / net.weight_precision[n + 1] + hidden
+    return np.prod(q_bar) * c + 1 / bias[-1]
+
+
+def wishart_action(net, X, y, temperature, q_bar):
+    """𝒮 of section 4 with that kernel, 1 + Q_ℓ = 1/Q̄_ℓ."""
+    a = wishart_kernel(net, X, q_bar) + temperature * np.eye(len(y))
+    prior = sum(n * (b - 1 - np.log(b)) for n, b in zip(net.widths, q_bar, strict=True))
+    return prior + np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)

@@ -222,7 +222,7 @@ class Solution:
             self.problem.constants,
             covariance,
             order,
-            layer_rules(self.network, variances, np.maximum(order.q_bar, order.shrinkage)),
+            layer_rules(self.network, variances, self.rule.variance_scales(order)),
         )
 
     @functools.cached_property

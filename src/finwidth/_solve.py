@@ -65,8 +65,9 @@ def solve(net: Network, X: Any, y: Any, *, temperature: float, theory: str = "ne
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
     theory
-        "nested", the effective action with one Q̄ (and Q) per layer, or "infinite", the
-        Gaussian process of infinite width.
+        "nested", the effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width
+        kernel times the product of the Q̄, without mean terms; or "infinite", the Gaussian process
+        of infinite width.
 
     Returns
     -------

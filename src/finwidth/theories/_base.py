@@ -139,6 +139,13 @@ class Theory(abc.ABC):
             Quadrature rules of the layers (static under jit).
         """
 
+    def variance_scales(self, order: OrderParameters) -> np.ndarray:
+        """Return what each hidden layer's map scales its variances by, at most; shape (layer,).
+
+        Quadrature rules are chosen for the variances that follow.
+        """
+        return np.maximum(order.q_bar, order.shrinkage)
+
 
 @dataclasses.dataclass(frozen=True)
 class SaddlePoint:
@@ -183,11 +190,10 @@ class SaddlePoint:
 
 
 class ScaledForm(NamedTuple):
-    """K_R = s·K_0 + U diag(w) Uᵀ (+ constants), where a theory's kernel is of that form.
+    """K_R = s·K_0 + U diag(w) Uᵀ, where a theory's kernel is of that form.
 
-    `kernel` is K_0, `columns` U; `scale(order)` and `weights(order)` give s and w. The unknowns
-    are log s and, where a mean term exists, log(1/(1 + Q)), which is log of w's first entry up to
-    a constant.
+    `kernel` is K_0, `columns` U. The scale is s = Π_ℓ Q̄_ℓ. Where Q_ℓ are unknowns of their own,
+    the first weights are `fixed_weights` times 1/(1 + Q_ℓ), one for each; the others are fixed.
     """
 
     kernel: np.ndarray
@@ -198,15 +204,20 @@ class ScaledForm(NamedTuple):
 class SaddleTheory(Theory):
     """A theory whose order parameters solve ∂𝒮 = 0 with 𝒮 of theory.md, section 4.
 
-    A concrete theory defines `name` and `kernel`, and may define `scaled_form`.
+    A concrete theory defines `name` and `kernel`, and may define `scaled_form` and
+    `eliminates_q`.
     """
+
+    def eliminates_q(self, network: Network) -> bool:
+        """Whether K_R has no mean term, so that Q_ℓ = 1/Q̄_ℓ − 1 leaves Q̄_ℓ the only unknowns."""
+        return network.activation.parity == "odd"
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """Return the fixed kernel whose scale is all that varies, or None."""
         return None
 
-    # The unknowns θ are log Q̄_ℓ and, for activations with a mean, log 1/(1 + Q_ℓ). For odd
-    # activations Q̄ = 1/(1 + Q) is eliminated.
+    # The unknowns θ are log Q̄_ℓ and, with a mean term, log 1/(1 + Q_ℓ). Without one
+    # Q̄ = 1/(1 + Q) is eliminated.
     @staticmethod
     def unpack(theta: Any, depth: int) -> OrderParameters:
         """Return the order parameters for θ of shape (depth,) or (2 depth,)."""
@@ -240,19 +251,19 @@ class SaddleTheory(Theory):
     def equations(self, problem: Problem) -> StationarityEquations:
         """Return the stationarity equations, each divided by N_ℓ + P."""
         network, depth = problem.network, problem.network.depth
-        odd = network.activation.parity == "odd"
+        eliminated = self.eliminates_q(network)
         widths = np.asarray(network.widths, dtype=np.float64)
-        size = depth if odd else 2 * depth
+        size = depth if eliminated else 2 * depth
         scale = widths + problem.n_patterns
-        rows = scale if odd else np.concatenate([scale, scale])
+        rows = scale if eliminated else np.concatenate([scale, scale])
 
         def prior(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            gradient, hessian = _prior_derivatives(theta, widths, odd)
+            gradient, hessian = _prior_derivatives(theta, widths, eliminated)
             return gradient / rows, hessian / rows[:, None]
 
         form = self.scaled_form(problem)
         if form is not None:
-            gradient = _scaled_gradient(problem, form, size)
+            gradient = _scaled_gradient(problem, form, self.name)
         else:
             gradient = self._dense_gradient(problem)
         return StationarityEquations(prior, lambda theta: gradient(theta) / rows, size)
@@ -280,14 +291,15 @@ def prior_term(network: Network, order: OrderParameters) -> float:
 
 
 def _prior_derivatives(
-    theta: np.ndarray, widths: np.ndarray, odd: bool
+    theta: np.ndarray, widths: np.ndarray, eliminated: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradient and Hessian of the prior term in θ.
 
-    Odd: N(e^u − 1 − u) in u = log Q̄. Otherwise N(e^u − e^{u−w} − w), w = log 1/(1 + Q).
+    With Q eliminated: N(e^u − 1 − u) in u = log Q̄. Otherwise N(e^u − e^{u−w} − w), where
+    w = log 1/(1 + Q).
     """
     n = widths.size
-    if odd:
+    if eliminated:
         return widths * np.expm1(theta), np.diag(widths * np.exp(theta))
     u, w = theta[:n], theta[n:]
     ratio = widths * np.exp(u - w)
@@ -297,19 +309,22 @@ def _prior_derivatives(
 
 
 def _scaled_gradient(
-    problem: Problem, form: ScaledForm, size: int
+    problem: Problem, form: ScaledForm, form_name: str
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Gradient of the data term where only a scale of a fixed kernel varies, O(P) a call."""
-    scaled = problem.shared("scaled", lambda: ScaledKernel(form.kernel, form.columns, problem.y))
+    scaled = problem.shared(
+        f"scaled {form_name}", lambda: ScaledKernel(form.kernel, form.columns, problem.y)
+    )
+    depth = problem.network.depth
 
     def gradient(theta: np.ndarray) -> np.ndarray:
+        log_q_bar, log_shrinkage = theta[:depth], theta[depth:]
         weights = form.fixed_weights.copy()
-        if size == 2:
-            weights[0] *= np.exp(theta[1])
+        weights[: log_shrinkage.size] *= np.exp(log_shrinkage)
         _, d_scale, d_weights = scaled.data_term(
-            float(np.exp(theta[0])), weights, problem.temperature
+            float(np.exp(np.sum(log_q_bar))), weights, problem.temperature
         )
-        return np.array([d_scale, *d_weights[: size - 1]])
+        return np.concatenate([np.full(depth, d_scale), d_weights[: log_shrinkage.size]])
 
     return gradient
 
