@@ -2,9 +2,10 @@
 
 Effective samples per CPU-second and gradients per effective sample, for the test error and for
 the f(x_test) that mixes slowest. Times are those of the sampling phase, without compiling and
-warm-up; "whole" is the wall time of the call, with both. Every method's f is drawn, so that an
-effective sample means the same for all; errors and their standard errors are Rao–Blackwellised
-where the readout is integrated. A row with fewer than 50 effective samples is marked: its
+warm-up; "whole" is the wall time of the call, with both. ESS is that of drawn f for every method,
+so that an effective sample means the same for all. Where the readout is integrated, the error
+and its MCSE are Rao–Blackwellised; "worth" is the number of independent draws of f that would give
+that MCSE, equal to the ESS elsewhere. A row with fewer than 50 effective samples is marked: its
 numbers are rough.
 
     python tests/benchmarks/bench_samplers.py [--quick | --full] [--json]
@@ -69,11 +70,11 @@ class Method:
     options: tuple[tuple[str, int], ...] = ()
 
 
-SPLIT_MARGINAL = Method("SplitHMC, marginal", "marginal", "split_hmc", 300, 1000)
-SPLIT_NETWORK = Method("SplitHMC, network", "network", "split_hmc", 300, 600)
-NUTS_MARGINAL = Method("NUTS, marginal", "marginal", "nuts", 200, 300)
-NUTS_NETWORK = Method("NUTS, network", "network", "nuts", 200, 150)
-LANGEVIN = Method("Langevin, marginal", "marginal", "langevin", 300, 600, (("num_steps", 10),))
+SPLIT_MARGINAL = Method("SplitHMC, marginal", "marginal", "split_hmc", 200, 600)
+SPLIT_NETWORK = Method("SplitHMC, network", "network", "split_hmc", 200, 300)
+NUTS_MARGINAL = Method("NUTS, marginal", "marginal", "nuts", 150, 150)
+NUTS_NETWORK = Method("NUTS, network", "network", "nuts", 150, 75)
+LANGEVIN = Method("Langevin, marginal", "marginal", "langevin", 300, 300, (("num_steps", 10),))
 REFERENCE = NUTS_NETWORK
 METHODS = (SPLIT_MARGINAL, SPLIT_NETWORK, NUTS_MARGINAL, LANGEVIN, NUTS_NETWORK)
 
@@ -175,19 +176,25 @@ def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
         squares = (predictions["f_mean"] - data.y_test) ** 2 + predictions["f_variance"]
         best = squares.mean("test_pattern")
     ess, r_hat = az.ess(drawn), az.rhat(drawn)
+    mcse = float(az.mcse(best.to_dataset(name="error"))["error"])
     gradients = float(tree["sample_stats"]["n_steps"].sum())
     row: dict[str, float | str] = {
         "posterior": str(posterior),
         "method": method.name,
         "error": float(best.mean()),
-        "mcse": float(az.mcse(best.to_dataset(name="error"))["error"]),
+        "mcse": mcse,
         "r_hat": max(float(r_hat["error"]), float(r_hat["f"].max())),
         "cpu_seconds": cpu,
         "wall_seconds": wall,
         "whole_seconds": whole,
         "gradients": gradients,
     }
-    for name, value in (("error", float(ess["error"])), ("f", float(ess["f"].min()))):
+    counts = {
+        "error": float(ess["error"]),
+        "f": float(ess["f"].min()),
+        "worth": float(drawn["error"].var()) / mcse**2,
+    }
+    for name, value in counts.items():
         row |= {
             f"ess_{name}": value,
             f"ess_{name}_per_cpu_second": value / cpu,
@@ -205,7 +212,7 @@ def compare(posterior: Posterior, methods: tuple[Method, ...]) -> Iterator[dict[
         rows.append(measure(posterior, method))
     reference = [row for row in rows if row["method"] == REFERENCE.name]
     for row in rows:
-        for name in ("error", "f"):
+        for name in ("error", "f", "worth"):
             key = f"ess_{name}_per_cpu_second"
             for other in reference:
                 row[f"ratio_{name}"] = float(row[key]) / float(other[key])
@@ -227,7 +234,7 @@ def table(rows: list[dict[str, float | str]]) -> Table:
         ("gradients/ESS", pair("gradients_per_ess_{}", ".3g")),
         (f"× {REFERENCE.name}", pair("ratio_{}", ".3g")),
     )
-    result.add_column("error / slowest f(x)")
+    result.add_column("error / slowest f(x) / worth")
     for title, _ in columns:
         result.add_column(title, justify="right")
     for row in rows:
@@ -238,12 +245,13 @@ def table(rows: list[dict[str, float | str]]) -> Table:
 
 
 def pair(key: str, form: str):
-    """A function that writes a row's numbers for the error and for f."""
+    """A function that writes a row's numbers: of the error, of f, of the error as estimated."""
 
     def text(row: dict[str, float | str]) -> str:
         if key.format("error") not in row:
             return ""
-        return " / ".join(format(float(row[key.format(name)]), form) for name in ("error", "f"))
+        names = ("error", "f", "worth")
+        return " / ".join(format(float(row[key.format(name)]), form) for name in names)
 
     return text
 
@@ -256,7 +264,7 @@ def main() -> None:
     size.add_argument("--full", action="store_true", help="the whole grid; hours")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 180)
+    console = Console(width=None if sys.stdout.isatty() else 190)
     everything = []
     for posterior, methods in FULL if arguments.full else QUICK:
         rows = list(compare(posterior, methods))
