@@ -110,6 +110,12 @@ def _value(readout: Readout) -> Array:
     return -0.5 * (n_patterns * jnp.log(2.0 * jnp.pi) + logdet + quadratic)
 
 
+def _inverse_root(readout: Readout) -> Array:
+    """Return L⁻¹ for the factor L, so that L⁻ᵀL⁻¹ is the inverse of what was factorised."""
+    identity = jnp.eye(readout.factor.shape[0], dtype=readout.factor.dtype)
+    return linalg.solve_triangular(readout.factor, identity, lower=True)
+
+
 @jax.custom_jvp
 def log_marginal(
     features: Float[Array, "pattern column"],
@@ -136,18 +142,17 @@ def _log_marginal_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     readout = condition(features, y, temperature)
     tangent = jnp.zeros((), features.dtype)
     if not isinstance(d_features, SymbolicZero):
-        # −A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ and A⁻¹F = F M⁻¹
-        solve = lambda b: linalg.cho_solve((readout.factor, True), b)  # noqa: E731
-        shrunk = solve(features.T).T if readout.by_columns else solve(features)
+        # −A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ and A⁻¹F = F M⁻¹. The triangular factor is
+        # inverted once, then multiplied: half the time of two solves with as many right sides.
+        root = _inverse_root(readout)
+        shrunk = (features @ root.T) @ root if readout.by_columns else root.T @ (root @ features)
         gradient = readout.dual[:, None] * readout.coefficients[None, :] - shrunk
         tangent += jnp.sum(gradient * d_features)
     if not isinstance(d_y, SymbolicZero):
         tangent -= readout.dual @ d_y
     if not isinstance(d_temperature, SymbolicZero):
         n_patterns, n_columns = features.shape
-        n = readout.factor.shape[0]
-        root = linalg.solve_triangular(readout.factor, jnp.eye(n, dtype=features.dtype), lower=True)
-        trace = jnp.sum(root**2)
+        trace = jnp.sum(_inverse_root(readout) ** 2)
         if readout.by_columns:
             trace += (n_patterns - n_columns) / temperature
         tangent += 0.5 * (readout.dual @ readout.dual - trace) * d_temperature
