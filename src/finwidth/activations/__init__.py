@@ -5,4 +5,4 @@ To add one, add a module here with a `finwidth.hookimpl` function
 with an underscore are left alone.
 """
 
-__all__: list[str] = []
+__all__ = []
