@@ -51,10 +51,10 @@ class Readout(NamedTuple):
 
     def half(self, block: Float[Array, "point column"]) -> Array:
         """Return B with block·Cov(v)·blockᵀ = block blockᵀ − B Bᵀ, or = B Bᵀ when by columns."""
+        root = _inverse_root(self.factor)
         if self.by_columns:
-            root = linalg.solve_triangular(self.factor, block.T, lower=True)
-            return jnp.sqrt(self.temperature) * root.T
-        return linalg.solve_triangular(self.factor, self.features @ block.T, lower=True).T
+            return jnp.sqrt(self.temperature) * (block @ root.T)
+        return block @ (root @ self.features).T
 
     def moments(self, block: Float[Array, "point column"]) -> tuple[Array, Array]:
         """Return mean and variance of f at points with these features, shape (point,) each."""
@@ -110,10 +110,13 @@ def _value(readout: Readout) -> Array:
     return -0.5 * (n_patterns * jnp.log(2.0 * jnp.pi) + logdet + quadratic)
 
 
-def _inverse_root(readout: Readout) -> Array:
-    """Return L⁻¹ for the factor L, so that L⁻ᵀL⁻¹ is the inverse of what was factorised."""
-    identity = jnp.eye(readout.factor.shape[0], dtype=readout.factor.dtype)
-    return linalg.solve_triangular(readout.factor, identity, lower=True)
+def _inverse_root(factor: Array) -> Array:
+    """Return L⁻¹ for a Cholesky factor L.
+
+    Multiplying by it takes half the time of a triangular solve with as many right sides.
+    """
+    identity = jnp.eye(factor.shape[0], dtype=factor.dtype)
+    return linalg.solve_triangular(factor, identity, lower=True)
 
 
 @jax.custom_jvp
@@ -142,9 +145,8 @@ def _log_marginal_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     readout = condition(features, y, temperature)
     tangent = jnp.zeros((), features.dtype)
     if not isinstance(d_features, SymbolicZero):
-        # −A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ and A⁻¹F = F M⁻¹. The triangular factor is
-        # inverted once, then multiplied: half the time of two solves with as many right sides.
-        root = _inverse_root(readout)
+        # −A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ and A⁻¹F = F M⁻¹
+        root = _inverse_root(readout.factor)
         shrunk = (features @ root.T) @ root if readout.by_columns else root.T @ (root @ features)
         gradient = readout.dual[:, None] * readout.coefficients[None, :] - shrunk
         tangent += jnp.sum(gradient * d_features)
@@ -152,7 +154,7 @@ def _log_marginal_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
         tangent -= readout.dual @ d_y
     if not isinstance(d_temperature, SymbolicZero):
         n_patterns, n_columns = features.shape
-        trace = jnp.sum(_inverse_root(readout) ** 2)
+        trace = jnp.sum(_inverse_root(readout.factor) ** 2)
         if readout.by_columns:
             trace += (n_patterns - n_columns) / temperature
         tangent += 0.5 * (readout.dual @ readout.dual - trace) * d_temperature
