@@ -50,18 +50,22 @@ def conditional(a, y, kappa, kappa0):
     )
 
 
-def gamma_nodes(width, n):
-    """Nodes and log weights of a quadrature for Q̄ ~ Gamma(N/2, N/2), uniform in its quantiles."""
+def gamma_nodes(width, n, reach=16):
+    """Nodes and log weights of a quadrature for Q̄ ~ Gamma(N/2, N/2), uniform in its quantiles.
+
+    What is left out on either side has probability exp(−reach).
+    """
     x, w = np.polynomial.legendre.leggauss(n)
     u = 0.5 * (x + 1)
     # more nodes in the tails: u = the CDF of a logistic variable
-    t = 16 * (u - 0.5) * 2
-    weights = w * 16 * np.exp(-np.logaddexp(0, t) - np.logaddexp(0, -t))
-    nodes = scipy.stats.gamma.ppf(scipy.special.expit(t), width / 2, scale=2 / width)
-    return nodes, np.log(weights)
+    t = reach * (u - 0.5) * 2
+    log_weights = np.log(w * reach) - np.logaddexp(0, t) - np.logaddexp(0, -t)
+    law = scipy.stats.gamma(width / 2, scale=2 / width)
+    quantile = scipy.special.expit(-np.abs(t))
+    return np.where(t < 0, law.ppf(quantile), law.isf(quantile)), log_weights
 
 
-def identity_mixture(net, X, y, temperature, X_test, nodes=80):
+def identity_mixture(net, X, y, temperature, X_test, nodes=80, reach=16):
     """Exact posterior of the identity network of section 6: log evidence, mean, second moment.
 
     The network's prior is a scale mixture of Gaussian processes with Q̄_ℓ ~ Gamma(N_ℓ/2, N_ℓ/2)
@@ -73,7 +77,7 @@ def identity_mixture(net, X, y, temperature, X_test, nodes=80):
     kappa0 = scale * np.einsum("ij,ij->i", X_test, X_test)
     q, log_weight = np.ones(1), np.zeros(1)
     for n, width in enumerate(net.widths):
-        x, w = gamma_nodes(width, nodes)
+        x, w = gamma_nodes(width, nodes, reach)
         q = np.outer(q, x / net.weight_precision[n + 1]).ravel()
         log_weight = np.add.outer(log_weight, w).ravel()
     # one eigendecomposition serves all scales

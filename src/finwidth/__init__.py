@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._io import attach as attach, load as load, save as save
     from ._kernels import nngp_kernel as nngp_kernel
     from ._many import solve_many as solve_many
+    from ._mixture import MixtureSolution as MixtureSolution, mixture as mixture
     from ._network import Network as Network
     from ._plots import (
         plot_comparison as plot_comparison,
@@ -58,6 +59,8 @@ _EXPORTS = {
     "save": ("_io", "save"),
     "nngp_kernel": ("_kernels", "nngp_kernel"),
     "solve_many": ("_many", "solve_many"),
+    "MixtureSolution": ("_mixture", "MixtureSolution"),
+    "mixture": ("_mixture", "mixture"),
     "Network": ("_network", "Network"),
     "plot_comparison": ("_plots", "plot_comparison"),
     "plot_kernel": ("_plots", "plot_kernel"),

@@ -21,7 +21,7 @@ from ._network import Network
 from ._precision import float64, in_float64
 from .theories import OrderParameters, Problem, SaddlePoint, Theory
 
-__all__ = ["Factor", "Prediction", "Solution"]
+__all__ = ["Factor", "Prediction", "Solution", "expected_error"]
 
 _BLOCK = 2048
 
@@ -41,6 +41,13 @@ class Prediction:
     mean: Float[np.ndarray, " test_pattern"]
     variance: Float[np.ndarray, " test_pattern"]
     covariance: Float[np.ndarray, "test_pattern test_pattern"] | None = None
+
+
+def expected_error(prediction: Prediction, y_test: Float[np.ndarray, " n"]) -> xr.Dataset:
+    """Return error = bias2 + variance of a prediction, means over the test patterns."""
+    bias2 = float(np.mean((y_test - prediction.mean) ** 2))
+    variance = float(np.mean(prediction.variance))
+    return xr.Dataset({"error": bias2 + variance, "bias2": bias2, "variance": variance})
 
 
 class Factor:
@@ -294,10 +301,7 @@ class Solution:
         """
         X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
         y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-        prediction = self.predict(X_test)
-        bias2 = float(np.mean((y_test - prediction.mean) ** 2))
-        variance = float(np.mean(prediction.variance))
-        return xr.Dataset({"error": bias2 + variance, "bias2": bias2, "variance": variance})
+        return expected_error(self.predict(X_test), y_test)
 
     def __repr__(self) -> str:
         q_bar = ", ".join(f"{value:.6g}" for value in self.point.order.q_bar)

@@ -1,0 +1,292 @@
+"""`mixture`: the posterior of the scale mixture, by quadrature over the order parameters.
+
+The saddle point replaces the order parameters by one value; here they keep their law. The
+integrals run over log Q̄_ℓ, one inside the other, each placed where the posterior is.
+"""
+
+import dataclasses
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ._errors import AccuracyWarning, ConvergenceError, InputError
+from ._inputs import check_inputs, check_labels
+from ._integrate import TOLERANCE
+from ._kernels import input_covariance, layer_rules
+from ._mixture_law import MixtureLaw, Nodes, check_mixture, largest_error, largest_scales
+from ._network import Network
+from ._precision import in_float64
+from ._solution import Factor, Prediction, expected_error
+from ._solve import make_problem
+from ._spectrum import Conditional, Spectrum
+from .theories import Problem, SaddleTheory, available
+
+__all__ = ["MixtureSolution", "mixture"]
+
+_BLOCK = 1024
+_LARGEST_ERROR = 1e-6  # of the quadrature, beyond which nothing is returned
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MixtureSolution:
+    """The posterior of the scale mixture: what `finwidth.Solution` is to the saddle point.
+
+    Made by `finwidth.mixture`. Attributes and methods are the public interface; the constructor
+    is not.
+
+    Attributes
+    ----------
+    problem
+        Network, training set and temperature.
+    log_evidence
+        log p(y).
+    residual
+        Relative change of the evidence and of the moments of Q̄ when the spacing of the nodes was
+        last halved.
+    """
+
+    problem: Problem
+    log_evidence: float
+    residual: float
+    _law: MixtureLaw
+    _groups: list[Nodes]
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.problem.network
+
+    @property
+    def temperature(self) -> float:
+        """T."""
+        return self.problem.temperature
+
+    @property
+    def theory(self) -> str:
+        """Name of the theory: "mixture-nested" or "mixture-wishart"."""
+        return f"mixture-{self._law.rule.name}"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the residual is at most 1e-9."""
+        return self.residual <= TOLERANCE
+
+    @functools.cached_property
+    def order_parameters(self) -> xr.Dataset:
+        """Posterior mean and standard deviation of Q̄_ℓ, `q_bar` and `q_bar_sd` (layer: 1 … L).
+
+        With a mean term also `a` and `a_sd`, of the projection a = Σ_i v_i/√N_1 of the readout
+        on it.
+        """
+        weights = np.concatenate([group.weights for group in self._groups])
+        weights = weights / weights.sum()
+        first = weights @ np.concatenate([group.q_bar for group in self._groups])
+        second = weights @ np.concatenate([group.q_bar_squared for group in self._groups])
+        values = {"q_bar": first, "q_bar_sd": np.sqrt(np.maximum(second - first**2, 0.0))}
+        if self._law.has_mean:
+            z = np.concatenate([group.z for group in self._groups])
+            mean = weights @ z[:, 0]
+            variance = weights @ (z[:, 1] + (z[:, 0] - mean) ** 2)
+            precision = self.problem.constants.precisions
+            values |= {"a": mean / np.sqrt(precision), "a_sd": np.sqrt(variance / precision)}
+        return xr.Dataset(
+            {name: ("layer", value) for name, value in values.items()},
+            coords={"layer": np.arange(1, self.network.depth + 1)},
+        )
+
+    @functools.cached_property
+    def _single(self) -> Spectrum:
+        return self._law.spectrum(self._groups[0].outer)
+
+    def _rules(self, variances: np.ndarray) -> tuple:
+        scales = np.ones(self.network.depth)
+        scales[: self._law.n_outer] = np.max([group.outer for group in self._groups], axis=0)
+        return layer_rules(self.network, variances, scales)
+
+    @in_float64
+    def predict(self, X_test: Any, full_covariance: bool = False) -> Prediction:
+        """Return mean and variance of the latent f at test points.
+
+        Parameters
+        ----------
+        X_test
+            Patterns, shape (test_pattern, input).
+        full_covariance
+            Whether to compute the covariance between test points as well.
+
+        Returns
+        -------
+        Prediction
+            Moments of the mixture, fluctuations of the order parameters included; shape
+            (test_pattern,). T is not added.
+
+        Raises
+        ------
+        InputError
+            If X_test is not a finite array with as many inputs as the training set.
+
+        References
+        ----------
+        theory.md, section 5.
+        """
+        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
+        size = X_test.shape[0] if full_covariance else _BLOCK
+        parts = [
+            self._predict(X_test[start : start + size], full_covariance)
+            for start in range(0, X_test.shape[0], size)
+        ]
+        return Prediction(
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.variance for part in parts]),
+            parts[0].covariance,
+        )
+
+    def _predict(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
+        n = X_test.shape[0]
+        covariance = input_covariance(self.network, X_test, self.problem.X)
+        rules = self._rules(np.concatenate([*map(np.asarray, covariance[1:])]))
+        between = input_covariance(self.network, X_test) if full_covariance else None
+        mean, second = np.zeros(n), np.zeros((n, n) if full_covariance else n)
+        # moments about a point close to the mean, so that no digits cancel
+        shift: np.ndarray | None = None
+        for group in sorted(self._groups, key=lambda one: -one.weights.sum()):
+            kernels = self._law.kernels(covariance, group.outer, rules)
+            spectrum = self._single if len(self._groups) == 1 else self._law.spectrum(group.outer)
+            weights, z = group.weights, group.z
+            given: Conditional = spectrum.conditional(kernels, group.scale, z[:, 0])
+            if shift is None:
+                shift = weights @ given.mean / weights.sum()
+            centred = given.mean - shift
+            mean += weights @ centred
+            if between is None:
+                second += weights @ (given.variance + z[:, 1:] * given.slope**2 + centred**2)
+                continue
+            k0 = self._law.kernels(between, group.outer, rules).cross
+            second += spectrum.mean_covariance(kernels, k0, group.scale, weights)
+            second += (given.slope.T * (weights * z[:, 1])) @ given.slope
+            second += (centred.T * weights) @ centred
+        assert shift is not None
+        if between is None:
+            return Prediction(shift + mean, second - mean**2)
+        second -= np.outer(mean, mean)
+        return Prediction(shift + mean, np.diag(second).copy(), second)
+
+    def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
+        """Return the expected squared error on a test set and its two parts.
+
+        Parameters
+        ----------
+        X_test
+            Patterns, shape (test_pattern, input).
+        y_test
+            Labels, shape (test_pattern,).
+
+        Returns
+        -------
+        xarray.Dataset
+            Scalars error = bias2 + variance, bias2 = mean (y − mean)², variance: means over the
+            test patterns.
+
+        References
+        ----------
+        theory.md, sections 3 and 5.
+        """
+        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
+        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
+        return expected_error(self.predict(X_test), y_test)
+
+    def __repr__(self) -> str:
+        q_bar = ", ".join(f"{value:.6g}" for value in self.order_parameters.q_bar.values)
+        return (
+            f"MixtureSolution(theory={self.theory!r}, temperature={self.temperature:g}, "
+            f"q_bar=[{q_bar}], residual={self.residual:.1e}, converged={self.converged})"
+        )
+
+
+@in_float64
+def mixture(
+    net: Network, X: Any, y: Any, *, temperature: float, theory: str = "nested"
+) -> MixtureSolution:
+    """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
+
+    Q̄_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2) independently, f | Q̄ ~ GP(0, K_R(Q̄)). For the identity this is
+    the network's exact law at any widths and depth; otherwise it keeps the fluctuations of the
+    order parameters that the saddle point drops, and shares its approximation of the features.
+
+    Parameters
+    ----------
+    net
+        The network. With theory="nested": one hidden layer (with a mean term, the projection of
+        the readout on it is integrated too), up to three with an odd activation, any number for
+        the identity without biases. With theory="wishart": any.
+    X
+        Training patterns, shape (pattern, input).
+    y
+        Labels, shape (pattern,).
+    temperature
+        T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel
+        (without mean term and output bias).
+    theory
+        How the order parameters enter the kernel, "nested" or "wishart".
+
+    Returns
+    -------
+    MixtureSolution
+        Evidence, law of the order parameters, and `predict`; usable wherever a
+        `finwidth.Solution` is.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described, or the kernel is singular to working precision.
+    ConvergenceError
+        If the quadrature error is above 1e-6; the result is attached as ``.best``.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the quadrature error is above 1e-9, or rounding costs more than the eighth digit.
+
+    Notes
+    -----
+    Where only the scale of one kernel varies (one hidden layer, "wishart", the identity) the cost
+    is one eigendecomposition and O(P) a node. Otherwise it is some 100 eigendecompositions for
+    two hidden layers and 10 000 for three.
+
+    References
+    ----------
+    theory.md, section 5; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and Hanin and
+    Zlokapa, PNAS 120, e2301345120 (2023).
+    """
+    problem = make_problem(net, X, y, temperature)
+    has_mean = check_mixture(problem.network, theory)
+    depth = problem.network.depth
+    rule = available()[theory]
+    assert isinstance(rule, SaddleTheory)
+    law = MixtureLaw(problem, rule, has_mean, problem.rules)
+    if law.n_outer > 2:
+        raise InputError(
+            "expected at most 3 hidden layers for theory='nested' (theory='wishart' takes any "
+            f"number; finwidth.models.student_t can be sampled), got {depth}"
+        )
+    centre = np.zeros(depth)
+    kernels = law.kernels(problem.covariance, np.ones(law.n_outer), law.rules)
+    Factor(kernels.cross, problem.temperature).warn()
+    if law.n_outer:
+        centre = np.log(rule.order_parameters(problem).order.q_bar)
+        variances = np.asarray(problem.covariance.diag_a)
+        rules = layer_rules(problem.network, variances, largest_scales(law, centre))
+        law = dataclasses.replace(law, rules=rules)
+    integral = law.integrate(np.zeros(0), centre)
+    residual = largest_error(integral)
+    groups = law.flatten(integral, np.zeros(0), 1.0)
+    result = MixtureSolution(problem, integral.log_value, residual, law, groups)
+    message = f"expected a quadrature error ≤ {TOLERANCE:g}, got {residual:.1e}"
+    if residual > _LARGEST_ERROR:
+        raise ConvergenceError(f"{message}; the result is in .best", result)
+    if residual > TOLERANCE:
+        warnings.warn(message, AccuracyWarning, stacklevel=3)
+    return result
