@@ -22,8 +22,16 @@ from jaxtyping import Float
 from ._inputs import check_inputs, check_labels, check_temperature
 from ._network import Network, check_network
 from ._readout import ReadoutMarginal
+from ._student_t import student_t as student_t
 
-__all__ = ["hidden_features", "marginal", "network", "readout_features", "unit_dim"]
+__all__ = [
+    "hidden_features",
+    "marginal",
+    "network",
+    "readout_features",
+    "student_t",
+    "unit_dim",
+]
 
 
 def unit_dim(net: Network, layer: int) -> str:
