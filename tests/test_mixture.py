@@ -22,7 +22,14 @@ def q_bar_of(result):
 
 @pytest.mark.parametrize(
     ("widths", "nodes"),
-    [((1,), 600), ((5,), 400), ((200,), 400), ((10**5,), 400), ((1, 1), 600), ((5, 300), 400)],
+    [
+        ((1,), 600),
+        ((5,), 400),
+        ((200,), 400),
+        ((10**5,), 400),
+        pytest.param((1, 1), 600, marks=pytest.mark.slow),
+        ((5, 300), 400),
+    ],
 )
 @pytest.mark.parametrize("temperature", [0.003, 0.5])
 @pytest.mark.parametrize("theory", ["nested", "wishart"])
@@ -184,6 +191,7 @@ def test_one_unit_with_a_mean_term_is_two_gaussian_processes_for_each_scale():
     assert result.log_evidence == pytest.approx(np.log(value), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bias", [None, 2.0])
 def test_two_odd_layers_match_a_sum_over_both_order_parameters(bias):
     net = fw.Network((4, 7), "erf", bias_precision=bias)
