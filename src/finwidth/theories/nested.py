@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from .._kernels import Covariance, layer_map, moments
+from .._saddle import TrackResult
 from ._base import (
     LayerConstants,
     OrderParameters,
@@ -114,13 +115,9 @@ class Nested(SaddleTheory):
         data = equations.data(np.zeros(1))[0] * (network.widths[0] + problem.n_patterns)
         theta = np.array([np.log(noiseless_q_bar(network.widths[0], problem.n_patterns, data))])
         residual = float(np.max(np.abs(equations.value(theta))))
-        result = _ClosedForm(residual, residual <= 1e-9, "rounding in an ill-conditioned kernel")
+        reason = "rounding in an ill-conditioned kernel"
+        result = TrackResult(theta, residual, residual <= 1e-9, reason)
         return self.point(problem, equations, theta, result)
-
-
-class _ClosedForm:
-    def __init__(self, residual: float, converged: bool, message: str) -> None:
-        self.residual, self.converged, self.message = residual, converged, message
 
 
 def noiseless_q_bar(width: int, n_patterns: int, data: float) -> float:
