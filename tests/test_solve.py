@@ -318,12 +318,12 @@ def test_kernels_run_under_strict_promotion(strict_jax):
 
 
 def test_not_converged_raises_with_the_best_point(monkeypatch):
-    from finwidth.theories import _base
+    from finwidth.theories import _saddle
 
-    track = _base.track
-    monkeypatch.setattr(_base, "track", lambda equations: track(equations, max_steps=0))
+    track = _saddle.track
+    monkeypatch.setattr(_saddle, "track", lambda equations: track(equations, max_steps=0))
     with pytest.raises(
-        fw.ConvergenceError, match=r"expected a saddle point .* got residual"
+        fw.ConvergenceError, match=r"expected theory=.nested. to converge, got residual"
     ) as info:
         fw.solve(fw.Network((5, 5), "erf"), X, Y, temperature=0.1)
     assert isinstance(info.value.best, fw.Solution)

@@ -9,7 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets as datasets, infer as infer, models as models, testing as testing
+    from . import (
+        datasets as datasets,
+        infer as infer,
+        models as models,
+        testing as testing,
+        theories as theories,
+    )
     from ._activation import (
         Activation as Activation,
         get_activation as get_activation,
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
     from ._plugins import register as register_plugin  # noqa: F401
     from ._sample import SamplingInterrupted as SamplingInterrupted, sample as sample
     from ._solution import Prediction as Prediction, Solution as Solution
-    from ._solve import solve as solve
+    from ._solve import list_theories as list_theories, solve as solve
     from .datasets import Dataset as Dataset, load_dataset as load_dataset
 
 __version__ = "0.1.0"
@@ -70,6 +76,7 @@ _EXPORTS = {
     "sample": ("_sample", "sample"),
     "Prediction": ("_solution", "Prediction"),
     "Solution": ("_solution", "Solution"),
+    "list_theories": ("_solve", "list_theories"),
     "solve": ("_solve", "solve"),
     "Dataset": ("datasets", "Dataset"),
     "load_dataset": ("datasets", "load_dataset"),
@@ -77,6 +84,7 @@ _EXPORTS = {
     "infer": ("infer", ""),
     "models": ("models", ""),
     "testing": ("testing", ""),
+    "theories": ("theories", ""),
 }
 
 __all__ = ["__version__", *_EXPORTS]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,7 +1,7 @@
 """The hooks a plugin can implement, and the markers that declare them.
 
-To add a hook: write its specification here, then ask `_plugins.registered` for what it
-collects, with the type that its items must have. All hooks take no arguments and return
+To add a hook: write its specification here, and name the type of its items in `_plugins`; then
+`_plugins.registered` returns what it collects. All hooks take no arguments and return
 a list; results of all plugins are collected, so none can shadow another.
 """
 
@@ -13,8 +13,15 @@ import pluggy
 
 if TYPE_CHECKING:
     from ._activation import Activation
+    from .theories import Theory
 
-__all__ = ["PROJECT", "finwidth_register_activations", "hookimpl", "hookspec"]
+__all__ = [
+    "PROJECT",
+    "finwidth_register_activations",
+    "finwidth_register_theories",
+    "hookimpl",
+    "hookspec",
+]
 
 #: Name of the pluggy project and of the entry-point group.
 PROJECT = "finwidth"
@@ -31,5 +38,17 @@ def finwidth_register_activations() -> list[Activation]:
     -------
     list of `finwidth.Activation`
         With names that neither finwidth nor another plugin uses.
+    """
+    raise NotImplementedError  # a specification: only its signature is used
+
+
+@hookspec
+def finwidth_register_theories() -> list[Theory]:
+    """Return the theories of the posterior that this plugin adds.
+
+    Returns
+    -------
+    list of `finwidth.theories.Theory`
+        Instances, with names that neither finwidth nor another plugin uses.
     """
     raise NotImplementedError  # a specification: only its signature is used

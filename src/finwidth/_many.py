@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from ._errors import InputError
-from ._inputs import check_choice, check_inputs, check_labels, check_temperature
+from ._inputs import check_inputs, check_labels, check_temperature
 from ._network import Network
 from ._precision import in_float64
-from ._solve import make_problem, solve_problem
-from .theories import available
+from ._solve import choose_theory, make_problem, solve_problem
+from .theories import Theory
 
 __all__ = ["solve_many"]
 
@@ -25,7 +25,7 @@ def solve_many(
     *,
     widths: Sequence[int],
     temperature: float | Sequence[float],
-    theory: str = "nested",
+    theory: str | Theory = "nested",
     X_test: Any = None,
     y_test: Any = None,
 ) -> xr.Dataset:
@@ -64,8 +64,7 @@ def solve_many(
     ----------
     theory.md, sections 2 to 4.
     """
-    theories = available()
-    check_choice("theory", theory, theories)
+    rule = choose_theory(theory)
     if isinstance(widths, (str, int)) or len(widths) == 0:
         raise InputError(f"expected widths = a non-empty sequence of ints, got {widths!r}")
     temperatures = [check_temperature(t) for t in np.atleast_1d(np.asarray(temperature))]
@@ -83,10 +82,9 @@ def solve_many(
     ]
     rows: dict[str, list] = {}
     for point in grid:
-        solution = solve_problem(point, theories[theory])
+        solution = solve_problem(point, rule)
         values = {
-            "q_bar": solution.point.order.q_bar,
-            "q": solution.point.order.q,
+            **{str(name): values.values for name, values in solution.order_parameters.items()},
             "action": solution.action,
             "log_evidence": solution.log_evidence,
             "residual": solution.residual,
@@ -111,5 +109,5 @@ def solve_many(
             "layer": np.arange(1, problem.network.depth + 1),
             "load": ("width", problem.n_patterns / np.asarray(widths, dtype=np.float64)),
         },
-        attrs={"theory": theory},
+        attrs={"theory": rule.name},
     )

@@ -6,6 +6,7 @@ integrals run over log Q̄_ℓ, one inside the other, each placed where the post
 
 import dataclasses
 import functools
+import math
 import warnings
 from typing import Any
 
@@ -13,26 +14,25 @@ import numpy as np
 import xarray as xr
 
 from ._errors import AccuracyWarning, ConvergenceError, InputError
-from ._inputs import check_inputs, check_labels
+from ._factor import Factor
 from ._integrate import TOLERANCE
 from ._kernels import input_covariance, layer_rules
 from ._mixture_law import MixtureLaw, Nodes, check_mixture, largest_error, largest_scales
 from ._network import Network
 from ._precision import in_float64
-from ._solution import Factor, Prediction, expected_error
+from ._solution import Prediction, Solution
 from ._solve import make_problem
 from ._spectrum import Conditional, Spectrum
-from .theories import Problem, SaddleTheory, available
+from .theories import SaddleTheory, available
 
 __all__ = ["MixtureSolution", "mixture"]
 
-_BLOCK = 1024
 _LARGEST_ERROR = 1e-6  # of the quadrature, beyond which nothing is returned
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class MixtureSolution:
-    """The posterior of the scale mixture: what `finwidth.Solution` is to the saddle point.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class MixtureSolution(Solution):
+    """The posterior of the scale mixture, fluctuations of the order parameters included.
 
     Made by `finwidth.mixture`. Attributes and methods are the public interface; the constructor
     is not.
@@ -41,33 +41,37 @@ class MixtureSolution:
     ----------
     problem
         Network, training set and temperature.
-    log_evidence
-        log p(y).
-    residual
-        Relative change of the evidence and of the moments of Q̄ when the spacing of the nodes was
-        last halved.
     """
 
-    problem: Problem
-    log_evidence: float
-    residual: float
+    block = 1024
+
     _law: MixtureLaw
     _groups: list[Nodes]
-
-    @property
-    def network(self) -> Network:
-        """The network."""
-        return self.problem.network
-
-    @property
-    def temperature(self) -> float:
-        """T."""
-        return self.problem.temperature
+    _log_evidence: float
+    _residual: float
 
     @property
     def theory(self) -> str:
         """Name of the theory: "mixture-nested" or "mixture-wishart"."""
         return f"mixture-{self._law.rule.name}"
+
+    @property
+    def action(self) -> float:
+        """−2 log p(y) − P log 2π."""
+        return -2.0 * self._log_evidence - self.problem.n_patterns * math.log(2.0 * math.pi)
+
+    @property
+    def log_evidence(self) -> float:
+        """log p(y)."""
+        return self._log_evidence
+
+    @property
+    def residual(self) -> float:
+        """Relative change of the evidence and of the moments of Q̄ at the last halving of spacing.
+
+        Nodes are added until it is small.
+        """
+        return self._residual
 
     @property
     def converged(self) -> bool:
@@ -106,45 +110,7 @@ class MixtureSolution:
         scales[: self._law.n_outer] = np.max([group.outer for group in self._groups], axis=0)
         return layer_rules(self.network, variances, scales)
 
-    @in_float64
-    def predict(self, X_test: Any, full_covariance: bool = False) -> Prediction:
-        """Return mean and variance of the latent f at test points.
-
-        Parameters
-        ----------
-        X_test
-            Patterns, shape (test_pattern, input).
-        full_covariance
-            Whether to compute the covariance between test points as well.
-
-        Returns
-        -------
-        Prediction
-            Moments of the mixture, fluctuations of the order parameters included; shape
-            (test_pattern,). T is not added.
-
-        Raises
-        ------
-        InputError
-            If X_test is not a finite array with as many inputs as the training set.
-
-        References
-        ----------
-        theory.md, section 5.
-        """
-        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
-        size = X_test.shape[0] if full_covariance else _BLOCK
-        parts = [
-            self._predict(X_test[start : start + size], full_covariance)
-            for start in range(0, X_test.shape[0], size)
-        ]
-        return Prediction(
-            np.concatenate([part.mean for part in parts]),
-            np.concatenate([part.variance for part in parts]),
-            parts[0].covariance,
-        )
-
-    def _predict(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
+    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
         n = X_test.shape[0]
         covariance = input_covariance(self.network, X_test, self.problem.X)
         rules = self._rules(np.concatenate([*map(np.asarray, covariance[1:])]))
@@ -173,37 +139,6 @@ class MixtureSolution:
             return Prediction(shift + mean, second - mean**2)
         second -= np.outer(mean, mean)
         return Prediction(shift + mean, np.diag(second).copy(), second)
-
-    def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
-        """Return the expected squared error on a test set and its two parts.
-
-        Parameters
-        ----------
-        X_test
-            Patterns, shape (test_pattern, input).
-        y_test
-            Labels, shape (test_pattern,).
-
-        Returns
-        -------
-        xarray.Dataset
-            Scalars error = bias2 + variance, bias2 = mean (y − mean)², variance: means over the
-            test patterns.
-
-        References
-        ----------
-        theory.md, sections 3 and 5.
-        """
-        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
-        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-        return expected_error(self.predict(X_test), y_test)
-
-    def __repr__(self) -> str:
-        q_bar = ", ".join(f"{value:.6g}" for value in self.order_parameters.q_bar.values)
-        return (
-            f"MixtureSolution(theory={self.theory!r}, temperature={self.temperature:g}, "
-            f"q_bar=[{q_bar}], residual={self.residual:.1e}, converged={self.converged})"
-        )
 
 
 @in_float64
@@ -283,7 +218,7 @@ def mixture(
     integral = law.integrate(np.zeros(0), centre)
     residual = largest_error(integral)
     groups = law.flatten(integral, np.zeros(0), 1.0)
-    result = MixtureSolution(problem, integral.log_value, residual, law, groups)
+    result = MixtureSolution(problem, law, groups, integral.log_value, residual)
     message = f"expected a quadrature error ≤ {TOLERANCE:g}, got {residual:.1e}"
     if residual > _LARGEST_ERROR:
         raise ConvergenceError(f"{message}; the result is in .best", result)

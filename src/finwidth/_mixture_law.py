@@ -15,9 +15,10 @@ from ._inputs import check_choice
 from ._integrate import Integral, integrate
 from ._kernels import Covariance, moments
 from ._network import Network
+from ._problem import Problem
 from ._scale_laws import log_gamma_density, log_product_density
 from ._spectrum import Kernels, Spectrum
-from .theories import OrderParameters, Problem, Theory
+from .theories import OrderParameters, SaddleTheory
 
 __all__ = ["MixtureLaw", "Nodes", "check_mixture", "largest_error", "largest_scales"]
 
@@ -65,7 +66,7 @@ class MixtureLaw:
     """What K_0 is, and the prior of its scale."""
 
     problem: Problem
-    rule: Theory
+    rule: SaddleTheory
     has_mean: bool
     rules: tuple  # of quadrature, on the training set
 

@@ -23,14 +23,16 @@ import pkgutil
 import re
 import threading
 import warnings
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
-from . import _hookspecs, activations as _builtin_activations
-from ._activation import Activation
+from . import _hookspecs
 from ._errors import InputError, PluginError
 from ._hookspecs import PROJECT, hookimpl, hookspec
+
+if TYPE_CHECKING:
+    from ._activation import Activation
 
 __all__ = [
     "PluginRecord",
@@ -47,8 +49,15 @@ __all__ = [
 
 VARIABLE = "FINWIDTH_LOAD_PLUGINS"
 
-# What each hook collects: a list of items of this type, which must have a `name`.
-_ITEM_TYPES: dict[str, type] = {"finwidth_register_activations": Activation}
+# What each hook collects: a list of items of this type, which must have a `name`. Public module
+# and class; imported when a plugin first uses the hook.
+_ITEM_TYPES = {
+    "finwidth_register_activations": ("finwidth", "Activation"),
+    "finwidth_register_theories": ("finwidth.theories", "Theory"),
+}
+
+# Packages whose modules are the built-in plugins.
+_BUILT_IN = ("activations", "theories")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +92,7 @@ class PluginRecord:
         return f"{kind.get(self.origin, f'plugin {self.name!r} of this program')} ({self.source})"
 
 
-def activations() -> dict[str, Activation]:
+def activations() -> dict[str, "Activation"]:
     """Return every registered activation by name; the first call loads the plugins.
 
     Raises
@@ -228,11 +237,13 @@ class _Registry:
         """Add the built-ins, then the distributions that the environment selects."""
         from . import __version__
 
-        for info in pkgutil.iter_modules(_builtin_activations.__path__):
-            if not info.name.startswith("_"):
-                module = importlib.import_module(f"{_builtin_activations.__name__}.{info.name}")
-                record = PluginRecord(PROJECT, __version__, "built-in", module.__name__)
-                self.add(_Plugin(record, module, info.name))
+        for folder in _BUILT_IN:
+            package = importlib.import_module(f".{folder}", __package__)
+            for info in pkgutil.iter_modules(package.__path__):
+                if not info.name.startswith("_"):
+                    module = importlib.import_module(f"{package.__name__}.{info.name}")
+                    record = PluginRecord(PROJECT, __version__, "built-in", module.__name__)
+                    self.add(_Plugin(record, module, f"{folder}.{info.name}"))
         for entry in _selected_entry_points():
             name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
             plugin = _Plugin(
@@ -292,7 +303,7 @@ class _Registry:
                     items[item.name] = (item, plugin)
                     continue
                 first = items[item.name][1]
-                kind = _ITEM_TYPES[hook].__name__.lower()
+                kind = _ITEM_TYPES[hook][1].lower()
                 message = (
                     f"expected every {kind} name to be registered once, got {item.name!r} from "
                     f"{first.record} and from {plugin.record}"
@@ -302,19 +313,19 @@ class _Registry:
 
     def _call(self, hook: str, plugin: _Plugin) -> list[Any]:
         """Call one plugin's implementation, so that each plugin answers for itself alone."""
-        kind = _ITEM_TYPES[hook]
+        module, class_name = _ITEM_TYPES[hook]
+        kind = getattr(importlib.import_module(module), class_name)
+        expected = f"expected a list of {module}.{class_name}"
         items: list[Any] = []
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             if implementation.plugin is not plugin.obj:
                 continue
             result = implementation.function()
             if not isinstance(result, list):
-                raise PluginError(f"expected a list of finwidth.{kind.__name__}, got {result!r}")
+                raise PluginError(f"{expected}, got {result!r}")
             for item in result:
                 if not isinstance(item, kind):
-                    raise PluginError(
-                        f"expected a list of finwidth.{kind.__name__}, got {item!r} in it"
-                    )
+                    raise PluginError(f"{expected}, got {item!r} in it")
             items += result
         return items
 

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import numpy as np
-
 from ._errors import ConvergenceError
 from ._inputs import check_choice, check_temperature, check_training
 from ._network import Network, check_network
 from ._precision import in_float64
-from ._solution import Factor, Solution
-from .theories import OrderParameters, Problem, Theory, available
+from ._problem import Problem
+from ._solution import Solution
+from .theories import Theory, available
 
-__all__ = ["make_problem", "solve", "solve_problem"]
+__all__ = ["choose_theory", "list_theories", "make_problem", "solve", "solve_problem"]
 
 
 def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
@@ -25,33 +24,36 @@ def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
     return Problem(network, X, y, temperature)
 
 
-def _factor(problem: Problem, theory: Theory, order: OrderParameters) -> Factor:
-    kernel = theory.kernel(
-        problem.network.activation, problem.constants, problem.covariance, order, problem.rules
-    )
-    return Factor(np.asarray(kernel.cross), problem.temperature)
+def list_theories() -> list[str]:
+    """Return the sorted names of the theories, those of plugins included."""
+    return sorted(available())
+
+
+def choose_theory(theory: Any) -> Theory:
+    """Return the theory of this name, or `theory` itself if it is one."""
+    if isinstance(theory, Theory):
+        return theory
+    theories = available()
+    return theories[check_choice("theory", theory, theories)]
 
 
 def solve_problem(problem: Problem, theory: Theory) -> Solution:
     """Return the solution of `theory`, or raise ConvergenceError with the best point attached."""
-    if problem.temperature == 0:
-        # a singular kernel is refused before the order parameters are looked for
-        ones = np.ones(problem.network.depth)
-        _factor(problem, theory, OrderParameters(ones, ones))
-    point = theory.order_parameters(problem)
-    solution = Solution(problem, theory, point, _factor(problem, theory, point.order))
-    if not point.converged:
+    theory.check(problem.network)
+    solution = theory.solve(problem)
+    if not solution.converged:
         raise ConvergenceError(
-            f"expected a saddle point of theory={theory.name!r} with residual ≤ 1e-9, got "
-            f"residual {point.residual:.1e} ({point.message}); the best point is in .best",
+            f"expected theory={theory.name!r} to converge, got residual {solution.residual:.1e} "
+            f"({solution.message}); the best point is in .best",
             solution,
         )
-    solution.factor.warn()
     return solution
 
 
 @in_float64
-def solve(net: Network, X: Any, y: Any, *, temperature: float, theory: str = "nested") -> Solution:
+def solve(
+    net: Network, X: Any, y: Any, *, temperature: float, theory: str | Theory = "nested"
+) -> Solution:
     """Solve a theory of the posterior for one network, training set and temperature.
 
     Parameters
@@ -66,8 +68,9 @@ def solve(net: Network, X: Any, y: Any, *, temperature: float, theory: str = "ne
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
     theory
         "nested", the effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width
-        kernel times the product of the Q̄, without mean terms; or "infinite", the Gaussian process
-        of infinite width.
+        kernel times the product of the Q̄, without mean terms; "infinite", the Gaussian process
+        of infinite width; or the name of another theory that `finwidth.list_theories` returns, or
+        a `finwidth.theories.Theory`.
 
     Returns
     -------
@@ -87,6 +90,5 @@ def solve(net: Network, X: Any, y: Any, *, temperature: float, theory: str = "ne
     ----------
     Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4.
     """
-    theories = available()
-    check_choice("theory", theory, theories)
-    return solve_problem(make_problem(net, X, y, temperature), theories[theory])
+    chosen = choose_theory(theory)
+    return solve_problem(make_problem(net, X, y, temperature), chosen)

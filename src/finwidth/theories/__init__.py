@@ -1,41 +1,44 @@
 """Theories of the posterior, one file each.
 
-A module of this package that defines ``theory``, an instance of `Theory`, is a theory that users
-name in ``finwidth.solve(..., theory=name)``; adding one touches no other file.
+A theory is a `Theory`: it takes a `Problem` to a `Solution`. The built-in ones are modules of this
+package, registered like those of any plugin (hook ``finwidth_register_theories``); adding one
+touches no other file. Users name them in ``finwidth.solve(..., theory=name)``.
+
+For a theory of one's own: `SaddleTheory` for order parameters that enter the kernel in another
+way, `Theory` and `Solution` for anything else.
 """
 
-import functools
-import importlib
-import pkgutil
-
-from ._base import (
-    LayerConstants as LayerConstants,
-    OrderParameters as OrderParameters,
-    Problem as Problem,
-    SaddlePoint as SaddlePoint,
-    SaddleTheory as SaddleTheory,
-    ScaledForm as ScaledForm,
-    Theory as Theory,
-)
+from .. import _plugins
+from .._kernels import Covariance as Covariance
+from .._problem import LayerConstants as LayerConstants, Problem as Problem
+from .._solution import Prediction as Prediction, Solution as Solution
+from ._action import OrderParameters as OrderParameters, ScaledForm as ScaledForm
+from ._base import Theory as Theory
+from ._saddle import SaddlePoint as SaddlePoint, SaddleSolution as SaddleSolution, SaddleTheory
 
 __all__ = [
+    "Covariance",
     "LayerConstants",
     "OrderParameters",
+    "Prediction",
     "Problem",
     "SaddlePoint",
+    "SaddleSolution",
     "SaddleTheory",
     "ScaledForm",
+    "Solution",
     "Theory",
     "available",
 ]
 
 
-@functools.cache
 def available() -> dict[str, Theory]:
-    """Return the theories by name."""
-    found = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        if not module_info.name.startswith("_"):
-            module = importlib.import_module(f"{__name__}.{module_info.name}")
-            found[module.theory.name] = module.theory
-    return dict(sorted(found.items()))
+    """Return the theories by name, those of plugins included.
+
+    Raises
+    ------
+    PluginError
+        If two plugins register the same name, or a plugin misspells a hook.
+    """
+    found = _plugins.registered("finwidth_register_theories")
+    return {name: theory for name, (theory, _) in sorted(found.items())}

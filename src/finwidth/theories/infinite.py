@@ -2,10 +2,14 @@
 
 import numpy as np
 
-from ._base import OrderParameters, Problem, SaddlePoint
+from .._hookspecs import hookimpl
+from .._problem import Problem
+from ._action import OrderParameters
+from ._base import Theory
+from ._saddle import SaddlePoint
 from .nested import Nested
 
-__all__ = ["Infinite", "theory"]
+__all__ = ["Infinite"]
 
 
 class Infinite(Nested):
@@ -27,4 +31,7 @@ class Infinite(Nested):
         )
 
 
-theory = Infinite()
+@hookimpl
+def finwidth_register_theories() -> list[Theory]:
+    """Register the theory."""
+    return [Infinite()]

@@ -9,18 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._hookspecs import hookimpl
 from .._kernels import Covariance, layer_map, moments
+from .._problem import LayerConstants, Problem
 from .._saddle import TrackResult
-from ._base import (
-    LayerConstants,
-    OrderParameters,
-    Problem,
-    SaddlePoint,
-    SaddleTheory,
-    ScaledForm,
-)
+from ._action import OrderParameters, ScaledForm
+from ._base import Theory
+from ._saddle import SaddlePoint, SaddleTheory
 
-__all__ = ["Nested", "theory"]
+__all__ = ["Nested"]
 
 
 @functools.partial(jax.jit, static_argnames=("activation", "rules"))
@@ -65,7 +62,7 @@ class Nested(SaddleTheory):
         order: OrderParameters,
         rules: tuple,
     ) -> Covariance:
-        """Return K_R between two sets of patterns (see `Theory.kernel`)."""
+        """Return K_R between two sets of patterns (see `SaddleTheory.kernel`)."""
         return _recursion(activation, constants, covariance, order, rules)
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
@@ -137,4 +134,7 @@ def noiseless_q_bar(width: int, n_patterns: int, data: float) -> float:
     return float(0.5 * (1.0 - alpha + root) if alpha < 1 else 2.0 * fit / (alpha - 1.0 + root))
 
 
-theory = Nested()
+@hookimpl
+def finwidth_register_theories() -> list[Theory]:
+    """Register the theory."""
+    return [Nested()]

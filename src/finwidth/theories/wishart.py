@@ -10,11 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._hookspecs import hookimpl
 from .._kernels import Covariance, layer_map
 from .._network import Network
-from ._base import LayerConstants, OrderParameters, Problem, SaddleTheory, ScaledForm
+from .._problem import LayerConstants, Problem
+from ._action import OrderParameters, ScaledForm
+from ._base import Theory
+from ._saddle import SaddleTheory
 
-__all__ = ["Wishart", "theory"]
+__all__ = ["Wishart"]
 
 
 @functools.partial(jax.jit, static_argnames=("activation", "rules"))
@@ -77,7 +81,7 @@ class Wishart(SaddleTheory):
         order: OrderParameters,
         rules: tuple,
     ) -> Covariance:
-        """Return K_R between two sets of patterns (see `Theory.kernel`)."""
+        """Return K_R between two sets of patterns (see `SaddleTheory.kernel`)."""
         return _kernel(activation, constants, covariance, order, rules)
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
@@ -106,4 +110,7 @@ class Wishart(SaddleTheory):
         )
 
 
-theory = Wishart()
+@hookimpl
+def finwidth_register_theories() -> list[Theory]:
+    """Register the theory."""
+    return [Wishart()]

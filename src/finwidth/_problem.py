@@ -1,0 +1,97 @@
+"""What a theory solves: network, training set, temperature, and the kernels they share."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ._errors import InputError
+from ._kernels import Covariance, bias_variances, input_covariance, layer_map, layer_rules
+from ._network import Network
+
+__all__ = ["LayerConstants", "Problem"]
+
+
+class LayerConstants(NamedTuple):
+    """Numbers that enter the kernel: λ_1 … λ_L and 1/λ^b_1 … 1/λ^b_L, each shape (layer,)."""
+
+    precisions: Float[Any, " layer"]
+    biases: Float[Any, " layer"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What a theory solves: a network, its training set, the temperature.
+
+    Parameters
+    ----------
+    network
+        The network.
+    X, y
+        Training set, shapes (pattern, input) and (pattern,), float64.
+    temperature
+        T ≥ 0.
+    """
+
+    network: Network
+    X: Float[np.ndarray, "pattern input"]
+    y: Float[np.ndarray, " pattern"]
+    temperature: float
+    _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def n_patterns(self) -> int:
+        """P."""
+        return self.X.shape[0]
+
+    @property
+    def covariance(self) -> Covariance:
+        """C on the training set."""
+        return self.shared("covariance", lambda: input_covariance(self.network, self.X))
+
+    @property
+    def rules(self) -> tuple:
+        """Quadrature rules of the layers (None where closed forms exist)."""
+        return self.shared(
+            "rules", lambda: layer_rules(self.network, np.asarray(self.covariance.diag_a))
+        )
+
+    @property
+    def nngp(self) -> Float[np.ndarray, "pattern pattern"]:
+        """The infinite-width kernel of the output on the training set."""
+        covariance = self.covariance
+        for layer, rule in enumerate(self.rules):
+            covariance = layer_map(
+                self.network.activation,
+                covariance,
+                1.0,
+                1.0,
+                self.constants.precisions[layer],
+                self.constants.biases[layer],
+                rule,
+            )
+        return np.asarray(covariance.cross)
+
+    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, made once for all that `vary` makes of this problem."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
+
+    @property
+    def constants(self) -> LayerConstants:
+        """λ_ℓ and 1/λ^b_ℓ for ℓ = 1 … L."""
+        return LayerConstants(
+            np.asarray(self.network.weight_precision[1:]), bias_variances(self.network)[1:]
+        )
+
+    def vary(self, widths: tuple[int, ...], temperature: float) -> "Problem":
+        """Return the problem at other widths and temperature; what is shared stays shared."""
+        network = self.network.replace(widths=widths)
+        if network.depth != self.network.depth:
+            raise InputError(
+                f"expected widths = {self.network.depth} hidden layers, got {network.depth}"
+            )
+        return dataclasses.replace(self, network=network, temperature=temperature)
