@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given, settings, strategies as st
 
 import finwidth as fw
@@ -147,3 +148,20 @@ def test_kernels_accept_strict_promotion(name: str, strict_jax: None) -> None:
     assert kernel is not None
     for dtype in (jnp.float64, jnp.float32):
         assert kernel(c.astype(dtype), c.astype(dtype), c.astype(dtype)).dtype == dtype
+
+
+def test_erf_and_its_derivatives_keep_every_digit() -> None:
+    x = np.concatenate([np.linspace(-7, 7, 20_001), np.logspace(-300, 0, 301), [0.0, np.inf]])
+    with float64():
+        fn = fw.get_activation("erf").fn
+        value = np.asarray(fn(jnp.asarray(x)))
+        first, second = (
+            np.asarray(jax.vmap(d)(jnp.asarray(x))) for d in (jax.grad(fn), jax.grad(jax.grad(fn)))
+        )
+    exact = scipy.special.erf(x)
+    assert np.max(np.abs(value - exact) / np.spacing(exact)) <= 2
+    x = x[:-1]
+    slope = 2 / np.sqrt(np.pi) * np.exp(-(x**2))
+    np.testing.assert_allclose(first[:-1], slope, rtol=1e-14)
+    np.testing.assert_allclose(second[:-1], -2 * x * slope, rtol=1e-14)
+    assert np.isnan(fn(jnp.asarray(np.nan)))
