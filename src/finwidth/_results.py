@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_tree"]
 
+_FIRST = {"layer": 1}  # coordinate of the first entry; 0 elsewhere
+
 
 def build_tree(task: Task, blocks: list[dict[str, np.ndarray]], settings: dict) -> "xr.DataTree":
     """Assemble the DataTree."""
@@ -34,7 +36,10 @@ def build_tree(task: Task, blocks: list[dict[str, np.ndarray]], settings: dict) 
         sizes: dict[str, int] = {}
         for names, value in variables.values():
             sizes |= dict(zip(names, value.shape, strict=True))
-        return xr.Dataset(variables, coords={name: np.arange(n) for name, n in sizes.items()})
+        return xr.Dataset(
+            variables,
+            coords={name: _FIRST.get(name, 0) + np.arange(n) for name, n in sizes.items()},
+        )
 
     groups = {
         "posterior": group("site:", lambda name: shapes[name][0]),

@@ -19,7 +19,16 @@ from ._progress import Progress
 from ._provenance import network_record
 from ._results import build_tree
 from ._stopping import Target
-from ._task import Task, checked_task, density, reduction, sites_to_keep, stored_text
+from ._task import (
+    Task,
+    check_sampler,
+    checked_task,
+    default_sampler,
+    density,
+    reduction,
+    sites_to_keep,
+    stored_text,
+)
 from .samplers import Sampler, available
 
 if TYPE_CHECKING:
@@ -51,7 +60,8 @@ def sample(
     X_test: Any = None,
     y_test: Any = None,
     model: str = "marginal",
-    sampler: str = "split_hmc",
+    sampler: str | None = None,
+    theory: str | None = None,
     num_warmup: int | None = None,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -81,9 +91,15 @@ def sample(
     X_test, y_test
         Test points, shapes (test_pattern, input) and (test_pattern,), for predictions of f.
     model
-        "marginal" (readout integrated exactly) or "network" (all weights).
+        "marginal" (readout integrated exactly) or "network" (all weights): the network's own
+        posterior. "student_t": that of the scale mixture (`models.student_t`), the theory with
+        the fluctuations of its order parameters, which is the network's for the identity.
     sampler
-        "split_hmc", "nuts", "hmc" or "langevin".
+        "split_hmc", "nuts", "hmc" or "langevin". Default: "split_hmc"; "nuts" with
+        model="student_t", whose sites are not Gaussian, as "split_hmc" needs them.
+    theory
+        With model="student_t" how the order parameters enter the kernel: "nested" (default) or
+        "wishart".
     num_warmup
         Transitions that adapt the sampler, per chain. By default the run decides: the warm-up of
         "split_hmc" and "langevin" ends when the chains agree on the log density and the
@@ -127,10 +143,10 @@ def sample(
     -------
     xarray.DataTree
         Groups posterior, sample_stats, observed_data, constant_data and, with test points,
-        predictions (f; with model="marginal" also f_mean and f_variance, the exact moments of f
-        given the hidden weights of a draw) and predictions_constant_data. Dimensions chain,
-        draw, pattern, test_pattern, unit (unit_ℓ for several hidden layers), input. The
-        attribute provenance is a JSON record.
+        predictions (f; but for model="network" also f_mean and f_variance, the exact moments of f
+        given the hidden weights or the order parameters of a draw) and
+        predictions_constant_data. Dimensions chain, draw, pattern, test_pattern, unit (unit_ℓ for
+        several hidden layers), input, layer. The attribute provenance is a JSON record.
 
     Raises
     ------
@@ -141,13 +157,15 @@ def sample(
 
     References
     ----------
-    theory.md, sections 1 and 9.
+    theory.md, sections 1, 5 and 9.
     """
     import threadpoolctl
 
-    task = checked_task(net, X, y, temperature, X_test, y_test, model, dtype, data_name)
+    task = checked_task(net, X, y, temperature, X_test, y_test, model, theory, dtype, data_name)
     samplers = available()
+    sampler = default_sampler(model) if sampler is None else sampler
     check_choice("sampler", sampler, samplers)
+    check_sampler(model, sampler)
     chosen = samplers[sampler]
     target = Target(target_mcse, target_ess)
     if target.active and task.y_test is None:
@@ -184,6 +202,8 @@ def sample(
         "chain_method": chain_method,
         "data": digest(task.X, task.y, task.X_test, task.y_test),
     }
+    if model == "student_t":
+        settings["theory"] = task.theory
     with contextlib.ExitStack() as stack:
         stack.enter_context(precision(dtype))
         stack.enter_context(threadpoolctl.threadpool_limits(blas_threads, user_api="blas"))

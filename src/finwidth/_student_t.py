@@ -36,8 +36,13 @@ class RandomField:
     network: Network
     theory: str
     has_mean: bool
-    _covariance: Covariance  # C on the patterns
+    _covariance: tuple[np.ndarray, ...]  # C on the patterns, float64
     _rules: tuple
+
+    @property
+    def _input(self) -> Covariance:
+        """C in the precision that JAX is set to."""
+        return Covariance(*(jnp.asarray(part, float) for part in self._covariance))
 
     @property
     def only_scale(self) -> bool:
@@ -61,16 +66,13 @@ class RandomField:
         constants = LayerConstants(np.asarray(network.weight_precision[1:]), biases)
         order = OrderParameters(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
         rule: Any = available()[self.theory]
-        covariance = Covariance(*(jnp.asarray(part, float) for part in self._covariance))
-        return rule.kernel(network.activation, constants, covariance, order, self._rules).cross
+        return rule.kernel(network.activation, constants, self._input, order, self._rules).cross
 
     def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:
         """Return the mean of f given the sites: a m with a mean term, else 0."""
         if not self.has_mean:
-            return jnp.zeros(self._covariance.diag_a.shape)
-        covariance = Covariance(*(jnp.asarray(part, float) for part in self._covariance))
-        rule = self._rules[0]
-        return values["a"] * moments(self.network.activation, covariance, rule)[1]
+            return jnp.zeros(self._covariance[1].shape)
+        return values["a"] * moments(self.network.activation, self._input, self._rules[0])[1]
 
 
 def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str) -> RandomField:
@@ -84,8 +86,8 @@ def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str)
     has_mean = check_mixture(network, theory)
     # the rules of quadrature are chosen by numbers
     with jax.ensure_compile_time_eval(), float64():
-        covariance = Covariance(*map(np.asarray, input_covariance(network, X)))
-        rules = layer_rules(network, covariance.diag_a)
+        covariance = tuple(map(np.asarray, input_covariance(network, X)))
+        rules = layer_rules(network, covariance[1])
     return RandomField(network, theory, has_mean, covariance, rules)
 
 

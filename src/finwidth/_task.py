@@ -18,13 +18,17 @@ from ._inputs import (
     check_temperature,
     check_training,
 )
+from ._mixture_law import check_mixture
+from ._mixture_task import SAMPLERS, mixture_density, mixture_reduction, mixture_sites
 from ._network import Network, check_network
 from ._readout import condition
 from ._rotation import InputRotation, rotate_inputs
 
 __all__ = [
     "Task",
+    "check_sampler",
     "checked_task",
+    "default_sampler",
     "density",
     "reduction",
     "site_shapes",
@@ -47,6 +51,7 @@ class Task:
     X_test: np.ndarray | None
     y_test: np.ndarray | None
     model: str
+    theory: str  # of model "student_t"
     dtype: str
     rotation: InputRotation | None
     keep: tuple[str, ...]
@@ -60,6 +65,7 @@ def checked_task(
     X_test: Any,
     y_test: Any,
     model: Any,
+    theory: Any,
     dtype: Any,
     data_name: Any,
 ) -> Task:
@@ -67,8 +73,13 @@ def checked_task(
     check_network(net)
     X, y = check_training(X, y)
     temperature = check_temperature(temperature, zero=False)
-    check_choice("model", model, ("marginal", "network"))
+    check_choice("model", model, ("marginal", "network", "student_t"))
     check_choice("dtype", dtype, ("float32", "float64"))
+    if model == "student_t":
+        theory = "nested" if theory is None else theory
+        check_mixture(net, theory)
+    elif theory is not None:
+        raise InputError(f"expected theory = None with model={model!r}, got {theory!r}")
     if data_name is not None and not isinstance(data_name, str):
         raise InputError(f"expected data_name = a string or None, got {data_name!r}")
     if X_test is not None:
@@ -77,14 +88,33 @@ def checked_task(
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
         y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-    nothing = np.zeros((0, X.shape[1]))
-    rotation = rotate_inputs(X, nothing if X_test is None else X_test)
-    return Task(net, X, y, temperature, X_test, y_test, model, dtype, rotation, ())
+    rotation = None
+    if model != "student_t":
+        nothing = np.zeros((0, X.shape[1]))
+        rotation = rotate_inputs(X, nothing if X_test is None else X_test)
+    theory = theory or ""
+    return Task(net, X, y, temperature, X_test, y_test, model, theory, dtype, rotation, ())
+
+
+def default_sampler(model: str) -> str:
+    """Return the sampler of a model for which none is named."""
+    return "nuts" if model == "student_t" else "split_hmc"
+
+
+def check_sampler(model: str, sampler: str) -> None:
+    """Raise InputError where the model's sites are not of the kind that the sampler needs."""
+    if model == "student_t" and sampler not in SAMPLERS:
+        raise InputError(
+            f"expected sampler = one of {list(SAMPLERS)} with model='student_t', whose sites are "
+            f"not Gaussian, got {sampler!r}"
+        )
 
 
 def site_shapes(task: Task) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """Dimensions and shapes of the sites as they are stored, in the original inputs."""
     net = task.network
+    if task.model == "student_t":
+        return mixture_sites(net, task.theory)
     shapes = {}
     previous = ("input", task.X.shape[1])
     for layer, width in enumerate(net.widths, start=1):
@@ -118,14 +148,17 @@ def stored_text(task: Task, draws: int) -> str:
     """Say what a run will store."""
     size = _bytes(task, task.keep, draws)
     if task.X_test is not None:
-        size += (3 if task.model == "marginal" else 1) * task.X_test.shape[0] * draws * 8
+        size += (1 if task.model == "network" else 3) * task.X_test.shape[0] * draws * 8
     what = ", ".join((*task.keep, *(() if task.X_test is None else ("f(X_test)",))))
     return f"storing {what}: {size / 2**20:.1f} MiB"
 
 
 def density(task: Task) -> tuple[Callable[..., None], tuple, dict]:
     X = task.X if task.rotation is None else task.rotation.train
-    function = models.marginal if task.model == "marginal" else models.network
+    if task.model == "student_t":
+        function = mixture_density(task.theory)
+    else:
+        function = models.marginal if task.model == "marginal" else models.network
     real = np.dtype(task.dtype)
     return (
         function,
@@ -136,6 +169,10 @@ def density(task: Task) -> tuple[Callable[..., None], tuple, dict]:
 
 def reduction(task: Task) -> Callable[[Array, dict[str, Array]], dict[str, Array]]:
     """Return the function from a draw of the latent sites to what is stored of it."""
+    if task.model == "student_t":
+        return mixture_reduction(
+            task.network, task.X, task.y, task.temperature, task.X_test, task.theory, task.keep
+        )
     net, rotation = task.network, task.rotation
     real = np.dtype(task.dtype)
     X = jnp.asarray(task.X if rotation is None else rotation.train, real)

@@ -193,12 +193,17 @@ class Widths:
 class Sampling:
     """How the posterior is sampled."""
 
-    model: Annotated[str, _option("--model", "marginal (readout integrated) or network.")] = (
-        "marginal"
-    )
-    sampler: Annotated[str, _option("--sampler", "Sampler; 'finwidth info' lists them.")] = (
-        "split_hmc"
-    )
+    model: Annotated[
+        str,
+        _option(
+            "--model",
+            "marginal (readout integrated), network, or student_t (the theory's scale mixture).",
+        ),
+    ] = "marginal"
+    sampler: Annotated[
+        str | None,
+        _option("--sampler", "Sampler; 'finwidth info' lists them. Default: the model's."),
+    ] = None
     warmup: Annotated[
         int | None, _int("--warmup", "Warm-up draws of each chain; default: the sampler's.")
     ] = None

@@ -57,6 +57,7 @@ def sample_and_compare(
         y_test=data.y_test,
         model=sampling.model,
         sampler=sampling.sampler,
+        theory=problem.theory if sampling.model == "student_t" else None,
         num_warmup=sampling.warmup,
         num_samples=sampling.draws,
         num_chains=sampling.chains,
