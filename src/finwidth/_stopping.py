@@ -110,4 +110,4 @@ class Target:
         if errors.shape[0] > 1:
             r_hat = float(array_stats.rhat(errors, method="rank", **axes))
         enough = (self.mcse is None or mcse <= self.mcse) and (self.ess is None or ess >= self.ess)
-        return enough and r_hat <= 1.01, {"mcse": mcse, "ess": ess, "r_hat": r_hat}
+        return bool(enough and r_hat <= 1.01), {"mcse": mcse, "ess": ess, "r_hat": r_hat}
