@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from ._sample import SamplingInterrupted as SamplingInterrupted, sample as sample
     from ._solution import Prediction as Prediction, Solution as Solution
     from ._solve import list_theories as list_theories, solve as solve
+    from ._student_t_process import (
+        StudentTProcessSolution as StudentTProcessSolution,
+        student_t_process as student_t_process,
+    )
     from .datasets import Dataset as Dataset, load_dataset as load_dataset
 
 __version__ = "0.1.0"
@@ -78,6 +82,8 @@ _EXPORTS = {
     "Solution": ("_solution", "Solution"),
     "list_theories": ("_solve", "list_theories"),
     "solve": ("_solve", "solve"),
+    "StudentTProcessSolution": ("_student_t_process", "StudentTProcessSolution"),
+    "student_t_process": ("_student_t_process", "student_t_process"),
     "Dataset": ("datasets", "Dataset"),
     "load_dataset": ("datasets", "load_dataset"),
     "datasets": ("datasets", ""),
