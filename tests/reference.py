@@ -112,3 +112,30 @@ def wishart_action(net, X, y, temperature, q_bar):
     a = wishart_kernel(net, X, q_bar) + temperature * np.eye(len(y))
     prior = sum(n * (b - 1 - np.log(b)) for n, b in zip(net.widths, q_bar, strict=True))
     return prior + np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)
+
+
+def adaptive_kernel(net, X, covariance, q_bar, q, X2=None):
+    """K_R on the patterns X (and X2 after them) where the weights of a hidden unit, its bias last
+    if it has one, have this covariance."""
+    X = X if X2 is None else np.concatenate([X, X2])
+    features = X / np.sqrt(X.shape[1])
+    shift = 0.0
+    if net.bias_precision is not None:
+        features = np.column_stack([features, np.ones(len(X))])
+        shift = 1 / net.bias_precision[1]
+    k, m = layer(net.activation.name, features @ covariance @ features.T)
+    mm = np.outer(m, m)
+    return (q_bar * (k - mm) + mm / (1 + q)) / net.weight_precision[1] + shift
+
+
+def adaptive_action(net, X, y, temperature, covariance, q_bar, q):
+    """Twice F of section 10, with Q of section 2 for a mean term."""
+    precision = np.full(X.shape[1], net.weight_precision[0])
+    if net.bias_precision is not None:
+        precision = np.append(precision, net.bias_precision[0])
+    ratio = covariance * precision
+    divergence = np.trace(ratio) - len(precision) - np.linalg.slogdet(ratio)[1]
+    a = adaptive_kernel(net, X, covariance, q_bar, q) + temperature * np.eye(len(y))
+    width = net.widths[0]
+    prior = width * (divergence - q * q_bar + np.log1p(q))
+    return prior + np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)
