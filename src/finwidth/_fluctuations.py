@@ -179,7 +179,7 @@ class _Modes(NamedTuple):
     """The fluctuations Σ = Σ_k sign_k v_k v_kᵀ and what their cubic term shifts θ by.
 
     `c` are the derivatives of A along the v_k and `r` is Σ_k sign_k(½A_kk − A_k A_k) plus the
-    derivative along the shift, all with A's Cholesky factor taken off on both sides.
+    derivative along the shift, all between W and Wᵀ (A⁻¹ = WᵀW).
     """
 
     signs: np.ndarray
@@ -193,13 +193,13 @@ class _DataTerm:
     """logdet A + yᵀA⁻¹y and the predictions as functions of θ, with their derivatives.
 
     JAX differentiates the kernel, element by element; what follows for A⁻¹ and logdet A is
-    matrix algebra with the one Cholesky factor A = L Lᵀ of the solution.
+    matrix algebra with the one factorisation A⁻¹ = WᵀW of the solution.
     """
 
     def __init__(self, solution: SaddleSolution) -> None:
         problem = solution.problem
         self._solution, self.theta = solution, np.asarray(solution.point.theta)
-        self._a = solution.factor.whiten(problem.y)  # L⁻¹y
+        self._a = solution.factor.whiten(problem.y[:, None])[:, 0]
         self._arguments = (problem.covariance, problem.rules)
         self._constants = problem.constants
 
@@ -217,7 +217,7 @@ class _DataTerm:
         )
 
     def _whiten(self, block: Any) -> np.ndarray:
-        """Return L⁻¹ B L⁻ᵀ for the symmetric matrices B, shape (…, pattern, pattern)."""
+        """Return W B Wᵀ for the symmetric matrices B, shape (…, pattern, pattern)."""
         block = np.asarray(block)
         whiten = self._solution.factor.whiten
         flat = [whiten(whiten(b).T) for b in block.reshape(-1, *block.shape[-2:])]

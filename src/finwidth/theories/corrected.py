@@ -144,7 +144,7 @@ class CorrectedSolution(Solution):
         )
 
     def _turn(self, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return L⁻¹Fᵀ (A = L Lᵀ) and F A⁻¹y for a block F that leads to the training set."""
+        """Return W Fᵀ (A⁻¹ = WᵀW) and F A⁻¹y for a block F that leads to the training set."""
         return self.leading.factor.whiten(F.T), F @ self.leading.weights
 
     @functools.cached_property
