@@ -109,7 +109,7 @@ def test_many_degrees_of_freedom_are_the_gaussian_process(temperature):
     np.testing.assert_allclose(ratios[2], 1, atol=1e-9)
     assert gaps[0] / gaps[1] == pytest.approx(2, rel=0.02)
     assert gaps[2] == pytest.approx(1e-7 * gaps[0], abs=1e-9)
-    assert result.action == pytest.approx(gaussian.action, abs=1e-8)
+    assert result.action - gaussian.action == pytest.approx(-2 * gaps[2], abs=1e-11)
 
 
 def test_large_labels_widen_the_prediction_and_small_ones_narrow_it():
