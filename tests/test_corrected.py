@@ -1,4 +1,4 @@
-"""The corrected kernel: the posterior mean of the hidden layer's kernel, limits, published errors."""
+"""The corrected kernel: the mean kernel of the hidden layer, limits, published errors."""
 
 import numpy as np
 import pytest
