@@ -22,6 +22,13 @@ from ._errors import InputError
 
 __all__ = ["BLOCK", "Engine", "Reduction", "cpu_count", "default_chain_method"]
 
+# Small operations one after the other: run concurrently, each is handed to another thread, which
+# costs more CPU time than most of them take. The chains are what runs in parallel.
+_ONE_THREAD = {
+    "xla_cpu_enable_concurrency_optimized_scheduler": False,
+    "xla_cpu_multi_thread_eigen": False,
+}
+
 # Draws per compiled call; chains pool what they learn, progress moves, and the user can
 # interrupt, after each.
 BLOCK = 25
@@ -58,6 +65,16 @@ def _check_start(state: Any) -> None:
 def default_chain_method() -> str:
     """Return "threads" on CPUs, where trajectories of different length should not wait."""
     return "threads" if jax.default_backend() == "cpu" else "vectorized"
+
+
+def _compiled(lowered: Any) -> Any:
+    """Compile for a thread of its own; XLA versions that lack these options go without."""
+    try:
+        return lowered.compile(compiler_options=_ONE_THREAD)
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return lowered.compile()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +153,7 @@ class Engine:
         self._block: Any = jax.jit(self._advance)
         if not side_by_side:
             # compiled here, once, so that the threads find it ready
-            self._block = self._block.lower(*example, count, count).compile()
+            self._block = _compiled(self._block.lower(*example, count, count))
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=1 if side_by_side else max(1, min(num_chains, cpu_count()))
         )

@@ -90,14 +90,15 @@ def hidden_features(
     X
         Patterns, shape (point, input).
     """
-    features = X
+    # units first: the products with the weights and their gradients then need no transposed copy
+    columns = X.T
     for layer in range(1, net.depth + 1):
         weights = values[f"W_{layer}"]
-        preactivation = features @ weights.T / math.sqrt(weights.shape[1])
+        preactivation = weights @ columns / math.sqrt(weights.shape[1])
         if net.bias_precision is not None:
-            preactivation = preactivation + values[f"b_{layer}"]
-        features = net.activation.fn(preactivation)
-    return features
+            preactivation = preactivation + values[f"b_{layer}"][:, None]
+        columns = net.activation.fn(preactivation)
+    return columns.T
 
 
 def readout_features(
