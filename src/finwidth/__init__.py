@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InputError as InputError,
         PluginError as PluginError,
     )
+    from ._fluctuations import fluctuations as fluctuations
     from ._hookspecs import hookimpl as hookimpl
     from ._io import attach as attach, load as load, save as save
     from ._kernels import nngp_kernel as nngp_kernel
@@ -63,6 +64,7 @@ _EXPORTS = {
     "FinwidthError": ("_errors", "FinwidthError"),
     "InputError": ("_errors", "InputError"),
     "PluginError": ("_errors", "PluginError"),
+    "fluctuations": ("_fluctuations", "fluctuations"),
     "hookimpl": ("_hookspecs", "hookimpl"),
     "attach": ("_io", "attach"),
     "load": ("_io", "load"),
