@@ -357,6 +357,7 @@ def test_leading_direction_is_that_of_a_planted_teacher(activation: str) -> None
     assert found.spectrum.values[0] > 1.0
 
 
+@pytest.mark.slow
 def test_quadrature_agrees_with_the_closed_form_also_where_the_variances_grow() -> None:
     """Large labels stretch S beyond the range that the quadrature is first chosen for."""
     X, y, X_test, _ = data()
