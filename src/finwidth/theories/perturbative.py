@@ -79,7 +79,10 @@ class Perturbative(Theory):
 
     def solve(self, problem: Problem) -> "PerturbativeSolution":
         """Solve theory="infinite" and average the fourth moments on the training set."""
-        neuron = problem.shared("neuron", lambda: Neuron(problem.network, problem.X))
+        neuron = problem.shared(  # λ_1 may differ between problems that share
+            f"neuron {problem.network.weight_precision[1]!r}",
+            lambda: Neuron(problem.network, problem.X),
+        )
         solution = PerturbativeSolution(problem, _INFINITE.solve(problem), neuron)
         assert solution.residual >= 0  # the averages are made here, with JAX in float64
         return solution
