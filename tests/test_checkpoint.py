@@ -1,19 +1,21 @@
 """Checkpoints: a killed run continues bit for bit; damage and mix-ups are refused."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 import finwidth as fw
 from finwidth import _engine
+from finwidth._checkpoint import Checkpoint
 
 RNG = np.random.default_rng(17)
 X, Y = RNG.normal(size=(10, 4)), RNG.normal(size=10)
@@ -142,8 +144,6 @@ def test_damaged_files_are_detected(name, damage, finished, tmp_path):
 
 
 def test_a_checkpoint_is_used_by_one_process_at_a_time(tmp_path):
-    from finwidth._checkpoint import Checkpoint
-
     with Checkpoint(tmp_path / "c", {}), pytest.raises(fw.InputError, match="another process"):
         Checkpoint(tmp_path / "c", {})
 
@@ -156,40 +156,116 @@ def test_a_checkpoint_that_cannot_be_a_folder_is_refused(tmp_path):
         run(tmp_path / "missing" / "c")
 
 
-CHILD = """
-import sys, numpy as np, finwidth as fw
-rng = np.random.default_rng(17)
-X, y = rng.normal(size=(10, 4)), rng.normal(size=10)
-X_test, y_test = rng.normal(size=(3, 4)), rng.normal(size=3)
-fw.sample(
-    fw.Network((3,), "erf", bias_precision=2.0), X, y, temperature=0.1, X_test=X_test,
-    y_test=y_test, num_samples=2000, num_chains=2, seed=5, progress=False, checkpoint=sys.argv[1],
-)
-"""
+# --- kills --------------------------------------------------------------------------------------
+
+LONG = 4000  # draws: more blocks than twenty kills can let pass
 
 
-def kill_at_random_moments(folder: Path, kills: int, seed: int) -> None:
-    """Start the same run again and again, and kill it soon after it has begun to write."""
-    rng = np.random.default_rng(seed)
-    for _ in range(kills):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)])
+@pytest.fixture(scope="module")
+def long_run():
+    return run(num_samples=LONG)
+
+
+def child(folder: Path, cache: Path) -> None:
+    """A run in a process of its own; compiled programs are kept for the next one."""
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    run(folder, num_samples=LONG)
+
+
+def kill_at_random_moments(folder: Path, cache: Path, kills: int) -> None:
+    """Start the same run again and again, each time to be killed.
+
+    Every fourth process is killed at any moment of its first seconds, while it compiles or reads
+    the checkpoint; the others soon after they have begun to write. The processes are forks of a
+    server that has imported everything and not used it.
+    """
+    rng = np.random.default_rng(kills)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["numpyro.infer", "finwidth._sample", "arviz_stats.base", "threadpoolctl", "xarray"]
+    )
+    for number in range(kills):
         before = len(list(folder.glob("block-*")))
-        deadline = time.monotonic() + 120
-        while child.poll() is None and time.monotonic() < deadline:
-            if len(list(folder.glob("block-*"))) > before:
-                break
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.05))
-        if child.poll() is None:
-            os.kill(child.pid, signal.SIGKILL)
-        child.wait()
+        process = context.Process(target=child, args=(folder, cache))
+        process.start()
+        if number % 4 == 1:
+            process.join(rng.uniform(0, 3))
+        else:
+            deadline = time.monotonic() + 300
+            while process.is_alive() and time.monotonic() < deadline:
+                if len(list(folder.glob("block-*"))) > before:
+                    break
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.04))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL  # it neither failed nor finished
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_processes_lose_nothing(kills, tmp_path):
+def test_killed_processes_lose_nothing(kills, long_run, tmp_path):
     folder = tmp_path / "c"
     folder.mkdir()
-    kill_at_random_moments(folder, kills, seed=kills)
-    assert list(folder.glob("block-*"))
-    continued = run(folder, num_samples=2000)
-    assert_same_draws(continued, run(num_samples=2000))
+    kill_at_random_moments(folder, tmp_path / "cache", kills)
+    assert len(list(folder.glob("block-*"))) >= kills // 2
+    assert_same_draws(run(folder, num_samples=LONG), long_run)
+    assert not list(folder.glob(".*"))
+
+
+N_STEPS = 4
+
+
+def count_up(folder: Path) -> list[int]:
+    """A run whose state is a number: continue it to `N_STEPS`, return what its blocks hold."""
+    state = {"n": jnp.zeros((), jnp.int32)}
+    with Checkpoint(folder, {"seed": 1}) as checkpoint:
+        stored = checkpoint.load(state)
+        blocks = []
+        if stored is not None:
+            state, progress, blocks = stored
+            assert progress == {"done": int(state["n"])} == {"done": len(blocks)}
+        for step in range(len(blocks), N_STEPS):
+            blocks.append({"x": np.full((2, 3), step)})
+            state = {"n": state["n"] + 1}
+            checkpoint.write(state, {"done": step + 1}, blocks[-1])
+    return [int(block["x"][0, 0]) for block in blocks]
+
+
+@pytest.mark.parametrize("moment", ["created", "half written", "written", "named"])
+@pytest.mark.parametrize("file", range(1 + 2 * N_STEPS))
+def test_kill_while_a_file_is_written(file, moment, tmp_path, monkeypatch):
+    """run.json, then a block and the state for each step; a killed process removes nothing."""
+    write_bytes, replace = Path.write_bytes, os.replace
+    written = []
+
+    def writing(self, content):
+        written.append(self)
+        if len(written) - 1 != file:
+            return write_bytes(self, content)
+        if moment == "created":
+            raise Killed
+        if moment == "half written":
+            write_bytes(self, content[: len(content) // 2])
+            raise Killed
+        return write_bytes(self, content)
+
+    def naming(source, target):
+        if len(written) - 1 == file and moment == "written":
+            raise Killed
+        replace(source, target)
+        if len(written) - 1 == file:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", writing)
+        patch.setattr(os, "replace", naming)
+        patch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+        with pytest.raises(Killed):
+            count_up(tmp_path / "c")
+    assert bool(list((tmp_path / "c").glob(".*"))) == (moment != "named")
+    assert count_up(tmp_path / "c") == list(range(N_STEPS))
+    names = {path.name for path in (tmp_path / "c").iterdir()}
+    blocks = {f"block-{number:06d}.npz" for number in range(N_STEPS)}
+    assert names == {"lock", "run.json", "state.npz"} | blocks
