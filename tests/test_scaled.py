@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from finwidth._scaled import ScaledKernel
+import finwidth as fw
+from finwidth._scaled import ScaledKernel, TridiagonalFactor
 
 
 def dense(kernel, columns, y, temperature, scale, weights):
@@ -46,3 +47,49 @@ def test_not_positive_definite_is_nan():
     ).data_term(1.0, np.zeros(0), 0.1)
     assert np.isnan(value)
     assert np.isnan(d_scale)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 25),
+    rank=st.integers(0, 2),
+    temperature=st.sampled_from([1e-3, 0.3, 1e6]),
+    scale=st.floats(0.05, 10),
+    seed=st.integers(0, 10**6),
+)
+def test_factor_matches_dense_algebra(n, rank, temperature, scale, seed):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(n, n + 2))
+    kernel, y = root @ root.T / n, rng.normal(size=n)
+    columns, weights = rng.normal(size=(n, rank)), rng.uniform(0.0, 2, size=rank)
+    factor = TridiagonalFactor(ScaledKernel(kernel, columns, y), scale, weights, temperature)
+    a = temperature * np.eye(n) + scale * kernel + (columns * weights) @ columns.T
+    b = rng.normal(size=(n, 3))
+    solved = np.linalg.solve(a, b)
+    size = np.linalg.norm(solved)
+    assert factor.logdet == pytest.approx(np.linalg.slogdet(a)[1], rel=1e-9, abs=1e-9)
+    np.testing.assert_allclose(factor.solve(b), solved, atol=1e-9 * size)
+    np.testing.assert_allclose(factor.solve(b[:, 0]), solved[:, 0], atol=1e-9 * size)
+    half = factor.whiten(b)
+    np.testing.assert_allclose(half.T @ half, b.T @ solved, atol=1e-9 * size)
+
+
+def test_extreme_eigenvalues_and_rotation():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(30, 40))
+    kernel = root @ root.T
+    reduced = ScaledKernel(kernel, np.zeros((30, 0)), np.ones(30))
+    values = np.linalg.eigvalsh(kernel)
+    assert reduced.extreme_eigenvalues() == pytest.approx((values[0], values[-1]), rel=1e-10)
+    block = rng.normal(size=(30, 4))
+    rotated = reduced.rotate(block)
+    np.testing.assert_allclose(reduced.rotate(rotated, back=True), block, atol=1e-12)
+    np.testing.assert_allclose(rotated.T @ rotated, block.T @ block, atol=1e-10)
+
+
+def test_a_singular_matrix_is_refused():
+    kernel = np.ones((5, 5))
+    reduced = ScaledKernel(kernel, np.zeros((5, 0)), np.ones(5))
+    with pytest.raises(fw.InputError, match="expected a larger temperature"):
+        TridiagonalFactor(reduced, 1.0, np.zeros(0), 0.0)
+    assert np.all(kernel == 1.0)  # nothing is overwritten unless asked

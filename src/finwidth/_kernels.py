@@ -21,8 +21,22 @@ from ._activation import Activation
 from ._inputs import check_inputs
 from ._network import Network
 from ._precision import float64
+from ._tiles import assemble
 
-__all__ = ["Covariance", "input_covariance", "layer_map", "layer_rules", "nngp_kernel"]
+__all__ = [
+    "Covariance",
+    "bias_variances",
+    "input_covariance",
+    "input_variances",
+    "layer_map",
+    "layer_rules",
+    "moments",
+    "nngp_block",
+    "nngp_kernel",
+    "recursion",
+]
+
+_ROWS = 512  # of a rectangular kernel at a time
 
 
 class Covariance(NamedTuple):
@@ -63,9 +77,15 @@ def input_covariance(network: Network, X: Any, X2: Any = None) -> Covariance:
     shift = bias_variances(network)[0]
     return Covariance(
         jnp.asarray(scale * (X @ X2.T) + shift, jnp.float64),
-        jnp.asarray(scale * np.einsum("ij,ij->i", X, X) + shift, jnp.float64),
-        jnp.asarray(scale * np.einsum("ij,ij->i", X2, X2) + shift, jnp.float64),
+        jnp.asarray(input_variances(network, X), jnp.float64),
+        jnp.asarray(input_variances(network, X2), jnp.float64),
     )
+
+
+def input_variances(network: Network, X: Float[np.ndarray, "a input"]) -> np.ndarray:
+    """Return the diagonal of C, shape (a,)."""
+    scale = 1.0 / (network.weight_precision[0] * X.shape[1])
+    return scale * np.einsum("ij,ij->i", X, X) + bias_variances(network)[0]
 
 
 @functools.partial(jax.jit, static_argnames=("activation", "rule"))
@@ -129,6 +149,44 @@ def layer_map(
         (q_bar * second.diag_a + excess * mean_a**2) / precision + bias,
         (q_bar * second.diag_b + excess * mean_b**2) / precision + bias,
     )
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "rules"))
+def recursion(
+    activation: Activation,
+    precisions: Any,
+    biases: Any,
+    covariance: Covariance,
+    q_bar: Any,
+    shrinkage: Any,
+    rules: tuple,
+) -> Covariance:
+    """Return K_L of the renormalised recursion, all layers of `layer_map`.
+
+    Parameters
+    ----------
+    activation
+        σ.
+    precisions, biases
+        λ_ℓ and 1/λ^b_ℓ, shape (layer,).
+    covariance
+        C.
+    q_bar, shrinkage
+        Q̄_ℓ and 1/(1 + Q_ℓ), shape (layer,).
+    rules
+        From `layer_rules`.
+    """
+    for layer, rule in enumerate(rules):
+        covariance = layer_map(
+            activation,
+            covariance,
+            q_bar[layer],
+            shrinkage[layer],
+            precisions[layer],
+            biases[layer],
+            rule,
+        )
+    return covariance
 
 
 def layer_rules(
@@ -212,19 +270,36 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     X = check_inputs(X)
     X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
     with float64():
-        covariance = input_covariance(network, X, X2)
-        rules = layer_rules(
-            network, np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
-        )
-        biases = bias_variances(network)
-        for layer, rule in enumerate(rules, start=1):
-            covariance = layer_map(
-                network.activation,
-                covariance,
-                1.0,
-                1.0,
-                network.weight_precision[layer],
-                biases[layer],
-                rule,
+        variances = [input_variances(network, points) for points in (X, X2)]
+        rules = layer_rules(network, np.concatenate(variances))
+        if X2 is X:
+            return assemble(
+                X.shape[0],
+                lambda rows, columns: np.asarray(
+                    nngp_block(network, X[rows], X[columns], rules).cross
+                ),
             )
-        return np.asarray(covariance.cross)
+        blocks = [
+            np.asarray(nngp_block(network, X[start : start + _ROWS], X2, rules).cross)
+            for start in range(0, X.shape[0], _ROWS)
+        ]
+        return np.concatenate(blocks)
+
+
+def nngp_block(
+    network: Network,
+    A: Float[np.ndarray, "a input"],
+    B: Float[np.ndarray, "b input"],
+    rules: tuple,
+) -> Covariance:
+    """Return the infinite-width kernel between two sets of checked patterns."""
+    ones = np.ones(network.depth)
+    return recursion(
+        network.activation,
+        np.asarray(network.weight_precision[1:]),
+        bias_variances(network)[1:],
+        input_covariance(network, A, B),
+        ones,
+        ones,
+        rules,
+    )

@@ -1,6 +1,5 @@
-"""`solve_many`: one theory over a grid of widths and temperatures, kernels built once."""
+"""`solve_many`: one theory over a grid of widths, temperatures and precisions."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,13 +7,19 @@ import numpy as np
 import xarray as xr
 
 from ._errors import InputError
+from ._grid import ScaledPoints, predict_many
 from ._inputs import check_inputs, check_labels, check_temperature
+from ._kernels import input_covariance, layer_rules
 from ._network import Network
 from ._precision import in_float64
-from ._solve import choose_theory, make_problem, solve_problem
-from .theories import Theory
+from ._problem import Problem
+from ._solution import Prediction, expected_error
+from ._solve import check_converged, choose_theory, make_problem, solve_problem
+from .theories import SaddleTheory, Theory
 
 __all__ = ["solve_many"]
+
+_TEST_BLOCK = 1024  # test patterns at a time
 
 
 @in_float64
@@ -25,11 +30,12 @@ def solve_many(
     *,
     widths: Sequence[int],
     temperature: float | Sequence[float],
+    weight_precision: Sequence[float | Sequence[float]] | None = None,
     theory: str | Theory = "nested",
     X_test: Any = None,
     y_test: Any = None,
 ) -> xr.Dataset:
-    """Solve a theory over a grid of widths and temperatures.
+    """Solve a theory over a grid of widths, temperatures and precisions.
 
     Parameters
     ----------
@@ -41,6 +47,8 @@ def solve_many(
         Widths, ints ≥ 1.
     temperature
         One or several T ≥ 0.
+    weight_precision
+        Several precisions, each as for `Network`; None for the network's own.
     theory
         As for `finwidth.solve`.
     X_test, y_test
@@ -49,9 +57,10 @@ def solve_many(
     Returns
     -------
     xarray.Dataset
-        q_bar and q (width, temperature, layer), action, log_evidence, residual and, with a test
-        set, error, bias2 and variance (width, temperature); coordinates width, temperature,
-        layer and load = P/width.
+        The order parameters (width, temperature, layer), action, log_evidence, residual and, with
+        a test set, error, bias2 and variance (width, temperature); coordinates width,
+        temperature, layer and load = P/width. With `weight_precision` given, a leading dimension
+        precision, and the coordinate weight_precision (precision, weight_layer).
 
     Raises
     ------
@@ -59,6 +68,13 @@ def solve_many(
         If an argument is not as described; before any work.
     ConvergenceError
         If a saddle point was not reached; the message names the grid point.
+
+    Notes
+    -----
+    Kernels are built once for all points that differ in widths, temperature and readout precision.
+    Where only the kernel's scale varies (one hidden layer, or theory="wishart") they are also
+    reduced once, after which a point costs O(P) and its predictions O(P) a test pattern. Widths
+    are solved from the largest to the smallest, each from the one before.
 
     References
     ----------
@@ -71,43 +87,139 @@ def solve_many(
     if not temperatures:
         raise InputError("expected temperature = at least one float, got none")
     problem = make_problem(net, X, y, temperatures[0])
+    test = None
     if (X_test is None) != (y_test is None):
         raise InputError("expected X_test and y_test together, got one of them")
     if X_test is not None:
         X_test = check_inputs(X_test, name="X_test", n_inputs=problem.X.shape[1])
-        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-    grid = [
-        problem.vary((width,) * problem.network.depth, t)
-        for width, t in itertools.product(widths, temperatures)
-    ]
-    rows: dict[str, list] = {}
-    for point in grid:
-        solution = solve_problem(point, rule)
-        values = {
-            **{str(name): values.values for name, values in solution.order_parameters.items()},
-            "action": solution.action,
-            "log_evidence": solution.log_evidence,
-            "residual": solution.residual,
-        }
-        if X_test is not None:
-            errors = solution.generalization_error(X_test, y_test)
-            values |= {name: float(errors[name]) for name in ("error", "bias2", "variance")}
-        for name, value in values.items():
-            rows.setdefault(name, []).append(value)
-    shape = (len(widths), len(temperatures))
-    lead = ("width", "temperature")
+        test = X_test, check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
+    networks = _networks(net, weight_precision)
+    rule.check(net)
+    depth = net.depth
+    by_widths = [problem.vary((width,) * depth, temperatures[0]) for width in widths]
+    order = np.argsort([-p.network.widths[0] for p in by_widths], kind="stable")
+    rows: dict[tuple[int, int, int], dict[str, Any]] = {}
+    shared = problem
+    for k, network in enumerate(networks):
+        if network.weight_precision[:-1] != shared.network.weight_precision[:-1]:
+            shared = make_problem(network, X, y, temperatures[0])
+        readout = network.weight_precision[-1]
+        for j, t in enumerate(temperatures):
+            column = [shared.vary((widths[i],) * depth, t, readout) for i in order]
+            for i, row in zip(order, _solve_column(rule, column, test), strict=True):
+                rows[k, int(i), j] = row
+    result = _dataset(rows, (len(networks), len(widths), len(temperatures)))
+    result = result.assign_coords(
+        width=list(widths),
+        temperature=temperatures,
+        layer=np.arange(1, depth + 1),
+        load=("width", problem.n_patterns / np.asarray(widths, dtype=np.float64)),
+    )
+    if weight_precision is None:
+        result = result.isel(precision=0)
+    else:
+        values = [network.weight_precision for network in networks]
+        result = result.assign_coords(weight_precision=(("precision", "weight_layer"), values))
+    return result.assign_attrs(theory=rule.name)
+
+
+def _networks(net: Network, weight_precision: Any) -> list[Network]:
+    if weight_precision is None:
+        return [net]
+    if not isinstance(weight_precision, Sequence) or len(weight_precision) == 0:
+        raise InputError(
+            "expected weight_precision = a non-empty sequence of precisions, each as for Network, "
+            f"got {weight_precision!r}"
+        )
+    return [net.replace(weight_precision=value) for value in weight_precision]
+
+
+Test = tuple[np.ndarray, np.ndarray] | None
+
+
+def _solve_column(rule: Theory, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+    """Solve problems that differ in width, from the widest to the narrowest."""
+    if isinstance(rule, SaddleTheory) and rule.scaled_form(problems[0]) is not None:
+        return _scaled_column(rule, problems, test)
+    rows = []
+    start = None
+    for problem in problems:
+        if isinstance(rule, SaddleTheory):
+            rule.check(problem.network)
+            solution = rule.solve(problem, start)
+            check_converged(solution)
+            start = solution.point.theta
+        else:
+            solution = solve_problem(problem, rule)
+        row = _row(solution)
+        if test is not None:
+            row |= _errors(solution.generalization_error(*test))
+        rows.append(row)
+    return rows
+
+
+def _scaled_column(rule: SaddleTheory, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+    forms, solutions = [], []
+    start = None
+    for problem in problems:
+        form = rule.scaled_form(problem)
+        assert form is not None
+        solution = rule.solve(problem, start)
+        check_converged(solution)
+        start = solution.point.theta
+        forms.append(form)
+        solutions.append(solution)
+    rows = [_row(solution) for solution in solutions]
+    if test is None:
+        return rows
+    X_test, y_test = test
+    first, form = problems[0], forms[0]
+    orders = [solution.point.order for solution in solutions]
+    points = ScaledPoints(
+        np.array([form.scale(order) for order in orders]),
+        np.array([form.weights(order) for order in orders]).reshape(len(orders), -1),
+        np.full(len(orders), first.temperature),
+    )
+    parts = []
+    for begin in range(0, X_test.shape[0], _TEST_BLOCK):
+        block = X_test[begin : begin + _TEST_BLOCK]
+        covariance = input_covariance(first.network, block, first.X)
+        variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
+        rules = layer_rules(first.network, variances)
+        base = rule.kernel(first.network.activation, form.constants, covariance, form.order, rules)
+        arrays = np.asarray(base.cross), np.asarray(base.diag_a), form.columns(block)
+        parts.append(predict_many(form.kernel, points, *arrays))
+    for row, mean, variance in zip(
+        rows,
+        np.concatenate([part[0] for part in parts], axis=1),
+        np.concatenate([part[1] for part in parts], axis=1),
+        strict=True,
+    ):
+        row |= _errors(expected_error(Prediction(mean, variance), y_test))
+    return rows
+
+
+def _row(solution: Any) -> dict[str, Any]:
+    values = {str(name): array.values for name, array in solution.order_parameters.items()}
+    return values | {
+        "action": solution.action,
+        "log_evidence": solution.log_evidence,
+        "residual": solution.residual,
+    }
+
+
+def _errors(errors: xr.Dataset) -> dict[str, float]:
+    return {str(name): float(value) for name, value in errors.items()}
+
+
+def _dataset(
+    rows: dict[tuple[int, int, int], dict[str, Any]], shape: tuple[int, int, int]
+) -> xr.Dataset:
+    lead = ("precision", "width", "temperature")
+    keys = sorted(rows)
     variables = {}
-    for name, values in rows.items():
-        array = np.asarray(values, dtype=np.float64)
+    for name in rows[keys[0]]:
+        array = np.asarray([rows[key][name] for key in keys], dtype=np.float64)
         dims = (*lead, "layer") if array.ndim > 1 else lead
         variables[name] = (dims, array.reshape(*shape, *array.shape[1:]))
-    return xr.Dataset(
-        variables,
-        coords={
-            "width": list(widths),
-            "temperature": temperatures,
-            "layer": np.arange(1, problem.network.depth + 1),
-            "load": ("width", problem.n_patterns / np.asarray(widths, dtype=np.float64)),
-        },
-        attrs={"theory": rule.name},
-    )
+    return xr.Dataset(variables)

@@ -8,8 +8,16 @@ import numpy as np
 from jaxtyping import Float
 
 from ._errors import InputError
-from ._kernels import Covariance, bias_variances, input_covariance, layer_map, layer_rules
+from ._kernels import (
+    Covariance,
+    bias_variances,
+    input_covariance,
+    input_variances,
+    layer_rules,
+    nngp_block,
+)
 from ._network import Network
+from ._tiles import assemble
 
 __all__ = ["LayerConstants", "Problem"]
 
@@ -54,25 +62,22 @@ class Problem:
     @property
     def rules(self) -> tuple:
         """Quadrature rules of the layers (None where closed forms exist)."""
-        return self.shared(
-            "rules", lambda: layer_rules(self.network, np.asarray(self.covariance.diag_a))
-        )
+        return self.shared("rules", lambda: layer_rules(self.network, self.input_variances))
+
+    @property
+    def input_variances(self) -> Float[np.ndarray, " pattern"]:
+        """The diagonal of C on the training set."""
+        return input_variances(self.network, self.X)
 
     @property
     def nngp(self) -> Float[np.ndarray, "pattern pattern"]:
         """The infinite-width kernel of the output on the training set."""
-        covariance = self.covariance
-        for layer, rule in enumerate(self.rules):
-            covariance = layer_map(
-                self.network.activation,
-                covariance,
-                1.0,
-                1.0,
-                self.constants.precisions[layer],
-                self.constants.biases[layer],
-                rule,
-            )
-        return np.asarray(covariance.cross)
+        return assemble(
+            self.n_patterns,
+            lambda rows, columns: np.asarray(
+                nngp_block(self.network, self.X[rows], self.X[columns], self.rules).cross
+            ),
+        )
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what `make` returns, made once for all that `vary` makes of this problem."""
@@ -87,9 +92,17 @@ class Problem:
             np.asarray(self.network.weight_precision[1:]), bias_variances(self.network)[1:]
         )
 
-    def vary(self, widths: tuple[int, ...], temperature: float) -> "Problem":
-        """Return the problem at other widths and temperature; what is shared stays shared."""
-        network = self.network.replace(widths=widths)
+    def vary(
+        self,
+        widths: tuple[int, ...],
+        temperature: float,
+        readout_precision: float | None = None,
+    ) -> "Problem":
+        """Return the problem at other widths, T and λ_L; what is shared stays shared."""
+        precisions = self.network.weight_precision
+        if readout_precision is not None:
+            precisions = (*precisions[:-1], readout_precision)
+        network = self.network.replace(widths=widths, weight_precision=precisions)
         if network.depth != self.network.depth:
             raise InputError(
                 f"expected widths = {self.network.depth} hidden layers, got {network.depth}"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["StationarityEquations", "TrackResult", "distinct_roots", "track"]
+__all__ = ["StationarityEquations", "TrackResult", "distinct_roots", "polish", "track"]
 
 Vector = np.ndarray
 Matrix = np.ndarray
@@ -175,6 +175,55 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
     if np.isfinite(residual):
         return TrackResult(found, residual, False, reason)
     return TrackResult(z[:n], float("inf"), False, reason)
+
+
+def polish(
+    equations: StationarityEquations,
+    theta: Vector,
+    data_jacobian: Matrix,
+    tolerance: float = _TOLERANCE,
+    max_steps: int = 12,
+) -> tuple[TrackResult, Matrix]:
+    """Solve the equations from a point close by, with one evaluation of the data's part a step.
+
+    Parameters
+    ----------
+    equations
+        The stationarity equations.
+    theta
+        Starting point.
+    data_jacobian
+        An approximate Jacobian of the data's part; the prior's is exact.
+    tolerance
+        Largest residual to accept.
+    max_steps
+        Bound on the number of evaluations.
+
+    Returns
+    -------
+    TrackResult
+        ``converged=False`` where Newton's method did not stay close or ran out of steps.
+    Matrix
+        The Jacobian, with the updates of Broyden (Math. Comput. 19, 577, 1965).
+    """
+    start, jacobian = theta, data_jacobian
+    data = equations.data(theta)
+    residual = np.inf
+    for _ in range(max_steps):
+        gradient, hessian = equations.prior(theta)
+        value = gradient + data
+        residual = float(np.max(np.abs(value)))
+        if residual <= tolerance:
+            return TrackResult(theta, residual, True, ""), jacobian
+        if not np.isfinite(residual):
+            break
+        step = -np.linalg.solve(hessian + jacobian, value)
+        if not np.all(np.isfinite(step)) or np.max(np.abs(theta + step - start)) > 0.5:
+            break
+        theta = theta + step
+        previous, data = data, equations.data(theta)
+        jacobian = jacobian + np.outer(data - previous - jacobian @ step, step) / (step @ step)
+    return TrackResult(theta, residual, False, "the start was not close enough"), jacobian
 
 
 def _correct(equations: StationarityEquations, target: Vector, tangent: Vector) -> Vector | None:

@@ -10,7 +10,14 @@ from ._problem import Problem
 from ._solution import Solution
 from .theories import Theory, available
 
-__all__ = ["choose_theory", "list_theories", "make_problem", "solve", "solve_problem"]
+__all__ = [
+    "check_converged",
+    "choose_theory",
+    "list_theories",
+    "make_problem",
+    "solve",
+    "solve_problem",
+]
 
 
 def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
@@ -41,13 +48,19 @@ def solve_problem(problem: Problem, theory: Theory) -> Solution:
     """Return the solution of `theory`, or raise ConvergenceError with the best point attached."""
     theory.check(problem.network)
     solution = theory.solve(problem)
+    check_converged(solution)
+    return solution
+
+
+def check_converged(solution: Solution) -> None:
+    """Raise ConvergenceError with the solution attached if it has not converged."""
     if not solution.converged:
         raise ConvergenceError(
-            f"expected theory={theory.name!r} to converge, got residual {solution.residual:.1e} "
-            f"({solution.message}); the best point is in .best",
+            f"expected theory={solution.theory!r} to converge at widths "
+            f"{solution.network.widths} and temperature = {solution.temperature:g}, got residual "
+            f"{solution.residual:.1e} ({solution.message}); the best point is in .best",
             solution,
         )
-    return solution
 
 
 @in_float64

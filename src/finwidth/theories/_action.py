@@ -4,29 +4,35 @@ The unknowns θ are log Q̄_ℓ and, with a mean term, log 1/(1 + Q_ℓ). Withou
 eliminated.
 """
 
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
+
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.linalg
 import numpy as np
+import scipy.linalg
 from jax import Array
 from jaxtyping import Float
 
-from .._kernels import Covariance
+from .._kernels import Covariance, input_covariance
 from .._network import Network
 from .._problem import LayerConstants, Problem
 from .._scaled import ScaledKernel
+from .._tiles import assemble, contract
 
 __all__ = [
     "OrderParameters",
     "ScaledForm",
-    "dense_data_term",
     "dense_gradient",
     "prior_derivatives",
     "prior_term",
     "scaled_gradient",
+    "scaled_kernel",
+    "training_kernel",
     "unpack",
 ]
 
@@ -46,13 +52,40 @@ class OrderParameters(NamedTuple):
 class ScaledForm(NamedTuple):
     """K_R = s·K_0 + U diag(w) Uᵀ, where a theory's kernel is of that form.
 
-    `kernel` is K_0, `columns` U. The scale is s = Π_ℓ Q̄_ℓ. Where Q_ℓ are unknowns of their own,
-    the first weights are `fixed_weights` times 1/(1 + Q_ℓ), one for each; the others are fixed.
+    Attributes
+    ----------
+    kernel
+        K_0 and U on the training set, reduced. The scale is s = Π_ℓ Q̄_ℓ/λ_L.
+    constants, order
+        Those at which the theory's kernel is K_0.
+    columns
+        Patterns, shape (a, input) -> the rows of U for them, shape (a, term).
+    precision
+        λ_L.
+    fixed_weights
+        w at Q = 0, shape (term,).
+    mean_terms
+        How many of the weights, the first ones, are multiplied by 1/(1 + Q_ℓ).
     """
 
-    kernel: np.ndarray
-    columns: np.ndarray
-    fixed_weights: np.ndarray  # weights at Q = 0
+    kernel: ScaledKernel
+    constants: LayerConstants
+    order: OrderParameters
+    columns: Callable[[np.ndarray], np.ndarray]
+    precision: float
+    fixed_weights: np.ndarray
+    mean_terms: int = 0
+
+    def scale(self, order: OrderParameters) -> float:
+        """Return s."""
+        return float(np.prod(order.q_bar)) / self.precision
+
+    def weights(self, order: OrderParameters) -> np.ndarray:
+        """Return w, shape (term,)."""
+        weights = self.fixed_weights.copy()
+        if self.mean_terms:
+            weights[: self.mean_terms] *= order.shrinkage
+        return weights
 
 
 def unpack(theta: Any, depth: int) -> OrderParameters:
@@ -89,46 +122,112 @@ def prior_derivatives(
     return gradient, np.block([[uu, uw], [uw, ww]])
 
 
-def scaled_gradient(
-    problem: Problem, form: ScaledForm, form_name: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the data term's gradient where one scale is all that varies; O(P) a call."""
-    scaled = problem.shared(
-        f"scaled {form_name}", lambda: ScaledKernel(form.kernel, form.columns, problem.y)
-    )
+def scaled_gradient(problem: Problem, form: ScaledForm) -> Callable[[np.ndarray], np.ndarray]:
+    """Return θ -> gradient of the data term where one scale is all that varies; O(P) a call."""
     depth = problem.network.depth
 
     def gradient(theta: np.ndarray) -> np.ndarray:
-        log_q_bar, log_shrinkage = theta[:depth], theta[depth:]
-        weights = form.fixed_weights.copy()
-        weights[: log_shrinkage.size] *= np.exp(log_shrinkage)
-        _, d_scale, d_weights = scaled.data_term(
-            float(np.exp(np.sum(log_q_bar))), weights, problem.temperature
+        order = unpack(theta, depth)
+        _, d_scale, d_weights = form.kernel.data_term(
+            form.scale(order), form.weights(order), problem.temperature
         )
-        return np.concatenate([np.full(depth, d_scale), d_weights[: log_shrinkage.size]])
+        return np.concatenate([np.full(depth, d_scale), d_weights[: form.mean_terms]])
 
     return gradient
 
 
-def dense_data_term(
-    theta: Array,
-    kernel: Callable[..., Covariance],
+KernelMap = Callable[..., Covariance]
+
+
+@functools.partial(jax.jit, static_argnames=("kernel", "activation", "rules"))
+def _tile(
+    kernel: KernelMap,
     activation: Any,
     rules: tuple,
     constants: LayerConstants,
     covariance: Covariance,
-    y: Array,
-    temperature: Array,
+    order: OrderParameters,
 ) -> Array:
-    """Return logdet A + yᵀA⁻¹y with A = T·1 + K_R(θ)."""
-    order = unpack(theta, constants.precisions.shape[0])
-    block = kernel(activation, constants, covariance, order, rules).cross
-    a = block + temperature * jnp.eye(y.shape[0])
-    factor = jnp.linalg.cholesky(a)
-    whitened = jax.scipy.linalg.solve_triangular(factor, y, lower=True)
-    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor))) + whitened @ whitened
+    return kernel(activation, constants, covariance, order, rules).cross
 
 
-dense_gradient = jax.jit(
-    jax.grad(dense_data_term), static_argnames=("kernel", "activation", "rules")
-)
+@functools.partial(jax.jit, static_argnames=("kernel", "activation", "rules"))
+def _tile_gradient(
+    kernel: KernelMap,
+    activation: Any,
+    rules: tuple,
+    constants: LayerConstants,
+    covariance: Covariance,
+    theta: Array,
+    cotangent: Array,
+) -> Array:
+    def contracted(theta: Array) -> Array:
+        order = unpack(theta, constants.precisions.shape[0])
+        return jnp.sum(cotangent * kernel(activation, constants, covariance, order, rules).cross)
+
+    return jax.grad(contracted)(theta)
+
+
+def training_kernel(
+    problem: Problem, kernel: KernelMap, constants: LayerConstants, order: OrderParameters
+) -> Float[np.ndarray, "pattern pattern"]:
+    """Return K_R on the training set, made tile by tile, in Fortran order."""
+    activation, rules = problem.network.activation, problem.rules
+    order = OrderParameters(*(jnp.asarray(value, jnp.float64) for value in order))
+
+    def block(rows: slice, columns: slice) -> np.ndarray:
+        covariance = input_covariance(problem.network, problem.X[rows], problem.X[columns])
+        return np.asarray(_tile(kernel, activation, rules, constants, covariance, order))
+
+    return assemble(problem.n_patterns, block)
+
+
+def scaled_kernel(
+    problem: Problem,
+    kernel: KernelMap,
+    constants: LayerConstants,
+    order: OrderParameters,
+    columns: Callable[[np.ndarray], np.ndarray],
+) -> ScaledKernel:
+    """Return K_0 and U on the training set, reduced (see `ScaledForm`)."""
+    matrix = training_kernel(problem, kernel, constants, order)
+    return ScaledKernel(matrix, columns(problem.X), problem.y, overwrite=True)
+
+
+def dense_gradient(problem: Problem, kernel: KernelMap) -> Callable[[np.ndarray], np.ndarray]:
+    """Return θ -> gradient of logdet A + yᵀA⁻¹y, A = T·1 + K_R(θ); NaN where A is not positive.
+
+    The gradient in A is A⁻¹ − A⁻¹y yᵀA⁻¹; each of its tiles is taken back through the recursion
+    that made the tile of K_R, so that one P × P matrix is all that is held.
+    """
+    network, constants, rules = problem.network, problem.constants, problem.rules
+
+    def gradient(theta: np.ndarray) -> np.ndarray:
+        a = training_kernel(problem, kernel, constants, unpack(theta, network.depth))
+        a[np.diag_indices(a.shape[0])] += problem.temperature
+        factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, overwrite_a=1, clean=0)
+        if info != 0:
+            return np.full(theta.shape, np.nan)
+        dual = scipy.linalg.cho_solve((factor, True), problem.y)
+        inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+        point = jnp.asarray(theta, jnp.float64)
+
+        def block(rows: slice, columns: slice, tile: np.ndarray) -> np.ndarray:
+            return np.asarray(
+                _tile_gradient(
+                    kernel,
+                    network.activation,
+                    rules,
+                    constants,
+                    input_covariance(network, problem.X[rows], problem.X[columns]),
+                    point,
+                    jnp.asarray(tile, jnp.float64),
+                )
+            )
+
+        def cotangent(rows: slice, columns: slice) -> np.ndarray:
+            return inverse[rows, columns] - np.outer(dual[rows], dual[columns])
+
+        return contract(problem.n_patterns, cotangent, block)
+
+    return gradient

@@ -7,20 +7,19 @@ equations and their solution are common to all (theory.md, sections 2 to 4).
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from .._factor import Factor
+from .._factor import Factor, Factorization
 from .._kernels import Covariance, input_covariance, layer_rules
 from .._network import Network
 from .._precision import float64
 from .._problem import LayerConstants, Problem
-from .._saddle import StationarityEquations, distinct_roots, track
+from .._saddle import StationarityEquations, TrackResult, distinct_roots, polish, track
+from .._scaled import TridiagonalFactor
 from .._solution import Prediction, Solution
 from ._action import (
     OrderParameters,
@@ -29,11 +28,15 @@ from ._action import (
     prior_derivatives,
     prior_term,
     scaled_gradient,
+    training_kernel,
     unpack,
 )
 from ._base import Theory
 
 __all__ = ["SaddlePoint", "SaddleSolution", "SaddleTheory"]
+
+
+_LARGEST_TRACKED = 200  # patterns with which a branch is followed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +128,63 @@ class SaddleTheory(Theory):
         """Return the fixed kernel whose scale is all that varies, or None."""
         return None
 
-    def order_parameters(self, problem: Problem) -> SaddlePoint:
-        """Follow the saddle point from infinite width to the network's widths."""
+    def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
+        """Follow the saddle point from infinite width, or from `start`, to the network's widths.
+
+        Parameters
+        ----------
+        problem
+            Network, training set and temperature.
+        start
+            θ of a nearby problem, on the branch to follow.
+
+        Notes
+        -----
+        Where each step along the branch would cost factorisations of a large matrix, the branch
+        is followed with the equations of a subset of the patterns, and the point where it
+        arrives is then polished with larger subsets and all patterns.
+        """
         equations = self.equations(problem)
-        result = track(equations)
+        result = None
+        if start is not None:
+            jacobian = equations.data_jacobian(start)
+            result, _ = polish(equations, start, jacobian, tolerance=1e-11)
+        elif problem.n_patterns > _LARGEST_TRACKED and self.scaled_form(problem) is None:
+            result = self._from_subsets(problem, equations)
+        if result is None or not result.converged:
+            result = track(equations)
         return self.point(problem, equations, result.theta, result)
+
+    def _from_subsets(self, problem: Problem, equations: StationarityEquations) -> TrackResult:
+        n = problem.n_patterns
+        sizes = [n]
+        while sizes[0] > _LARGEST_TRACKED:
+            sizes.insert(0, -(-sizes[0] // 4))
+        coarse = self._thinned(problem, sizes[0])
+        result = track(coarse)
+        jacobian = coarse.data_jacobian(result.theta)
+        for size in sizes[1:-1]:
+            if result.converged:
+                finer = self._thinned(problem, size)
+                result, _ = polish(finer, result.theta, jacobian, tolerance=1e-5)
+                jacobian = finer.data_jacobian(result.theta)
+        if not result.converged:
+            return result
+        return polish(equations, result.theta, jacobian)[0]
+
+    def _thinned(self, problem: Problem, size: int) -> StationarityEquations:
+        """The equations with the data term of `size` patterns, scaled up to all of them."""
+        n = problem.n_patterns
+        chosen = np.random.default_rng(0).permutation(n)[:size]
+        subset = dataclasses.replace(
+            problem, X=problem.X[chosen], y=problem.y[chosen], _shared={"rules": problem.rules}
+        )
+        data = dense_gradient(subset, self.kernel)
+        whole = self.equations(problem)
+        rows = np.resize(np.asarray(problem.network.widths, dtype=np.float64) + n, whole.size)
+        return StationarityEquations(
+            whole.prior, lambda theta: (n / size) * data(theta) / rows, whole.size
+        )
 
     def point(
         self, problem: Problem, equations: StationarityEquations, theta: np.ndarray, result: Any
@@ -161,37 +216,28 @@ class SaddleTheory(Theory):
 
         form = self.scaled_form(problem)
         if form is not None:
-            gradient = scaled_gradient(problem, form, self.name)
+            gradient = scaled_gradient(problem, form)
         else:
-            gradient = self._dense_gradient(problem)
+            gradient = dense_gradient(problem, self.kernel)
         return StationarityEquations(prior, lambda theta: gradient(theta) / rows, size)
 
-    def _dense_gradient(self, problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
-        arguments = (
-            self.kernel,
-            problem.network.activation,
-            problem.rules,
-            problem.constants,
-            problem.covariance,
-            jnp.asarray(problem.y, jnp.float64),
-            problem.temperature,
-        )
-        return lambda theta: np.asarray(dense_gradient(jnp.asarray(theta, jnp.float64), *arguments))
+    def factor(self, problem: Problem, order: OrderParameters) -> Factorization:
+        """Return the factorisation of A = T·1 + K_R."""
+        form = self.scaled_form(problem)
+        if form is not None:
+            return TridiagonalFactor(
+                form.kernel, form.scale(order), form.weights(order), problem.temperature
+            )
+        kernel = training_kernel(problem, self.kernel, problem.constants, order)
+        return Factor(kernel, problem.temperature, overwrite=True)
 
-    def factor(self, problem: Problem, order: OrderParameters) -> Factor:
-        """Return the Cholesky factor of A = T·1 + K_R."""
-        kernel = self.kernel(
-            problem.network.activation, problem.constants, problem.covariance, order, problem.rules
-        )
-        return Factor(np.asarray(kernel.cross), problem.temperature)
-
-    def solve(self, problem: Problem) -> "SaddleSolution":
-        """Return the saddle point and what it predicts."""
+    def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
+        """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
         if problem.temperature == 0:
             # a singular kernel is refused before the order parameters are looked for
             ones = np.ones(problem.network.depth)
             self.factor(problem, OrderParameters(ones, ones))
-        point = self.order_parameters(problem)
+        point = self.order_parameters(problem, start)
         factor = self.factor(problem, point.order)
         if point.converged:
             factor.warn()
@@ -211,12 +257,12 @@ class SaddleSolution(Solution):
     point
         The saddle point.
     factor
-        Cholesky factor of A = T·1 + K_R.
+        Factorisation of A = T·1 + K_R.
     """
 
     rule: SaddleTheory
     point: SaddlePoint
-    factor: Factor
+    factor: Factorization
 
     @property
     def theory(self) -> str:

@@ -17,7 +17,7 @@ class Infinite(Nested):
 
     name = "infinite"
 
-    def order_parameters(self, problem: Problem) -> SaddlePoint:
+    def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Return Q̄ = 1, Q = 0; there is nothing to solve."""
         ones = np.ones(problem.network.depth)
         return SaddlePoint(

@@ -3,42 +3,22 @@
 K_ℓ = [Q̄_ℓ (K∘K_{ℓ-1} − m_ℓ m_ℓᵀ) + m_ℓ m_ℓᵀ/(1 + Q_ℓ)]/λ_ℓ (+ 1/λ^b_ℓ), K_0 = C.
 """
 
-import functools
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
+from .. import _quadrature
 from .._hookspecs import hookimpl
-from .._kernels import Covariance, layer_map, moments
+from .._kernels import Covariance, input_variances, layer_rules, recursion
+from .._network import Network
 from .._problem import LayerConstants, Problem
 from .._saddle import TrackResult
-from ._action import OrderParameters, ScaledForm
+from ._action import OrderParameters, ScaledForm, scaled_kernel
 from ._base import Theory
 from ._saddle import SaddlePoint, SaddleTheory
 
 __all__ = ["Nested"]
-
-
-@functools.partial(jax.jit, static_argnames=("activation", "rules"))
-def _recursion(
-    activation: Any,
-    constants: LayerConstants,
-    covariance: Covariance,
-    order: OrderParameters,
-    rules: tuple,
-) -> Covariance:
-    for layer, rule in enumerate(rules):
-        covariance = layer_map(
-            activation,
-            covariance,
-            order.q_bar[layer],
-            order.shrinkage[layer],
-            constants.precisions[layer],
-            constants.biases[layer],
-            rule,
-        )
-    return covariance
 
 
 class Nested(SaddleTheory):
@@ -63,40 +43,43 @@ class Nested(SaddleTheory):
         rules: tuple,
     ) -> Covariance:
         """Return K_R between two sets of patterns (see `SaddleTheory.kernel`)."""
-        return _recursion(activation, constants, covariance, order, rules)
+        return recursion(
+            activation,
+            constants.precisions,
+            constants.biases,
+            covariance,
+            order.q_bar,
+            order.shrinkage,
+            rules,
+        )
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
-        """One hidden layer: K_0 = (K − m mᵀ)/λ_1 with columns m and, for a bias, 1."""
+        """One hidden layer: K_0 = K − m mᵀ with columns m and, for a bias, 1."""
         network = problem.network
         odd = network.activation.parity == "odd"
         # Without noise K − m mᵀ alone would have to be positive definite; the sum suffices.
         low_rank = not odd or network.bias_precision is not None
         if network.depth > 1 or (problem.temperature == 0 and low_rank):
             return None
-        return problem.shared("scaled form", lambda: self._scaled_form(problem))
-
-    @staticmethod
-    def _scaled_form(problem: Problem) -> ScaledForm:
-        network = problem.network
-        odd = network.activation.parity == "odd"
-        second, mean, _ = moments(network.activation, problem.covariance, problem.rules[0])
-        kernel, m = np.asarray(second.cross), np.asarray(mean)
         precision, bias = problem.constants.precisions[0], problem.constants.biases[0]
-        columns, weights = [], []
-        if not odd:
-            kernel = kernel - np.outer(m, m)
-            columns.append(m)
-            weights.append(1.0 / precision)
+        weights = [] if odd else [1.0 / precision]
         if network.bias_precision is not None:
-            columns.append(np.ones(problem.n_patterns))
             weights.append(bias)
+        unit = LayerConstants(np.ones(1), np.zeros(1))
+        order = OrderParameters(np.ones(1), np.ones(1) if odd else np.zeros(1))
+
+        def columns(X: np.ndarray) -> np.ndarray:
+            ones = np.ones((X.shape[0], int(network.bias_precision is not None)))
+            return ones if odd else np.column_stack([feature_means(network, X), ones])
+
+        kernel = problem.shared(
+            "scaled nested", lambda: scaled_kernel(problem, self.kernel, unit, order, columns)
+        )
         return ScaledForm(
-            kernel / precision,
-            np.column_stack(columns) if columns else np.zeros((problem.n_patterns, 0)),
-            np.asarray(weights),
+            kernel, unit, order, columns, float(precision), np.asarray(weights), int(not odd)
         )
 
-    def order_parameters(self, problem: Problem) -> SaddlePoint:
+    def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Solve for Q̄_ℓ and Q_ℓ; one odd layer without noise and bias in closed form."""
         network = problem.network
         closed_form = (
@@ -106,7 +89,7 @@ class Nested(SaddleTheory):
             and network.bias_precision is None
         )
         if not closed_form:
-            return super().order_parameters(problem)
+            return super().order_parameters(problem, start)
         equations = self.equations(problem)
         # d(data term)/d log Q̄ at Q̄ = 1 is P − λ_1 yᵀK⁻¹y
         data = equations.data(np.zeros(1))[0] * (network.widths[0] + problem.n_patterns)
@@ -115,6 +98,14 @@ class Nested(SaddleTheory):
         reason = "rounding in an ill-conditioned kernel"
         result = TrackResult(theta, residual, residual <= 1e-9, reason)
         return self.point(problem, equations, theta, result)
+
+
+def feature_means(network: Network, X: np.ndarray) -> np.ndarray:
+    """Return m = E[σ(h)] of the first hidden layer, shape (pattern,)."""
+    variances = input_variances(network, X)
+    rule = layer_rules(network, variances)[0]
+    m = _quadrature.mean(network.activation, jnp.asarray(variances, jnp.float64), rule=rule)
+    return np.asarray(m)
 
 
 def noiseless_q_bar(width: int, n_patterns: int, data: float) -> float:

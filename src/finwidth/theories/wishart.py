@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._hookspecs import hookimpl
-from .._kernels import Covariance, layer_map
+from .._kernels import Covariance, recursion
 from .._network import Network
 from .._problem import LayerConstants, Problem
-from ._action import OrderParameters, ScaledForm
+from ._action import OrderParameters, ScaledForm, scaled_kernel
 from ._base import Theory
 from ._saddle import SaddleTheory
 
@@ -29,17 +29,10 @@ def _kernel(
     order: OrderParameters,
     rules: tuple,
 ) -> Covariance:
-    for layer, rule in enumerate(rules):
-        last = layer == len(rules) - 1
-        covariance = layer_map(
-            activation,
-            covariance,
-            1.0,
-            1.0,
-            constants.precisions[layer],
-            0.0 if last else constants.biases[layer],
-            rule,
-        )
+    ones = jnp.ones(len(rules))
+    last = jnp.arange(len(rules)) == len(rules) - 1
+    hidden = jnp.where(last, 0.0, jnp.asarray(constants.biases, jnp.float64))
+    covariance = recursion(activation, constants.precisions, hidden, covariance, ones, ones, rules)
     scale, bias = jnp.prod(jnp.asarray(order.q_bar)), constants.biases[len(rules) - 1]
     return Covariance(*(scale * block + bias for block in covariance))
 
@@ -90,24 +83,21 @@ class Wishart(SaddleTheory):
         # Without noise K_0 alone would have to be positive definite; the sum suffices.
         if problem.temperature == 0 and biased:
             return None
-        return problem.shared("scaled form wishart", lambda: self._scaled_form(problem, biased))
-
-    def _scaled_form(self, problem: Problem, biased: bool) -> ScaledForm:
-        constants, n = problem.constants, problem.n_patterns
-        last = constants.biases[-1:].copy()
-        hidden = constants.biases.copy()
-        hidden[-1] = 0.0
+        constants = problem.constants
+        precisions, hidden = constants.precisions.copy(), constants.biases.copy()
+        precisions[-1], hidden[-1] = 1.0, 0.0
+        unit = LayerConstants(precisions, hidden)
         ones = np.ones(problem.network.depth)
-        kernel = self.kernel(
-            problem.network.activation,
-            constants._replace(biases=hidden),
-            problem.covariance,
-            OrderParameters(ones, ones),
-            problem.rules,
-        ).cross
-        return ScaledForm(
-            np.asarray(kernel), np.ones((n, int(biased))), last if biased else np.zeros(0)
+        order = OrderParameters(ones, ones)
+
+        def columns(X: np.ndarray) -> np.ndarray:
+            return np.ones((X.shape[0], int(biased)))
+
+        kernel = problem.shared(
+            "scaled wishart", lambda: scaled_kernel(problem, self.kernel, unit, order, columns)
         )
+        weights = constants.biases[-1:] if biased else np.zeros(0)
+        return ScaledForm(kernel, unit, order, columns, float(constants.precisions[-1]), weights)
 
 
 @hookimpl
