@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import finwidth as fw
@@ -281,3 +282,74 @@ def test_import_loads_no_plugin(install: Install) -> None:
     )
     assert done.stdout.splitlines() == ["imported", "loaded", str(sorted(BUILT_IN))]
     assert "RuntimeWarning: left out distribution 'acme-loud'" in done.stderr
+
+
+THEORY = """
+    import finwidth as fw
+    from finwidth.theories import SaddleTheory, recursion
+
+    class Doubled(SaddleTheory):
+        name = "{name}"
+
+        def eliminates_q(self, network):
+            return True
+
+        def kernel(self, activation, constants, covariance, order, rules):
+            q = order.q_bar**2
+            biases = constants.biases
+            return recursion(activation, constants.precisions, biases, covariance, q, q, rules)
+
+    @fw.hookimpl
+    def finwidth_register_theories():
+        return [Doubled()]
+"""
+
+
+def test_an_installed_theory_is_solved_by_name(install: Install) -> None:
+    install("acme-theory", THEORY.format(name="doubled"))
+    assert "doubled" in fw.list_theories()
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(8, 3)), rng.normal(size=8)
+    solution = fw.solve(fw.Network((6,), "erf"), X, y, temperature=0.3, theory="doubled")
+    assert solution.theory == "doubled"
+    # 𝒮 = N(q − log q − 1) + log|A| + yᵀA⁻¹y with A = T + q²K is stationary
+    kernel = fw.nngp_kernel(fw.Network((6,), "erf"), X)
+
+    def action(q: float) -> float:
+        a = 0.3 * np.eye(8) + q**2 * kernel
+        return float(6 * (q - np.log(q) - 1) + np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y))
+
+    q = float(solution.order_parameters.q_bar[0])
+    assert solution.action == pytest.approx(action(q), rel=1e-9)
+    slope = (action(q * (1 + 1e-5)) - action(q * (1 - 1e-5))) / 2e-5
+    assert abs(slope) < 1e-6
+    assert action(q) < min(action(0.9 * q), action(1.1 * q))
+
+
+def test_a_theory_cannot_take_a_built_in_name(install: Install) -> None:
+    install("acme-theory", THEORY.format(name="nested"))
+    with pytest.raises(
+        fw.PluginError, match="expected every theory name .* 'nested' from"
+    ):
+        fw.list_theories()
+
+
+def test_what_is_no_theory_is_refused(no_distributions: None) -> None:
+    class Plugin:
+        @fw.hookimpl
+        def finwidth_register_theories(self) -> list:
+            return ["nested"]
+
+    with pytest.raises(fw.PluginError, match="expected a list of finwidth.theories.Theory, got"):
+        fw.register_plugin(Plugin(), "wrong")
+    assert fw.solve.__doc__  # and the built-in theories are still there
+    assert {"infinite", "nested", "wishart"} <= set(fw.list_theories())
+
+
+def test_a_theory_can_be_given_itself(no_distributions: None) -> None:
+    from finwidth.theories.wishart import Wishart
+
+    X, y = np.eye(4), np.ones(4)
+    given = fw.solve(fw.Network((5,)), X, y, temperature=0.1, theory=Wishart())
+    named = fw.solve(fw.Network((5,)), X, y, temperature=0.1, theory="wishart")
+    assert given.action == named.action

@@ -9,7 +9,7 @@ way, `Theory` and `Solution` for anything else.
 """
 
 from .. import _plugins
-from .._kernels import Covariance as Covariance
+from .._kernels import Covariance as Covariance, recursion as recursion
 from .._problem import LayerConstants as LayerConstants, Problem as Problem
 from .._solution import Prediction as Prediction, Solution as Solution
 from ._action import OrderParameters as OrderParameters, ScaledForm as ScaledForm
@@ -29,6 +29,7 @@ __all__ = [
     "Solution",
     "Theory",
     "available",
+    "recursion",
 ]
 
 
