@@ -42,7 +42,7 @@ def test_of_several_roots_the_one_connected_to_infinite_width_is_taken(strength)
     assert result.theta[0] == pytest.approx(first, abs=2e-5)
     crossings = np.count_nonzero(np.diff(np.sign(s - 1)))
     starts = [np.array([x]) for x in np.linspace(-1, 4, 26)]
-    found = distinct_roots(equations(lambda theta: -force(theta)), starts, result.theta)
+    found, counts = distinct_roots(equations(lambda theta: -force(theta)), starts, result.theta)
     assert len(found) == crossings
 
 

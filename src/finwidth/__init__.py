@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import (
         datasets as datasets,
+        diagnostics as diagnostics,
         infer as infer,
         models as models,
         testing as testing,
@@ -89,6 +90,7 @@ _EXPORTS = {
     "Dataset": ("datasets", "Dataset"),
     "load_dataset": ("datasets", "load_dataset"),
     "datasets": ("datasets", ""),
+    "diagnostics": ("diagnostics", ""),
     "infer": ("infer", ""),
     "models": ("models", ""),
     "testing": ("testing", ""),

@@ -256,8 +256,8 @@ def _correct(equations: StationarityEquations, target: Vector, tangent: Vector) 
 
 def distinct_roots(
     equations: StationarityEquations, starts: list[Vector], known: Vector
-) -> list[Vector]:
-    """Return the distinct solutions found by Newton's method from several starts.
+) -> tuple[list[Vector], list[int]]:
+    """Return the distinct solutions found from several starts, and how many starts lead to each.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def distinct_roots(
     """
     import scipy.optimize
 
-    roots = [known]
+    roots, counts = [known], [0]
     for start in starts:
         with np.errstate(over="ignore", invalid="ignore"):  # a start that runs away is dropped
             result = scipy.optimize.root(
@@ -283,6 +283,13 @@ def distinct_roots(
         if not result.success or np.max(np.abs(theta)) > _LARGEST_LOG:
             continue
         theta, residual, _ = _newton(equations, theta, 30)
-        if residual <= _TOLERANCE and all(np.max(np.abs(theta - r)) > 1e-5 for r in roots):
+        if residual > _TOLERANCE:
+            continue
+        distances = [np.max(np.abs(theta - root)) for root in roots]
+        nearest = int(np.argmin(distances))
+        if distances[nearest] > 1e-5:
             roots.append(theta)
-    return roots
+            counts.append(1)
+        else:
+            counts[nearest] += 1
+    return roots, counts

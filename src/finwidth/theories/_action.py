@@ -206,7 +206,7 @@ def dense_gradient(problem: Problem, kernel: KernelMap) -> Callable[[np.ndarray]
         a = training_kernel(problem, kernel, constants, unpack(theta, network.depth))
         a[np.diag_indices(a.shape[0])] += problem.temperature
         factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, overwrite_a=1, clean=0)
-        if info != 0:
+        if info != 0 or not np.all(np.isfinite(np.diag(factor))):
             return np.full(theta.shape, np.nan)
         dual = scipy.linalg.cho_solve((factor, True), problem.y)
         inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)

@@ -67,10 +67,13 @@ class SaddlePoint:
     equations: StationarityEquations | None
     theta: np.ndarray
 
-    def count_roots(self) -> int:
-        """Count the distinct saddle points found from starts in all directions."""
+    def roots(self) -> tuple[list[np.ndarray], list[int]]:
+        """Return the distinct saddle points found from starts in all directions, this one first.
+
+        With them comes the number of starts that lead to each.
+        """
         if self.equations is None:
-            return 1
+            return [self.theta], [0]
         n = self.equations.size
         starts: list[np.ndarray] = []
         for magnitude in (0.5, 1.5, 3.0, 6.0):
@@ -78,7 +81,7 @@ class SaddlePoint:
             if n > 1:
                 rng = np.random.default_rng(n)
                 starts += [magnitude * row for row in rng.choice([-1.0, 1.0], size=(3, n))]
-        return len(distinct_roots(self.equations, starts, self.theta))
+        return distinct_roots(self.equations, starts, self.theta)
 
 
 class SaddleTheory(Theory):
@@ -288,7 +291,7 @@ class SaddleSolution(Solution):
     def n_roots(self) -> int:
         """Number of distinct saddle points found from many starts (this one included)."""
         with float64():
-            return self.point.count_roots()
+            return len(self.point.roots()[0])
 
     @property
     def order_parameters(self) -> xr.Dataset:
