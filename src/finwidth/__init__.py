@@ -35,10 +35,13 @@ if TYPE_CHECKING:
     from ._io import attach as attach, load as load, save as save
     from ._kernels import nngp_kernel as nngp_kernel
     from ._many import solve_many as solve_many
+    from ._map import MapPoint as MapPoint, error_map as error_map
+    from ._map_summary import summarize_error_map as summarize_error_map
     from ._mixture import MixtureSolution as MixtureSolution, mixture as mixture
     from ._network import Network as Network
     from ._plots import (
         plot_comparison as plot_comparison,
+        plot_error_map as plot_error_map,
         plot_kernel as plot_kernel,
         plot_learning_curve as plot_learning_curve,
     )
@@ -72,10 +75,14 @@ _EXPORTS = {
     "save": ("_io", "save"),
     "nngp_kernel": ("_kernels", "nngp_kernel"),
     "solve_many": ("_many", "solve_many"),
+    "MapPoint": ("_map", "MapPoint"),
+    "error_map": ("_map", "error_map"),
+    "summarize_error_map": ("_map_summary", "summarize_error_map"),
     "MixtureSolution": ("_mixture", "MixtureSolution"),
     "mixture": ("_mixture", "mixture"),
     "Network": ("_network", "Network"),
     "plot_comparison": ("_plots", "plot_comparison"),
+    "plot_error_map": ("_plots", "plot_error_map"),
     "plot_kernel": ("_plots", "plot_kernel"),
     "plot_learning_curve": ("_plots", "plot_learning_curve"),
     "register_plugin": ("_plugins", "register"),

@@ -7,10 +7,10 @@ matplotlib before a command needs it.
 import warnings
 from typing import Any
 
-from . import compare, demo, info, plugins, sample, solve
+from . import compare, demo, info, map, plugins, sample, solve
 from ._app import app, complain
 
-__all__ = ["app", "compare", "demo", "info", "main", "plugins", "sample", "solve"]
+__all__ = ["app", "compare", "demo", "info", "main", "map", "plugins", "sample", "solve"]
 
 
 def main() -> None:

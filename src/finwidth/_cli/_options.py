@@ -20,7 +20,22 @@ if TYPE_CHECKING:
     from .._network import Network
     from ..datasets import Dataset
 
-__all__ = ["Files", "Hidden", "Json", "Problem", "Report", "Sampling", "Widths", "options"]
+__all__ = [
+    "CLASSES",
+    "Extent",
+    "Files",
+    "Hidden",
+    "Json",
+    "Problem",
+    "Report",
+    "Sampling",
+    "Widths",
+    "float_option",
+    "int_option",
+    "named",
+    "option",
+    "options",
+]
 
 
 def _parser(option: str, kind: Callable[[str], Any], expected: str) -> Callable[[Any], Any]:
@@ -58,7 +73,8 @@ def _precisions(text: Any) -> float | tuple[float, ...]:
     return values[0] if len(values) == 1 else values
 
 
-def _named(text: Any) -> tuple[str, Any]:
+def named(text: Any) -> tuple[str, Any]:
+    """Return (name, value) of NAME=VALUE, or raise ValueError."""
     if not isinstance(text, str):
         return text
     name, equals, value = text.partition("=")
@@ -67,7 +83,7 @@ def _named(text: Any) -> tuple[str, Any]:
     return name.replace("-", "_"), _scalar(value)
 
 
-def _option(
+def option(
     name: str,
     help_text: str,
     *more: str,
@@ -76,20 +92,31 @@ def _option(
     expected: str = "",
     shown: bool | str = True,
 ) -> Any:
+    """Return a command-line option whose parser is `kind`; its error says what is `expected`."""
     parser = None if kind is str else _parser(name, kind, expected)
     return typer.Option(
         name, *more, help=help_text, parser=parser, metavar=metavar, show_default=shown
     )
 
 
-def _int(name: str, help_text: str) -> Any:
-    return _option(name, help_text, kind=int, metavar="INT", expected="an int")
+def int_option(name: str, help_text: str) -> Any:
+    """Return an option that takes an int."""
+    return option(name, help_text, kind=int, metavar="INT", expected="an int")
 
 
-def _float(name: str, help_text: str) -> Any:
-    return _option(name, help_text, kind=float, metavar="FLOAT", expected="a float")
+def float_option(name: str, help_text: str) -> Any:
+    """Return an option that takes a float."""
+    return option(name, help_text, kind=float, metavar="FLOAT", expected="a float")
 
 
+CLASSES = option(
+    "--classes",
+    "Labels of y = -1 and y = +1; 'none' takes labels as numbers.",
+    kind=_labels,
+    metavar="A,B",
+    expected="two labels separated by a comma",
+    shown="0,1",
+)
 _PRECISIONS: dict[str, Any] = {
     "kind": _precisions,
     "metavar": "FLOAT[,FLOAT…]",
@@ -101,47 +128,40 @@ _PRECISIONS: dict[str, Any] = {
 class Problem:
     """Data, network (but for its widths), temperature and theory: the same for all commands."""
 
-    data: Annotated[str, _option("--data", "Data set; 'finwidth info' lists them.")] = "digits"
+    data: Annotated[str, option("--data", "Data set; 'finwidth info' lists them.")] = "digits"
     data_path: Annotated[
-        str | None, _option("--data-path", "File or folder of the data set.", "--path")
+        str | None, option("--data-path", "File or folder of the data set.", "--path")
     ] = None
     data_seed: Annotated[
-        int | None, _int("--data-seed", "Seed of the order or of generated data; none: file order.")
+        int | None,
+        int_option("--data-seed", "Seed of the order or of generated data; none: file order."),
     ] = None
     data_option: Annotated[
         list[Any],
-        _option(
+        option(
             "--data-option",
             "Further option of the data set, such as n_inputs=50; repeatable.",
-            kind=_named,
+            kind=named,
             metavar="NAME=VALUE",
             expected="NAME=VALUE",
         ),
     ] = dataclasses.field(default_factory=list)
-    classes: Annotated[
-        Any,
-        _option(
-            "--classes",
-            "Labels of y = -1 and y = +1; 'none' takes labels as numbers.",
-            kind=_labels,
-            metavar="A,B",
-            expected="two labels separated by a comma",
-            shown="0,1",
-        ),
-    ] = (0, 1)
-    train: Annotated[int, _int("--train", "Number of training patterns.")] = 100
-    test: Annotated[int, _int("--test", "Number of test patterns.")] = 100
-    activation: Annotated[str, _option("--activation", "Activation, built in or plugin.")] = "erf"
-    temperature: Annotated[float, _float("--temperature", "T: variance of the likelihood.")] = 0.01
+    classes: Annotated[Any, CLASSES] = (0, 1)
+    train: Annotated[int, int_option("--train", "Number of training patterns.")] = 100
+    test: Annotated[int, int_option("--test", "Number of test patterns.")] = 100
+    activation: Annotated[str, option("--activation", "Activation, built in or plugin.")] = "erf"
+    temperature: Annotated[
+        float, float_option("--temperature", "T: variance of the likelihood.")
+    ] = 0.01
     weight_precision: Annotated[
-        Any, _option("--weight-precision", "Weight precisions, input layer first.", **_PRECISIONS)
+        Any, option("--weight-precision", "Weight precisions, input layer first.", **_PRECISIONS)
     ] = 1.0
     bias_precision: Annotated[
         Any,
-        _option("--bias-precision", "Bias precisions, likewise; none: no biases.", **_PRECISIONS),
+        option("--bias-precision", "Bias precisions, likewise; none: no biases.", **_PRECISIONS),
     ] = None
-    theory: Annotated[str, _option("--theory", "Theory; 'finwidth info' lists them.")] = "nested"
-    seed: Annotated[int, _int("--seed", "Seed of the sampler.")] = 0
+    theory: Annotated[str, option("--theory", "Theory; 'finwidth info' lists them.")] = "nested"
+    seed: Annotated[int, int_option("--seed", "Seed of the sampler.")] = 0
 
     def network(self, widths: list[int]) -> "Network":
         """Return the network with these widths, or raise InputError."""
@@ -175,18 +195,18 @@ class Problem:
 class Hidden:
     """The widths of one network."""
 
-    width: Annotated[list[int], _int("--width", "Width of a hidden layer; one for each layer.")] = (
-        dataclasses.field(default_factory=lambda: [50])
-    )
+    width: Annotated[
+        list[int], int_option("--width", "Width of a hidden layer; one for each layer.")
+    ] = dataclasses.field(default_factory=lambda: [50])
 
 
 @dataclasses.dataclass(frozen=True)
 class Widths:
     """The widths of several networks with one hidden layer."""
 
-    width: Annotated[list[int], _int("--width", "Width of a network; one for each network.")] = (
-        dataclasses.field(default_factory=lambda: [20, 50, 200])
-    )
+    width: Annotated[
+        list[int], int_option("--width", "Width of a network; one for each network.")
+    ] = dataclasses.field(default_factory=lambda: [20, 50, 200])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,22 +215,22 @@ class Sampling:
 
     model: Annotated[
         str,
-        _option(
+        option(
             "--model",
             "marginal (readout integrated), network, or student_t (the theory's scale mixture).",
         ),
     ] = "marginal"
     sampler: Annotated[
         str | None,
-        _option("--sampler", "Sampler; 'finwidth info' lists them. Default: the model's."),
+        option("--sampler", "Sampler; 'finwidth info' lists them. Default: the model's."),
     ] = None
     warmup: Annotated[
-        int | None, _int("--warmup", "Warm-up draws of each chain; default: the sampler's.")
+        int | None, int_option("--warmup", "Warm-up draws of each chain; default: the sampler's.")
     ] = None
     draws: Annotated[
-        int | None, _int("--draws", "Draws kept of each chain; default: the sampler's.")
+        int | None, int_option("--draws", "Draws kept of each chain; default: the sampler's.")
     ] = None
-    chains: Annotated[int, _int("--chains", "Number of chains.")] = 4
+    chains: Annotated[int, int_option("--chains", "Number of chains.")] = 4
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 if the chains have not mixed.")
     ] = False
@@ -222,11 +242,15 @@ class Extent:
 
     target_mcse: Annotated[
         float | None,
-        _float("--target-mcse", "Stop when the test error's Monte Carlo error is this small."),
+        float_option(
+            "--target-mcse", "Stop when the test error's Monte Carlo error is this small."
+        ),
     ] = None
     target_ess: Annotated[
         float | None,
-        _float("--target-ess", "Stop when the test error's effective sample size is this large."),
+        float_option(
+            "--target-ess", "Stop when the test error's effective sample size is this large."
+        ),
     ] = None
     checkpoint: Annotated[
         Path | None,
@@ -236,8 +260,8 @@ class Extent:
             help="Write draws there as they come; the same command continues a killed run.",
         ),
     ] = None
-    thin: Annotated[int, _int("--thin", "Transitions per draw.")] = 1
-    dtype: Annotated[str, _option("--dtype", "float64 or float32.")] = "float64"
+    thin: Annotated[int, int_option("--thin", "Transitions per draw.")] = 1
+    dtype: Annotated[str, option("--dtype", "float64 or float32.")] = "float64"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout.")]

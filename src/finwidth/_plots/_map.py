@@ -1,0 +1,141 @@
+"""The relative errors of theories over an error map."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._errors import InputError
+from . import _common
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_error_map"]
+
+_MARKERS = "osD^vPX*<>"
+_LINEAR = 0.1  # |relative error| up to which the axis is linear, logarithmic beyond
+
+_TICKS = {"−50 %": -0.5, "−10 %": -0.1, "0": 0.0, "10 %": 0.1, "50 %": 0.5, "200 %": 2.0}
+
+
+def plot_error_map(dataset: "xr.Dataset", *, ax: Any = None) -> "np.ndarray":
+    """Plot the relative error of each theory against N_1/P.
+
+    One panel for each data set, activation and temperature. Lines join networks with one hidden
+    layer; open symbols are deeper ones. Bars at zero are the noise of the exact error, ±2 MCSE: a
+    symbol within them cannot be told from the exact result. Crosses at zero are points whose
+    chains have not mixed. The vertical axis is linear up to ±10 %, logarithmic beyond.
+
+    Parameters
+    ----------
+    dataset
+        What `finwidth.error_map` returned, or a part of it.
+    ax
+        As many axes as there are panels, to draw on. None: a new figure, one row for each data set.
+
+    Returns
+    -------
+    numpy.ndarray
+        The axes, shape (panel,).
+
+    Raises
+    ------
+    InputError
+        If `dataset` is no error map.
+    ImportError
+        If matplotlib is not installed.
+    """
+    from .._map_summary import check_map
+
+    check_map(dataset)
+    panels = _panels(dataset)
+    axes = _figure(panels) if ax is None else _common.axes(ax, len(panels), (4.0, 3.0))
+    for axis, panel in zip(axes, panels, strict=True):
+        _draw(axis, dataset, panel)
+    handles = {}
+    for axis in axes:
+        lines, texts = axis.get_legend_handles_labels()
+        handles |= dict(zip(texts, lines, strict=True))
+    if ax is None:
+        axes[0].figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False
+        )
+    else:
+        axes[0].legend(handles.values(), handles.keys(), fontsize="small", frameon=False)
+    return axes
+
+
+def _panels(dataset: "xr.Dataset") -> list[tuple[str, str, float]]:
+    columns = (dataset[name].values.tolist() for name in ("data", "activation", "temperature"))
+    found = set(zip(*columns, strict=True))
+    if not found:
+        raise InputError("expected dataset = a map of at least one point, got none")
+    return sorted(found, key=lambda panel: (panel[0], panel[1], -panel[2]))
+
+
+def _figure(panels: list[tuple[str, str, float]]) -> np.ndarray:
+    """Return one axis for each panel of a new figure, a row for each data set."""
+    rows = sorted({data for data, *_ in panels})
+    across = max(sum(panel[0] == data for panel in panels) for data in rows)
+    figure, made = _common.pyplot().subplots(
+        len(rows),
+        across,
+        figsize=(2.7 * across + 0.6, 2.3 * len(rows) + 0.8),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    chosen = []
+    for data, line in zip(rows, made, strict=True):
+        inside = sum(panel[0] == data for panel in panels)
+        chosen += list(line[:inside])
+        for axis in line[inside:]:
+            axis.remove()
+    return np.array(chosen, dtype=object)
+
+
+def _draw(axis: "Axes", dataset: "xr.Dataset", panel: tuple[str, str, float]) -> None:
+    data, activation, temperature = panel
+    inside = (
+        (dataset["data"].values == data)
+        & (dataset["activation"].values == activation)
+        & (dataset["temperature"].values == temperature)
+    )
+    part = dataset.isel(point=np.flatnonzero(inside)).sortby("width")
+    x = 1.0 / part["load"].values
+    counted = part["counted"].values.astype(bool)
+    noise = _common.BARS * (part["exact_mcse"] / np.abs(part["exact_error"])).values
+    axis.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    axis.errorbar(
+        x[counted],
+        np.zeros(counted.sum()),
+        noise[counted],
+        fmt="none",
+        ecolor=_common.POSTERIOR,
+        capsize=3,
+        zorder=5,
+        label="exact ± 2 MCSE",
+    )
+    if not counted.all():
+        axis.plot(x[~counted], 0.0 * x[~counted], "x", color=_common.POSTERIOR, label="not mixed")
+    shallow = part["depth"].values == 1
+    for i, name in enumerate(dataset["theory"].values):
+        y = part["relative_error"].sel(theory=name).values
+        color = _common.THEORIES[i % len(_common.THEORIES)]
+        marker = _MARKERS[i % len(_MARKERS)]
+        if name == "infinite":
+            color = _common.INFINITE
+        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4}
+        known = shallow & counted & np.isfinite(y)
+        axis.plot(x[known], y[known], linewidth=1.0, label=str(name), **style)
+        deeper = ~shallow & counted & np.isfinite(y)
+        axis.plot(x[deeper], y[deeper], linestyle="", fillstyle="none", **style)
+    axis.set_xscale("log")
+    axis.set_yscale("symlog", linthresh=_LINEAR)
+    axis.set_yticks(list(_TICKS.values()), list(_TICKS))
+    axis.set_title(f"{data}, {activation}, T = {temperature:g}", fontsize="medium")
+    axis.set_xlabel(r"$N_1/P$")
+    axis.set_ylabel("theory / exact − 1")
+    axis.label_outer()
