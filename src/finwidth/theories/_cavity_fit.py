@@ -21,6 +21,7 @@ from jax import Array, random
 from jaxtyping import Float
 
 from .._activation import Activation
+from .._errors import ConvergenceError
 from ._cavity_law import LADDER
 from ._cavity_step import Moments, Neuron, Report, State, iterate
 
@@ -121,6 +122,11 @@ class _Driver:
             jnp.asarray(self.count % 2),
         )
         self.count += 1
+        if not np.isfinite(float(report.overlap)):
+            raise ConvergenceError(
+                "expected a law of the neurons that connects to infinite width, got one that runs "
+                f"away at width {1 / inverse_width:.3g} after {self.count} iterations"
+            )
         rate = min(0.5, 5 * self.count**-0.6)
         factor = np.exp(rate * (np.asarray(report.accept) - _TARGET))
         self._step = np.minimum(self._step * factor, _LONGEST_STEP)
@@ -192,6 +198,11 @@ def fit(
         Bound on the iterations.
     tick
         Called after each iteration with the driver.
+
+    Raises
+    ------
+    ConvergenceError
+        If the moments overflow; there is no best point then.
     """
     driver = _Driver(activation, neuron, _start(activation, neuron, ladders, seed), seed, tick)
     inverse = 1.0 / float(neuron.width)

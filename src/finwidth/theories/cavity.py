@@ -117,7 +117,15 @@ class Cavity(Theory):
             raise InputError(f"expected one hidden layer for theory='cavity', got {network.depth}")
 
     def solve(self, problem: Problem) -> "CavitySolution":
-        """Solve the self-consistent equations and sample the law they give."""
+        """Solve the self-consistent equations and sample the law they give.
+
+        Raises
+        ------
+        InputError
+            If T = 0.
+        ConvergenceError
+            If the law runs away; where it only stays noisy, the solution says so.
+        """
         if not problem.temperature > 0:
             raise InputError(
                 "expected temperature = a finite float > 0 for theory='cavity', got "
