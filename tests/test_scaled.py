@@ -70,6 +70,7 @@ def test_factor_matches_dense_algebra(n, rank, temperature, scale, seed):
     assert factor.logdet == pytest.approx(np.linalg.slogdet(a)[1], rel=1e-9, abs=1e-9)
     np.testing.assert_allclose(factor.solve(b), solved, atol=1e-9 * size)
     np.testing.assert_allclose(factor.solve(b[:, 0]), solved[:, 0], atol=1e-9 * size)
+    assert factor.quadratic(y) == pytest.approx(y @ np.linalg.solve(a, y), rel=1e-9)
     half = factor.whiten(b)
     np.testing.assert_allclose(half.T @ half, b.T @ solved, atol=1e-9 * size)
 
@@ -80,7 +81,7 @@ def test_extreme_eigenvalues_and_rotation():
     kernel = root @ root.T
     reduced = ScaledKernel(kernel, np.zeros((30, 0)), np.ones(30))
     values = np.linalg.eigvalsh(kernel)
-    assert reduced.extreme_eigenvalues() == pytest.approx((values[0], values[-1]), rel=1e-10)
+    assert reduced.extreme_eigenvalues == pytest.approx((values[0], values[-1]), rel=1e-10)
     block = rng.normal(size=(30, 4))
     rotated = reduced.rotate(block)
     np.testing.assert_allclose(reduced.rotate(rotated, back=True), block, atol=1e-12)

@@ -63,6 +63,10 @@ class Factorization(abc.ABC):
     def whiten(self, b: np.ndarray) -> np.ndarray:
         """Return W b with WᵀW = A⁻¹, for b of shape (pattern, b)."""
 
+    def quadratic(self, y: np.ndarray) -> float:
+        """Return yᵀA⁻¹y for y of shape (pattern,)."""
+        return float(np.sum(self.whiten(y[:, None]) ** 2))
+
     def warn(self) -> None:
         """Warn where rounding costs more than the eighth digit."""
         if self.rounding > 1e-8:

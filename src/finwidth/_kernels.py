@@ -143,6 +143,8 @@ def layer_map(
     one-layer result.
     """
     second, mean_a, mean_b = moments(activation, covariance, rule)
+    if activation.parity == "odd":
+        return Covariance(*(q_bar * block / precision + bias for block in second))
     excess = shrinkage - q_bar
     return Covariance(
         (q_bar * second.cross + excess * mean_a[:, None] * mean_b[None, :]) / precision + bias,
@@ -186,6 +188,8 @@ def recursion(
             biases[layer],
             rule,
         )
+        # without it the compiler computes a layer anew for each of its uses in the next
+        covariance = jax.lax.optimization_barrier(covariance)
     return covariance
 
 

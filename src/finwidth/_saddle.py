@@ -39,11 +39,18 @@ class StationarityEquations:
         """Return the left side of the equations."""
         return self.prior(theta)[0] + s * self.data(theta)
 
-    def data_jacobian(self, theta: Vector) -> Matrix:
-        """Return the Jacobian of the data's part by central differences.
+    def data_jacobian(self, theta: Vector, value: Vector | None = None) -> Matrix:
+        """Return the Jacobian of the data's part by differences.
 
-        Only the speed of Newton's method depends on its accuracy, never the solution.
+        Central ones; with the `value` at θ given, one-sided ones, which cost half. Only the
+        speed of Newton's method depends on their accuracy, never the solution.
         """
+        if value is not None:
+            step = 1e-7
+            columns = [
+                (self.data(theta + step * unit) - value) / step for unit in np.eye(self.size)
+            ]
+            return np.column_stack(columns)
         step = 1e-5
         columns = [
             (self.data(theta + step * unit) - self.data(theta - step * unit)) / (2 * step)
@@ -73,7 +80,8 @@ def _newton(
     best, best_residual, sign = theta, np.inf, 0.0
     for _ in range(steps):
         gradient, hessian = equations.prior(theta)
-        value = gradient + equations.data(theta)
+        data = equations.data(theta)
+        value = gradient + data
         residual = float(np.max(np.abs(value)))
         if not np.isfinite(residual):
             break
@@ -81,7 +89,7 @@ def _newton(
             best, best_residual = theta, residual
         elif best_residual < _TOLERANCE:
             break  # rounding: no further progress
-        jacobian = hessian + equations.data_jacobian(theta)
+        jacobian = hessian + equations.data_jacobian(theta, data)
         sign = float(np.sign(np.linalg.det(jacobian)))
         if best_residual == 0.0 or sign == 0.0:
             break
@@ -127,7 +135,7 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
         if not np.all(np.isfinite(data)):
             reason = "the kernel stopped being positive definite"
             break
-        jacobian = hessian + s * equations.data_jacobian(theta) if s > 0 else hessian
+        jacobian = hessian + s * equations.data_jacobian(theta, data) if s > 0 else hessian
         # tangent of the curve: the null vector of the n × (n + 1) matrix [∂F/∂θ, ∂F/∂s]
         tangent = np.linalg.svd(np.column_stack([jacobian, data]))[2][-1]
         if direction is None:
@@ -182,7 +190,7 @@ def polish(
     theta: Vector,
     data_jacobian: Matrix,
     tolerance: float = _TOLERANCE,
-    max_steps: int = 12,
+    max_steps: int = 20,
 ) -> tuple[TrackResult, Matrix]:
     """Solve the equations from a point close by, with one evaluation of the data's part a step.
 
@@ -218,7 +226,8 @@ def polish(
         if not np.isfinite(residual):
             break
         step = -np.linalg.solve(hessian + jacobian, value)
-        if not np.all(np.isfinite(step)) or np.max(np.abs(theta + step - start)) > 0.5:
+        step *= min(1.0, 0.3 / max(float(np.max(np.abs(step))), 1e-300))
+        if not np.all(np.isfinite(step)) or np.max(np.abs(theta + step - start)) > 1.5:
             break
         theta = theta + step
         previous, data = data, equations.data(theta)
@@ -240,7 +249,7 @@ def _correct(equations: StationarityEquations, target: Vector, tangent: Vector) 
             return z
         matrix = np.vstack(
             [
-                np.column_stack([hessian + z[n] * equations.data_jacobian(z[:n]), data]),
+                np.column_stack([hessian + z[n] * equations.data_jacobian(z[:n], data), data]),
                 tangent,
             ]
         )

@@ -9,6 +9,7 @@ O(P), and every factorisation of A = T·1 + s·K_0 + U diag(w) Uᵀ as well.
 # SciPy makes the LAPACK wrappers at run time:
 # pyright: reportAttributeAccessIssue=false
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,7 @@ class ScaledKernel:
         flat = reflectors.reshape(-1, order="F")
         self._reflectors = flat[1 : 1 + n * (n - 1)].reshape((n, n - 1), order="F")
         self.n_patterns = n
+        self._labels = y
         self.y = self.rotate(y[:, None])[:, 0]
         self.columns = self.rotate(columns) if columns.shape[1] else columns
 
@@ -110,8 +112,13 @@ class ScaledKernel:
             block[1:] = rotated
         return block
 
+    def rotated(self, y: Float[np.ndarray, " pattern"]) -> Float[np.ndarray, " pattern"]:
+        """Return Hᵀ `y`, which is at hand for the labels."""
+        return self.y if y is self._labels else self.rotate(y[:, None])[:, 0]
+
+    @functools.cached_property
     def extreme_eigenvalues(self) -> tuple[float, float]:
-        """Return the smallest and the largest eigenvalue of K_0."""
+        """The smallest and the largest eigenvalue of K_0."""
         n = self.n_patterns
         if n == 1:
             return float(self.diagonal[0]), float(self.diagonal[0])
@@ -210,7 +217,7 @@ class TridiagonalFactor(Factorization):
         weights: Float[np.ndarray, " term"],
         temperature: float,
     ) -> None:
-        low, high = kernel.extreme_eigenvalues()
+        low, high = kernel.extreme_eigenvalues
         columns = kernel.columns * np.sqrt(weights)
         largest = temperature + scale * high + float(np.sum(columns**2))
         smallest = temperature + scale * low
@@ -249,10 +256,17 @@ class TridiagonalFactor(Factorization):
             block = lapack.dtbtrs(band, block, uplo="L", trans="T", diag="U")[0]
         return block
 
+    def _whitened(self, rotated: np.ndarray) -> np.ndarray:
+        half = self._half(rotated)
+        return half + self._columns @ (self._correction @ (self._columns.T @ half))
+
     def whiten(self, b: np.ndarray) -> np.ndarray:
         """Return W b with WᵀW = A⁻¹."""
-        half = self._half(self._kernel.rotate(b))
-        return half + self._columns @ (self._correction @ (self._columns.T @ half))
+        return self._whitened(self._kernel.rotate(b))
+
+    def quadratic(self, y: np.ndarray) -> float:
+        """Return yᵀA⁻¹y."""
+        return float(np.sum(self._whitened(self._kernel.rotated(y)[:, None]) ** 2))
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return A⁻¹ b, for b of shape (pattern,) or (pattern, b)."""

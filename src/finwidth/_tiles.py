@@ -64,13 +64,15 @@ def contract(
     for rows, columns in tiles(n):
         if columns.start == 0:
             skip_rows, last_row, last_column = last_row - rows.start, rows.stop, 0
-        distance = (
-            np.arange(rows.start, rows.stop)[:, None]
-            - np.arange(columns.start, columns.stop)[None, :]
-        )
-        weights = np.where(distance > 0, 2.0, np.where(distance == 0, 1.0, 0.0))
-        weights[:skip_rows] = 0.0  # where tiles overlap
-        weights[:, : last_column - columns.start] = 0.0
+        tile = 2.0 * cotangent(rows, columns)
+        if columns.stop > rows.start:  # where the diagonal passes, or tiles overlap
+            distance = (
+                np.arange(rows.start, rows.stop)[:, None]
+                - np.arange(columns.start, columns.stop)[None, :]
+            )
+            tile = np.where(distance > 0, tile, np.where(distance == 0, 0.5 * tile, 0.0))
+        tile[:skip_rows] = 0.0  # where tiles overlap
+        tile[:, : last_column - columns.start] = 0.0
         last_column = columns.stop
-        total = total + block(rows, columns, weights * cotangent(rows, columns))
+        total = total + block(rows, columns, tile)
     return np.asarray(total)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from .._activation import Activation
 from .._hookspecs import hookimpl
+from .._special import arctan2, polynomial
 
 __all__ = ["finwidth_register_activations"]
 
@@ -59,21 +60,14 @@ _Q = (
 )
 
 
-def _polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
-    value = jnp.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value = value * x + coefficient
-    return value
-
-
 @jax.custom_jvp
 def _erf64(x: Array) -> Array:
     square, size = x * x, jnp.minimum(jnp.abs(x), 6.0)  # erf(6) = 1 in float64
     small = size < 1.0
-    tail = jnp.exp(-square) * _polynomial(size, _P)
+    tail = jnp.exp(-square) * polynomial(size, _P)
     # one division for both branches
-    numerator = jnp.where(small, x * _polynomial(square, _T), tail)
-    denominator = jnp.where(small, _polynomial(square, _U), _polynomial(size, _Q))
+    numerator = jnp.where(small, x * polynomial(square, _T), tail)
+    denominator = jnp.where(small, polynomial(square, _U), polynomial(size, _Q))
     ratio = numerator / denominator
     return jnp.where(small, ratio, jnp.sign(x) * (1.0 - ratio))
 
@@ -101,7 +95,7 @@ def _kernel(
     """
     # (1 + 2c_xx)(1 + 2c_yy) − 4c_xy², without the difference of two large products
     rest = 1 + 2 * (c_xx + c_yy) + 4 * (c_xx * c_yy - c_xy * c_xy)
-    return (2 / jnp.pi) * jnp.arctan2(2 * c_xy, jnp.sqrt(rest))
+    return (2 / jnp.pi) * arctan2(2 * c_xy, jnp.sqrt(rest))
 
 
 @hookimpl

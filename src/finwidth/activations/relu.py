@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from .._activation import Activation
 from .._hookspecs import hookimpl
+from .._special import arctan2
 
 __all__ = ["finwidth_register_activations"]
 
@@ -27,7 +28,7 @@ def _root_and_angle(c_xx: Array, c_xy: Array, c_yy: Array) -> tuple[Array, Array
     rounding = 4 * jnp.finfo(jnp.result_type(product)).eps * product
     root = _positive_root(product - c_xy * c_xy, rounding)
     positive = product > 0  # for a zero input the angle is undefined: take π/2
-    angle = jnp.arctan2(jnp.where(positive, root, 1), jnp.where(positive, -c_xy, 0))
+    angle = arctan2(jnp.where(positive, root, 1), jnp.where(positive, -c_xy, 0))
     return root, angle
 
 

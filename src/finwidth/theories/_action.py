@@ -165,19 +165,40 @@ def _tile_gradient(
         order = unpack(theta, constants.precisions.shape[0])
         return jnp.sum(cotangent * kernel(activation, constants, covariance, order, rules).cross)
 
-    return jax.grad(contracted)(theta)
+    # forward mode: few parameters, and no sums over rows and columns on the way back
+    unit = jnp.eye(theta.shape[0])
+    return jnp.stack([jax.jvp(contracted, (theta,), (direction,))[1] for direction in unit])
+
+
+TileCovariance = Callable[[slice, slice], Covariance]
+
+_LARGEST_KEPT = 4096  # patterns with which the tiles of C are kept between evaluations
+
+
+def tile_covariance(problem: Problem) -> TileCovariance:
+    """Return (rows, columns) -> C on a tile of the training set."""
+
+    def compute(rows: slice, columns: slice) -> Covariance:
+        return input_covariance(problem.network, problem.X[rows], problem.X[columns])
+
+    return functools.cache(compute) if problem.n_patterns <= _LARGEST_KEPT else compute
 
 
 def training_kernel(
-    problem: Problem, kernel: KernelMap, constants: LayerConstants, order: OrderParameters
+    problem: Problem,
+    kernel: KernelMap,
+    constants: LayerConstants,
+    order: OrderParameters,
+    covariance: TileCovariance | None = None,
 ) -> Float[np.ndarray, "pattern pattern"]:
     """Return K_R on the training set, made tile by tile, in Fortran order."""
     activation, rules = problem.network.activation, problem.rules
     order = OrderParameters(*(jnp.asarray(value, jnp.float64) for value in order))
+    on_tile = tile_covariance(problem) if covariance is None else covariance
 
     def block(rows: slice, columns: slice) -> np.ndarray:
-        covariance = input_covariance(problem.network, problem.X[rows], problem.X[columns])
-        return np.asarray(_tile(kernel, activation, rules, constants, covariance, order))
+        c = on_tile(rows, columns)
+        return np.asarray(_tile(kernel, activation, rules, constants, c, order))
 
     return assemble(problem.n_patterns, block)
 
@@ -197,13 +218,15 @@ def scaled_kernel(
 def dense_gradient(problem: Problem, kernel: KernelMap) -> Callable[[np.ndarray], np.ndarray]:
     """Return θ -> gradient of logdet A + yᵀA⁻¹y, A = T·1 + K_R(θ); NaN where A is not positive.
 
-    The gradient in A is A⁻¹ − A⁻¹y yᵀA⁻¹; each of its tiles is taken back through the recursion
-    that made the tile of K_R, so that one P × P matrix is all that is held.
+    The gradient in A is A⁻¹ − A⁻¹y yᵀA⁻¹; each of its tiles is contracted with the derivatives of
+    that tile of K_R, so that one P × P matrix is all that is held.
     """
     network, constants, rules = problem.network, problem.constants, problem.rules
+    covariance = tile_covariance(problem)
 
     def gradient(theta: np.ndarray) -> np.ndarray:
-        a = training_kernel(problem, kernel, constants, unpack(theta, network.depth))
+        order = unpack(theta, network.depth)
+        a = training_kernel(problem, kernel, constants, order, covariance)
         a[np.diag_indices(a.shape[0])] += problem.temperature
         factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, overwrite_a=1, clean=0)
         if info != 0 or not np.all(np.isfinite(np.diag(factor))):
@@ -219,7 +242,7 @@ def dense_gradient(problem: Problem, kernel: KernelMap) -> Callable[[np.ndarray]
                     network.activation,
                     rules,
                     constants,
-                    input_covariance(network, problem.X[rows], problem.X[columns]),
+                    covariance(rows, columns),
                     point,
                     jnp.asarray(tile, jnp.float64),
                 )

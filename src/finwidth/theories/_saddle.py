@@ -169,6 +169,7 @@ class SaddleTheory(Theory):
         for size in sizes[1:-1]:
             if result.converged:
                 finer = self._thinned(problem, size)
+                jacobian = finer.data_jacobian(result.theta)
                 result, _ = polish(finer, result.theta, jacobian, tolerance=1e-5)
                 jacobian = finer.data_jacobian(result.theta)
         if not result.converged:
@@ -313,7 +314,7 @@ class SaddleSolution(Solution):
     @functools.cached_property
     def action(self) -> float:
         """The effective action 𝒮 = Σ_ℓ N_ℓ[−Q_ℓ Q̄_ℓ + log(1 + Q_ℓ)] + logdet A + yᵀA⁻¹y."""
-        return self.point.prior_term + self.factor.logdet + float(self.problem.y @ self.weights)
+        return self.point.prior_term + self.factor.logdet + self.factor.quadratic(self.problem.y)
 
     def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
         covariance = input_covariance(self.network, A, B)
