@@ -269,7 +269,7 @@ def _dataset(
     result["counted"] = result["r_hat"] <= R_HAT_LIMIT
     result["relative_error"] = result["error"] / result["exact_error"] - 1.0
     result["z"] = (result["error"] - result["exact_error"]) / result["exact_mcse"]
-    return result.assign_coords(_coordinates(points), theory=names).assign_attrs(
+    return result.assign_coords(_coordinates(points) | {"theory": names}).assign_attrs(
         finwidth=importlib.metadata.version("finwidth"),
         r_hat_limit=R_HAT_LIMIT,
         **dataclasses.asdict(effort),

@@ -66,6 +66,18 @@ def plot_error_map(dataset: "xr.Dataset", *, ax: Any = None) -> "np.ndarray":
     return axes
 
 
+def _styles(theories: Any) -> dict[str, dict[str, Any]]:
+    """Return how each theory is drawn; infinite width, the reference of all, in grey."""
+    names = sorted(map(str, theories), key=lambda name: name != "infinite")
+    colors = [*_common.THEORIES] * len(names)
+    if names[0] == "infinite":
+        colors = [_common.INFINITE, *colors]
+    return {
+        name: {"color": colors[i], "marker": _MARKERS[i % len(_MARKERS)], "markersize": 4}
+        for i, name in enumerate(names)
+    }
+
+
 def _panels(dataset: "xr.Dataset") -> list[tuple[str, str, float]]:
     columns = (dataset[name].values.tolist() for name in ("data", "activation", "temperature"))
     found = set(zip(*columns, strict=True))
@@ -97,6 +109,8 @@ def _figure(panels: list[tuple[str, str, float]]) -> np.ndarray:
 
 
 def _draw(axis: "Axes", dataset: "xr.Dataset", panel: tuple[str, str, float]) -> None:
+    from matplotlib.ticker import LogLocator
+
     data, activation, temperature = panel
     inside = (
         (dataset["data"].values == data)
@@ -121,18 +135,16 @@ def _draw(axis: "Axes", dataset: "xr.Dataset", panel: tuple[str, str, float]) ->
     if not counted.all():
         axis.plot(x[~counted], 0.0 * x[~counted], "x", color=_common.POSTERIOR, label="not mixed")
     shallow = part["depth"].values == 1
-    for i, name in enumerate(dataset["theory"].values):
+    for name, style in _styles(dataset["theory"].values).items():
         y = part["relative_error"].sel(theory=name).values
-        color = _common.THEORIES[i % len(_common.THEORIES)]
-        marker = _MARKERS[i % len(_MARKERS)]
-        if name == "infinite":
-            color = _common.INFINITE
-        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4}
         known = shallow & counted & np.isfinite(y)
-        axis.plot(x[known], y[known], linewidth=1.0, label=str(name), **style)
+        axis.plot(x[known], y[known], linewidth=1.0, label=name, **style)
         deeper = ~shallow & counted & np.isfinite(y)
         axis.plot(x[deeper], y[deeper], linestyle="", fillstyle="none", **style)
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.minorticks_off()
     axis.set_yscale("symlog", linthresh=_LINEAR)
     axis.set_yticks(list(_TICKS.values()), list(_TICKS))
     axis.set_title(f"{data}, {activation}, T = {temperature:g}", fontsize="medium")
