@@ -317,6 +317,22 @@ def test_a_pattern_whose_f_cannot_vary_has_no_r_hat_and_no_noise():
 # The report as a Dataset
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "(exact)"),
+        ({"model": "student_t"}, "(scale mixture)"),
+        ({"biased": True}, "(biased sampler)"),
+    ],
+)
+def test_draws_that_are_not_the_network_s_posterior_are_not_called_exact(change, said):
+    tree = make_tree()
+    record = json.loads(tree.attrs["provenance"]) | change
+    tree.attrs["provenance"] = json.dumps(record)
+    for theory in (FakeTheory(), FakeTheory(sd=1.5 * SD)):
+        assert said in verdict(theory, tree)[1]
+
+
 def test_reports_of_several_widths_are_one_dataset(tmp_path):
     reports = []
     for width in (20, 50):

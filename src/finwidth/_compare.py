@@ -176,6 +176,7 @@ def compare(
             "network": json.dumps(network_record(theory.network)),
             "model": str(record.get("model", "")),
             "sampler": str(record.get("sampler", "")),
+            "posterior": _sampled(record),
             "estimator": draws.estimator,
             "r_hat_limit": limits.r_hat,
             "ess_limit": limits.ess_per_chain * n_chains,
@@ -188,6 +189,13 @@ def compare(
     report["outcome"], report["verdict"] = ((), outcome), ((), sentence)
     report.attrs |= {"outcome": outcome, "verdict": sentence}
     return report
+
+
+def _sampled(record: dict[str, Any]) -> str:
+    """Return what the chains are draws of, in a word or two."""
+    if record.get("model") == "student_t":
+        return "scale mixture"
+    return "biased sampler" if record.get("biased") else "exact"
 
 
 def _draws(tree: "xr.DataTree", n_test: int) -> _Draws:

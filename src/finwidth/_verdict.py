@@ -177,7 +177,8 @@ def _numbers(report: "xr.Dataset", name: str, index: int) -> str:
     decimals = min(max(1 - math.floor(math.log10(smallest)), 0), 12)
     return (
         f"{report['quantity'].values[index]} {theory:.{decimals}f} ({name}) against "
-        f"{exact:.{decimals}f} ± {mcse:.{decimals}f} (exact), z = {_plain(z, 2)}"
+        f"{exact:.{decimals}f} ± {mcse:.{decimals}f} ({report.attrs['posterior']}), "
+        f"z = {_plain(z, 2)}"
     )
 
 

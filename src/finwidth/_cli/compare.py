@@ -56,9 +56,10 @@ def compare(
     if report.json:
         print_json(record)
     else:
+        sampled = comparison.attrs["posterior"]
         print_table(
-            f"{problem.theory} theory against exact posterior",
-            ("", "theory", "exact ± MCSE", "z"),
+            f"{problem.theory} theory against {sampled} posterior",
+            ("", "theory", f"{sampled} ± MCSE", "z"),
             comparison_rows(comparison),
         )
         print(record["verdict"])

@@ -45,8 +45,8 @@ def sample(
         print_json(setting | comparison_record(comparison) | {"file": path})
     else:
         print_table(
-            f"exact posterior, {data.name}, widths {list(network.widths)}, "
-            f"T = {problem.temperature:g}",
+            f"{comparison.attrs['posterior']} posterior, {data.name}, "
+            f"widths {list(network.widths)}, T = {problem.temperature:g}",
             ("", "value"),
             diagnostics_rows(comparison),
         )
