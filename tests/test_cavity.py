@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -197,20 +198,18 @@ def test_walkers_cross_between_separated_modes_and_sample_the_law() -> None:
         features, one = jnp.full((1, 1), size), jnp.asarray(1.0)
         z = random.normal(random.key(0), (1, 8, LADDER.size, 1), jnp.float64)
         step = jnp.full(LADDER.size, 0.25)
-        sums, log_ratio = [], []
-        for i in range(600):
-            first, second = random.split(random.key(i + 1))
+
+        def iteration(z, index):
+            first, second = random.split(random.fold_in(random.key(1), index))
             z, _ = move(activation, features, one, law, first, z, step)
             _, u, q = fields(activation, features, one, law, z)
-            index = exchange(second, u, q, jnp.asarray(i % 2))
-            z = jnp.take_along_axis(z, index[..., None], axis=2)
-            if i >= 50:
-                _, u, q = fields(activation, features, one, law, z)
-                sums.append((u, q))
-                log_ratio.append(np.asarray(ratios(u, q)))
-        averaged = jnp.asarray(np.log(np.mean(np.exp(log_ratio), axis=0)))
-        weights = np.asarray([importance(averaged, u, q) for u, q in sums])
-    values = np.asarray([q for _, q in sums])
+            places = exchange(second, u, q, index % 2)
+            return jnp.take_along_axis(z, places[..., None], axis=2), (u, q, ratios(u, q))
+
+        _, (u, q, log_ratio) = jax.lax.scan(iteration, z, jnp.arange(600))
+        averaged = jnp.log(jnp.mean(jnp.exp(log_ratio[50:]), axis=0))
+        weights = np.asarray(jax.vmap(lambda u, q: importance(averaged, u, q))(u[50:], q[50:]))
+        values = np.asarray(q[50:])
     x = np.linspace(-10, 10, 20001)
     phi = erf(size * x)
     u, q = dual * phi, coupling * phi**2

@@ -28,11 +28,12 @@ from ._cavity_step import Moments, Neuron, Report, State, iterate
 __all__ = ["BATCHES", "Fit", "fit", "jackknife", "subsets"]
 
 BATCHES = 8  # of the sample; error bars come from the differences between them
-_ANNEALING = 100  # fewest iterations over which 1/N_1 is raised
+_ANNEALING = 200  # fewest iterations over which 1/N_1 is raised
 _SETTLING = 150  # iterations at the final width before the batches
 _BATCH = 24  # fewest iterations of a batch
 _SNAPSHOTS = 6  # of the walkers, stored per batch
-_FIRST_GAIN, _LAST_GAIN = 0.2, 0.01
+# A larger first gain overshoots where few neurons carry much of the kernel.
+_FIRST_GAIN, _LAST_GAIN = 0.03, 0.01
 _LONGEST_STEP = 0.43  # radians; four of them are about one decorrelation time of the prior
 _TARGET = 0.8  # acceptance
 
@@ -54,7 +55,7 @@ class Fit:
     annealed
         Share of 1/N_1 that was reached.
     spread
-        Relative standard error of yᵀ(T + K1)⁻¹y; infinite if no batches were run.
+        Larger relative standard error of yᵀ(T + K1)⁻¹y and of tr S.
     """
 
     moments: Moments
@@ -162,14 +163,16 @@ class _Batch:
 
 
 def _spread(neuron: Neuron, batches: list[_Batch]) -> float:
-    """Relative standard error of yᵀ(T + K1)⁻¹y."""
+    """Larger relative standard error of yᵀ(T + K1)⁻¹y and of tr S."""
     kernels = np.asarray([np.asarray(batch.kernel) / batch.count for batch in batches])
     y, noise = np.asarray(neuron.y), np.asarray(neuron.noise)
     values = [
         y @ np.linalg.solve(noise + np.mean(kernels[chosen], axis=0), y) for chosen in subsets()
     ]
-    centre, error = jackknife(np.asarray(values))
-    return float(error / abs(centre))
+    traces = np.asarray([float(jnp.trace(batch.running[1])) / batch.count for batch in batches])
+    found = [jackknife(np.asarray(values))]
+    found.append(jackknife(np.asarray([np.mean(traces[chosen]) for chosen in subsets()])))
+    return max(float(error / abs(centre)) for centre, error in found)
 
 
 def fit(
@@ -193,7 +196,7 @@ def fit(
     seed
         Seed of the random numbers.
     tolerance
-        Wanted relative standard error of yᵀ(T + K1)⁻¹y.
+        Wanted relative standard error of yᵀ(T + K1)⁻¹y and of tr S.
     max_iterations
         Bound on the iterations.
     tick

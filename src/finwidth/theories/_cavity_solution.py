@@ -113,6 +113,16 @@ class CavitySolution(Solution):
         return float(bias_variances(self.network)[1])
 
     @functools.cached_property
+    def _share(self) -> np.ndarray:
+        """Sum of the weights of each batch, relative to their mean."""
+        total = np.sum(np.asarray(self.fit.weights), axis=1)
+        return total / np.mean(total)
+
+    def _pool(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Weighted mean over the chosen batches of moments from `_moments`."""
+        return np.mean(values[chosen], axis=0) / np.mean(self._share[chosen])
+
+    @functools.cached_property
     def _training(self) -> tuple[np.ndarray, ...]:
         return self._moments(self.problem.X, False)
 
@@ -121,12 +131,11 @@ class CavitySolution(Solution):
         """yᵀ(T + K1)⁻¹y with the running averages; what the sample's differs by; its error."""
         y = self.problem.y
 
-        def value(chosen: np.ndarray, kernels: np.ndarray) -> float:
-            kernel = np.mean(kernels[chosen], axis=0) + self._bias
-            return float(y @ Factor(kernel, self.temperature).solve(y))
+        def value(kernel: np.ndarray) -> float:
+            return float(y @ Factor(kernel + self._bias, self.temperature).solve(y))
 
-        held = value(np.asarray([0]), np.asarray(self.fit.moments.k1))
-        sampled = [value(chosen, self._training[0]) for chosen in subsets()]
+        held = value(np.asarray(self.fit.moments.k1)[0])
+        sampled = [value(self._pool(self._training[0], chosen)) for chosen in subsets()]
         centre, error = jackknife(np.asarray(sampled))
         return held, float(centre) - held, float(error)
 
@@ -181,8 +190,8 @@ class CavitySolution(Solution):
         _, k2, mean, _ = self._training
 
         def q_bar(chosen: np.ndarray) -> float:
-            m = np.mean(mean[chosen], axis=0)
-            return (float(np.trace(np.mean(k2[chosen], axis=0))) - float(m @ m)) / prior
+            m = self._pool(mean, chosen)
+            return (float(np.trace(self._pool(k2, chosen))) - float(m @ m)) / prior
 
         centre, error = jackknife(np.asarray([q_bar(chosen) for chosen in subsets()]))
         w = np.asarray(self.fit.weights)
@@ -200,7 +209,7 @@ class CavitySolution(Solution):
 
     @in_float64
     def _moments(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, ...]:
-        """Return moments k1, k2, m and k0 at `X`, one of each per batch; their means count."""
+        """Return moments k1, k2, m and k0 at `X`, one of each per batch, for `_pool`."""
         patterns = scaled_patterns(self.network, X)
         inside = patterns @ self.basis
         outside = patterns - inside @ self.basis.T
@@ -238,13 +247,13 @@ class CavitySolution(Solution):
         x1, x2, xm, x0 = self._moments(X, full)
         bias, means, spreads = self._bias, [], []
         for chosen in subsets():
-            first = Factor(np.mean(k1[chosen], axis=0) + bias, self.temperature)
-            mean, at = np.mean(m[chosen], axis=0), np.mean(xm[chosen], axis=0)
-            kernel = np.mean(k2[chosen], axis=0) - np.outer(mean, mean) + bias
-            cross = np.mean(x2[chosen], axis=0) - np.outer(at, mean) + bias
+            first = Factor(self._pool(k1, chosen) + bias, self.temperature)
+            mean, at = self._pool(m, chosen), self._pool(xm, chosen)
+            kernel = self._pool(k2, chosen) - np.outer(mean, mean) + bias
+            cross = self._pool(x2, chosen) - np.outer(at, mean) + bias
             half = Factor(kernel, self.temperature).whiten(cross.T)
-            means.append((np.mean(x1[chosen], axis=0) + bias) @ first.solve(self.problem.y))
-            own = np.mean(x0[chosen], axis=0) + bias
+            means.append((self._pool(x1, chosen) + bias) @ first.solve(self.problem.y))
+            own = self._pool(x0, chosen) + bias
             if full:
                 spreads.append(own - np.outer(at, at) - half.T @ half)
             else:

@@ -64,7 +64,7 @@ class Cavity(Theory):
     seed
         Seed; the same seed gives the same solution.
     tolerance
-        Wanted relative standard error of yᵀ(T + K1)⁻¹y.
+        Wanted relative standard error of yᵀ(T + K1)⁻¹y and of tr(K2 − mmᵀ/N_1).
     max_iterations
         Bound on the iterations.
     progress
@@ -98,8 +98,8 @@ class Cavity(Theory):
 
     particles: int = 1024
     seed: int = 0
-    tolerance: float = 0.02
-    max_iterations: int = 1500
+    tolerance: float = 0.03
+    max_iterations: int = 2000
     progress: bool = True
 
     name = "cavity"
