@@ -197,33 +197,33 @@ def _summary(dataset: "xr.Dataset") -> list[dict[str, Any]]:
 
 
 def _print(dataset: "xr.Dataset") -> None:
-    names = [str(name) for name in dataset["theory"].values]
     rows = []
     for i in range(dataset.sizes["point"]):
         row = dataset.isel(point=i)
+        mark = "" if row["counted"].item() else " !"
         rows.append(
             (
-                f"{row['data'].item()} P={row['n_patterns'].item()} {row['activation'].item()} "
-                f"N={row['widths'].item()} T={row['temperature'].item():g}",
-                f"{row['exact_error'].item():.4g} ± {row['exact_mcse'].item():.1g}",
-                f"{row['r_hat'].item():.3f}{'' if row['counted'].item() else ' !'}",
-                *(_cell(row, name) for name in names),
+                f"{row['data'].item()} {row['activation'].item()} "
+                f"N={row['widths'].item().replace(',', '-')} T={row['temperature'].item():g}",
+                f"{row['exact_error'].item():.4f} ± {row['exact_mcse'].item():.4f}",
+                "",
+                f"R-hat {row['r_hat'].item():.3f}{mark}",
             )
         )
+        for name in dataset["theory"].values:
+            one = row.sel(theory=name)
+            if one["state"].item() != "solved":
+                rows.append((f"  {name}", one["state"].item(), "", ""))
+                continue
+            relative, z = one["relative_error"].item(), one["z"].item()
+            values = (f"{one['error'].item():.4f}", f"{100 * relative:+.1f} %", f"{z:+.1f}")
+            rows.append((f"  {name}", *values))
     print_table(
-        "Error of each theory relative to the exact test error, and z in units of its Monte Carlo "
-        "error",
-        ("", "exact ± MCSE", "R-hat", *names),
+        "Exact test error ± Monte Carlo error (MCSE), and below it what theories say",
+        ("", "error", "relative", "z"),
         rows,
     )
     _print_summary(dataset)
-
-
-def _cell(row: "xr.Dataset", name: str) -> str:
-    relative = row["relative_error"].sel(theory=name).item()
-    if relative != relative:
-        return "—"
-    return f"{100 * relative:+.1f} % ({row['z'].sel(theory=name).item():+.0f})"
 
 
 def _print_summary(dataset: "xr.Dataset") -> None:

@@ -1,0 +1,296 @@
+"""Error maps: what their numbers are, what a stopped or changed map keeps, what they say."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import finwidth as fw
+from finwidth import _map, _map_point
+from finwidth._map_grid import docs_points, grid_points
+
+SHIPPED = Path(__file__).parents[1] / "docs" / "_static" / "map.nc"
+QUICK = {"relative_mcse": 0.05, "target_ess": 1000.0, "max_draws": 5000, "progress": False}
+THEORIES = ("nested", "mixture")
+NUMBERS = ("error", "bias2", "variance", "error_mcse", "bias2_mcse", "variance_mcse")
+EXACT = dict.fromkeys((*NUMBERS, "r_hat", "ess", "n_draws", "divergences", "seconds"), 1.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return fw.load_dataset("random", n_train=6, n_test=3, n_inputs=3)
+
+
+@pytest.fixture(scope="module")
+def points(data):
+    """One point: a linear network, whose mixture is exact."""
+    return [fw.MapPoint(data, fw.Network((4,), "identity"), 0.5)]
+
+
+@pytest.fixture(scope="module")
+def finished(points, tmp_path_factory):
+    """A small map and its folder."""
+    folder = tmp_path_factory.mktemp("map")
+    return fw.error_map(points, theories=THEORIES, folder=folder, **QUICK), folder
+
+
+@pytest.fixture
+def no_sampling(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("sampled although the result was there")
+
+    monkeypatch.setattr(_map_point, "sample", refuse)
+
+
+def test_sampling_agrees_with_the_exact_posterior_of_linear_networks(finished):
+    mixture = finished[0].sel(theory="mixture").squeeze("point")
+    assert mixture["counted"] and mixture["r_hat"] <= 1.01
+    assert mixture["exact_mcse"] <= 0.05 * mixture["exact_error"]
+    assert abs(mixture["z"]) < 5
+    for name in ("bias2", "variance"):
+        deviation = mixture[name] - mixture[f"exact_{name}"]
+        assert abs(deviation) < 5 * mixture[f"exact_{name}_mcse"]
+
+
+def test_theories_are_those_of_solve(finished, points, data):
+    solution = fw.solve(points[0].network, data.X_train, data.y_train, temperature=0.5)
+    expected = solution.generalization_error(data.X_test, data.y_test)
+    for name in ("error", "bias2", "variance"):
+        assert finished[0][name].sel(theory="nested").item() == float(expected[name])
+
+
+def test_theory_that_is_not_defined_has_no_numbers(data):
+    relu = fw.MapPoint(data, fw.Network((4,), "relu"), 0.5)
+    result = _map_point.solve_point(relu, "corrected")
+    assert (result["state"], result["error"]) == ("not defined", None)
+    assert "odd activation" in result["reason"]
+    rows = [{"exact": EXACT, "corrected": result, "nested": _map_point.solve_point(relu, "nested")}]
+    dataset = _map._dataset((relu,), ("corrected", "nested"), _map_point.Effort(), rows)
+    for name in ("error", "relative_error", "z"):
+        assert np.isnan(dataset[name].values).tolist() == [[True, False]]
+
+
+def test_z_and_relative_error_refer_to_the_exact_error(finished):
+    dataset = finished[0]
+    difference = dataset["error"] - dataset["exact_error"]
+    xr.testing.assert_allclose(dataset["z"] * dataset["exact_mcse"], difference)
+    xr.testing.assert_allclose(dataset["relative_error"] * dataset["exact_error"], difference)
+
+
+def test_coordinates_say_what_each_point_is(finished):
+    dataset = finished[0]
+    assert dataset["load"].values.tolist() == [1.5]
+    assert dataset["widths"].values.tolist() == ["4"]
+    assert dataset["activation"].values.tolist() == ["identity"]
+    assert dataset["theory"].values.tolist() == list(THEORIES)
+
+
+def test_finished_map_is_read_not_computed(finished, points, no_sampling, monkeypatch):
+    dataset, folder = finished
+    monkeypatch.setattr(_map, "solve_point", lambda *_: pytest.fail("solved again"))
+    again = fw.error_map(points, theories=THEORIES, folder=folder, **QUICK)
+    xr.testing.assert_identical(again, dataset)
+
+
+def test_further_theory_keeps_the_exact_results(finished, points, no_sampling):
+    dataset, folder = finished
+    more = fw.error_map(points, theories=("infinite", "nested"), folder=folder, **QUICK)
+    assert more["theory"].values.tolist() == ["infinite", "nested"]
+    xr.testing.assert_equal(more["exact_error"], dataset["exact_error"])
+
+
+@pytest.mark.parametrize("change", ["seed", "temperature", "labels", "precision"])
+def test_changed_setting_is_sampled_anew(finished, points, no_sampling, change):
+    point, settings = points[0], dict(QUICK)
+    if change == "seed":
+        settings["seed"] = 1
+    elif change == "temperature":
+        point = dataclasses.replace(point, temperature=0.6)
+    elif change == "precision":
+        point = dataclasses.replace(point, network=point.network.replace(weight_precision=2.0))
+    else:
+        old = point.data
+        new = fw.Dataset(old.X_train, -old.y_train, old.X_test, old.y_test, name=old.name)
+        point = dataclasses.replace(point, data=new)
+    with pytest.raises(AssertionError, match="sampled although"):
+        fw.error_map([point], theories=("nested",), folder=finished[1], **settings)
+
+
+def test_settings_of_a_theory_are_part_of_its_result(points, tmp_path):
+    few, many = (fw.theories.available()["cavity"].__class__(particles=n) for n in (31, 62))
+    keys = [_map._theory_key(points[0], theory) for theory in (few, many, few)]
+    assert keys[0] == keys[2] != keys[1]
+
+
+@pytest.mark.slow
+def test_stopped_map_goes_on_draw_by_draw(finished, points, tmp_path, monkeypatch):
+    sample = _map_point.sample
+
+    def stopped(*arguments, **options):
+        sample(*arguments, **options | {"num_samples": 50, "target_ess": None})
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_map_point, "sample", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fw.error_map(points, theories=THEORIES, folder=tmp_path, **QUICK)
+    assert len(list(tmp_path.glob("theory-*.json"))) == len(THEORIES)
+    (begun,) = tmp_path.glob("*.run")
+    again = fw.error_map(points, theories=THEORIES, folder=tmp_path, **QUICK)
+    expected = finished[0]
+    for name in ("exact_error", "exact_mcse", "r_hat", "n_draws", "error"):
+        xr.testing.assert_equal(again[name], expected[name])
+    assert not begun.exists()
+
+
+def test_point_that_has_not_mixed_is_kept_and_marked(points):
+    with pytest.warns(fw.AccuracyWarning, match=r"expected R-hat ≤ 1.01 .* after 50 draws"):
+        dataset = fw.error_map(
+            points, theories=("nested",), max_draws=50, relative_mcse=1e-3, progress=False
+        )
+    assert np.isfinite(dataset["exact_error"]).all() and dataset["n_draws"] == 50
+    assert dataset["counted"].item() == (dataset["r_hat"].item() <= 1.01)
+
+
+def test_damaged_result_is_named(points, tmp_path):
+    key = _map._theory_key(points[0], "nested")
+    store = _map.Store(tmp_path)
+    store.write(key, {"error": 1.0})
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text()[:-20])
+    with pytest.raises(fw.InputError, match=f"damaged .*{file.name}"):
+        fw.error_map(points, theories=("nested",), folder=tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"points": []}, "expected points = MapPoint objects"),
+        ({"points": ["digits"]}, "expected points = MapPoint objects"),
+        ({"theories": "nested"}, "expected theories = a sequence"),
+        ({"theories": []}, "expected theories = different names"),
+        ({"theories": ["nested", "nested"]}, "expected theories = different names"),
+        ({"theories": ["nestde"]}, "expected theory = .*'nestde'"),
+        ({"relative_mcse": 0.0}, "expected relative_mcse = a finite float > 0, got 0.0"),
+        ({"max_draws": 0}, "expected max_draws = an int of at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(
+    points, no_sampling, unchecked_types, wrong, message
+):
+    with pytest.raises(fw.InputError, match=message):
+        fw.error_map(**{"points": points, "theories": ["nested"], "progress": False} | wrong)
+
+
+def test_wrong_points(data):
+    with pytest.raises(fw.InputError, match="expected temperature = a finite float > 0, got 0.0"):
+        fw.MapPoint(data, fw.Network((3,)), 0.0)
+
+
+def table(relative_error, exact_mcse, counted=True, **coordinates):
+    """A map with an exact error of 1 at each point."""
+    size = np.asarray(relative_error, dtype=float)
+    n_points, n_theories = size.shape
+    mcse = np.full(n_points, exact_mcse)
+    default = {"data": "digits", "activation": "erf", "depth": 1, "temperature": 0.1}
+    return xr.Dataset(
+        {
+            "relative_error": (("point", "theory"), size),
+            "z": (("point", "theory"), size / mcse[:, None]),
+            "exact_error": ("point", np.ones(n_points)),
+            "exact_mcse": ("point", mcse),
+            "counted": ("point", np.broadcast_to(counted, n_points).copy()),
+        },
+        coords={"theory": [f"theory {i}" for i in range(n_theories)]}
+        | {
+            name: ("point", np.broadcast_to(value, n_points).copy())
+            for name, value in (default | {"width": 50, "load": 2.0} | coordinates).items()
+        },
+    )
+
+
+def test_summary_counts_the_closest_and_those_within_the_noise():
+    dataset = table([[0.30, 0.10, -0.105], [0.01, np.nan, 0.2], [0.0, 0.5, 0.5]], 0.01)
+    summary = fw.summarize_error_map(dataset, by=()).squeeze("regime")
+    assert summary["n_points"] == 3
+    assert summary["n_solved"].values.tolist() == [3, 2, 3]
+    assert summary["n_closest"].values.tolist() == [2, 1, 1]  # 0.10 and 0.105 differ by noise
+    assert summary["n_within"].values.tolist() == [2, 0, 0]
+    np.testing.assert_allclose(summary["median"], [0.01, 0.3, 0.2])
+    np.testing.assert_allclose(summary["largest"], [0.3, 0.5, 0.5])
+
+
+def test_summary_leaves_out_what_has_not_mixed_and_splits_regimes():
+    dataset = table(
+        [[0.1], [0.2], [0.3]],
+        0.01,
+        counted=[True, False, True],
+        temperature=[0.1, 0.1, 0.01],
+    )
+    summary = fw.summarize_error_map(dataset, by=("temperature",))
+    assert summary["temperature"].values.tolist() == [0.01, 0.1]
+    assert summary["n_points"].values.tolist() == [1, 1]
+    np.testing.assert_allclose(summary["median"].values[:, 0], [0.3, 0.1])
+    with pytest.raises(fw.InputError, match="expected by = names"):
+        fw.summarize_error_map(dataset, by=("theory",))
+    with pytest.raises(fw.InputError, match="a point of R-hat"):
+        fw.summarize_error_map(table([[0.1]], 0.01, counted=False))
+    with pytest.raises(fw.InputError, match="expected dataset"):
+        fw.summarize_error_map(xr.Dataset())
+
+
+def test_picture_has_a_panel_for_each_data_set_activation_and_temperature():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    dataset = table(
+        np.linspace(-0.2, 3, 12).reshape(6, 2),
+        0.01,
+        counted=[True, True, False, True, True, True],
+        depth=[1, 1, 1, 1, 2, 1],
+        data=["digits"] * 5 + ["random"],
+        temperature=[0.1, 0.1, 0.1, 0.01, 0.01, 0.1],
+        load=[5.0, 2.0, 0.5, 2.0, 2.0, 2.0],
+    )
+    axes = fw.plot_error_map(dataset)
+    assert [axis.get_title() for axis in axes] == [
+        "digits, erf, T = 0.1",
+        "digits, erf, T = 0.01",
+        "random, erf, T = 0.1",
+    ]
+    curves = {line.get_label(): line.get_xydata() for line in axes[0].get_lines()}
+    expected = dataset["relative_error"].values[[0, 1], 0]
+    np.testing.assert_allclose(curves["theory 0"], np.column_stack([[0.2, 0.5], expected]))
+    plt.close("all")
+    with pytest.raises(fw.InputError, match="expected ax = 3 matplotlib axes"):
+        fw.plot_error_map(dataset, ax="here")
+    with pytest.raises(fw.InputError, match="expected dataset"):
+        fw.plot_error_map(xr.Dataset())
+
+
+def test_grid_is_a_product_with_widths_from_loads(data):
+    points = grid_points(
+        [data],
+        activations=("erf", "relu"),
+        depths=(1, 2),
+        widths=(5,),
+        loads=(2.0, 1.2),
+        temperatures=(0.1,),
+    )
+    networks = [(p.network.activation.name, p.network.widths) for p in points]
+    assert sorted(networks) == sorted(
+        (name, (width,) * depth)
+        for name in ("erf", "relu")
+        for depth in (1, 2)
+        for width in (5, 3)  # 6/2.0, and 6/1.2 is 5 again
+    )
+
+
+def test_shipped_map_is_the_preset_and_has_forty_points_that_mixed():
+    dataset = fw.load(SHIPPED).to_dataset()
+    points = docs_points()
+    assert SHIPPED.stat().st_size < 100_000
+    assert int(dataset["counted"].sum()) >= 40
+    assert bool((dataset["counted"] == (dataset["r_hat"] <= 1.01)).all())
+    for name, values in _map._coordinates(tuple(points)).items():
+        assert dataset[name].values.tolist() == values[1].tolist(), name
