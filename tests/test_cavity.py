@@ -221,6 +221,7 @@ def test_walkers_cross_between_separated_modes_and_sample_the_law() -> None:
     assert found == pytest.approx(np.sum(rho * q) / normalizer, rel=0.03)
 
 
+@pytest.mark.slow
 def test_same_seed_same_solution_other_seed_another() -> None:
     problem = case("erf on a line")
     first, again = problem.solve(), problem.solve()
@@ -246,6 +247,7 @@ def test_settings_are_checked(settings: dict) -> None:
         Cavity(**settings)
 
 
+@pytest.mark.slow
 def test_a_bar_that_stays_too_large_is_an_error_with_the_best_point() -> None:
     problem = case("erf on a line")
     with pytest.raises(fw.ConvergenceError, match="standard error") as failure:

@@ -111,7 +111,7 @@ def test_variance_falls_with_the_root_of_the_readout_precision():
 
 
 def test_roots_are_listed_with_their_basins():
-    solution = fw.solve(fw.Network((6, 6), "erf"), X, Y, temperature=0.1)
+    solution = fw.solve(fw.Network((6, 6), "erf"), X, Y, temperature=0.1, theory="wishart")
     listed = fw.diagnostics.roots(solution)
     assert listed.sizes["root"] == solution.n_roots
     np.testing.assert_array_equal(

@@ -65,7 +65,7 @@ def numbers(solution, x_test):
     return np.array([solution.log_evidence, prediction.mean[0], prediction.variance[0]])
 
 
-@pytest.mark.parametrize("activation", ["erf", "tanh"])
+@pytest.mark.parametrize("activation", ["erf", pytest.param("tanh", marks=pytest.mark.slow)])
 def test_error_falls_as_the_square_of_the_width_where_the_mixture_s_falls_as_the_width(activation):
     x, x_test, y = np.array([[1.2]]), np.array([0.7]), np.array([1.5])
     errors, rescaled = [], []
@@ -80,6 +80,7 @@ def test_error_falls_as_the_square_of_the_width_where_the_mixture_s_falls_as_the
     assert np.all(errors[-1] < 0.1 * rescaled[-1])
 
 
+@pytest.mark.slow
 def test_two_patterns_and_two_inputs():
     x, x_test, y = X[:2], X_TEST[0], np.array([1.0, -0.8])
     errors, leading = [], []

@@ -328,9 +328,7 @@ def test_an_installed_theory_is_solved_by_name(install: Install) -> None:
 
 def test_a_theory_cannot_take_a_built_in_name(install: Install) -> None:
     install("acme-theory", THEORY.format(name="nested"))
-    with pytest.raises(
-        fw.PluginError, match="expected every theory name .* 'nested' from"
-    ):
+    with pytest.raises(fw.PluginError, match="expected every theory name .* 'nested' from"):
         fw.list_theories()
 
 

@@ -44,7 +44,7 @@ def seconds(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float, 
 
 def main() -> None:
     """Run the benchmark and print its table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--patterns", type=int, default=2000)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quick", action="store_true", help="one repetition")

@@ -31,7 +31,7 @@ def _kernel(
 ) -> Covariance:
     ones = jnp.ones(len(rules))
     last = jnp.arange(len(rules)) == len(rules) - 1
-    hidden = jnp.where(last, 0.0, jnp.asarray(constants.biases, jnp.float64))
+    hidden = jnp.where(last, 0.0, jnp.asarray(constants.biases))
     covariance = recursion(activation, constants.precisions, hidden, covariance, ones, ones, rules)
     scale, bias = jnp.prod(jnp.asarray(order.q_bar)), constants.biases[len(rules) - 1]
     return Covariance(*(scale * block + bias for block in covariance))
