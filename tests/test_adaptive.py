@@ -1,5 +1,6 @@
 """The adaptive kernel: exact cases, limits, symmetries, independent action and optimisation."""
 
+import functools
 from typing import Any
 
 import jax
@@ -42,19 +43,24 @@ def joint_covariance(solution: Any) -> np.ndarray:
     return np.block([[S, cross[:, None]], [cross, np.array(solution.bias_variance)]])
 
 
-@pytest.fixture(scope="module")
-def solutions() -> dict[str, Any]:
-    found = {}
-    for name, (activation, bias, temperature, n_inputs) in SETTINGS.items():
-        net = fw.Network([WIDTH], activation, weight_precision=[1.3, 0.8], bias_precision=bias)
-        X, y, *_ = data(n_inputs)
-        found[name] = fw.solve(net, X, y, temperature=temperature, theory="adaptive")
-    return found
+@functools.cache
+def solved(name: str) -> Any:
+    activation, bias, temperature, n_inputs = SETTINGS[name]
+    net = fw.Network([WIDTH], activation, weight_precision=[1.3, 0.8], bias_precision=bias)
+    X, y, *_ = data(n_inputs)
+    return fw.solve(net, X, y, temperature=temperature, theory="adaptive")
 
 
-@pytest.fixture(params=SETTINGS)
-def solution(request: pytest.FixtureRequest, solutions: dict[str, Any]) -> Any:
-    return solutions[request.param]
+QUICK = ("erf", "relu, biases")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SETTINGS
+    ]
+)
+def solution(request: pytest.FixtureRequest) -> Any:
+    return solved(request.param)
 
 
 def action_near(solution: Any, step: np.ndarray, u: float, w: float) -> float:
@@ -185,6 +191,7 @@ def solve(net: fw.Network, X: np.ndarray, y: np.ndarray, temperature: float = 0.
     return fw.solve(net, X, y, temperature=temperature, theory="adaptive")
 
 
+@pytest.mark.slow
 def test_full_space_optimisation_by_other_means_finds_the_same() -> None:
     """N_0 > P: all of S, by BFGS with differences on the independent action."""
     rng = np.random.default_rng(5)
@@ -211,6 +218,7 @@ def test_full_space_optimisation_by_other_means_finds_the_same() -> None:
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.slow
 def test_infinite_width_is_the_gaussian_process_with_corrections_of_order_one_over_n(
     activation: str,
 ) -> None:
@@ -299,10 +307,10 @@ def test_identity_with_orthonormal_patterns_solves_one_equation_per_direction() 
 
 @pytest.mark.parametrize("name", ["identity", "relu", "relu, hot", "relu, noiseless"])
 def test_homogeneous_activations_share_the_scale_between_s_and_q_bar(
-    name: str, solutions: dict[str, Any]
+    name: str,
 ) -> None:
     """K∘(cC) = c K∘C, so S, and Q̄ with 1/(1+Q), obey tr(λ_0 S) − N_0 = Q̄ − 1."""
-    found = solutions[name]
+    found = solved(name)
     excess = 1.3 * np.trace(found.weight_covariance.values) - 6
     assert excess == pytest.approx(float(found.order_parameters.q_bar[0]) - 1, abs=1e-7)
 
@@ -370,6 +378,7 @@ def test_quadrature_agrees_with_the_closed_form_also_where_the_variances_grow() 
     np.testing.assert_allclose(b.predict(X_test).mean, a.predict(X_test).mean, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_activation_without_parity_and_closed_form() -> None:
     X, y, X_test, y_test = data()
     softplus = fw.Activation("softplus by quadrature", jax.nn.softplus)

@@ -167,6 +167,7 @@ def test_error_bars_are_calibrated_over_seeds() -> None:
     assert 0.3 < np.mean(np.square(scores)) < 3.5
 
 
+@pytest.mark.slow
 def test_wide_network_is_the_infinite_one_within_error_bars() -> None:
     rng = np.random.default_rng(0)
     X, X_test, y = rng.normal(size=(6, 4)), rng.normal(size=(5, 4)), rng.normal(size=6)

@@ -53,7 +53,7 @@ class Killed(BaseException):
     """Stands for a kill at a point of the program."""
 
 
-@pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.parametrize("stop", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_run_stopped_after_any_block_continues(stop, reference_run, tmp_path, monkeypatch):
     advance = _engine.Engine.advance
     calls = []

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from finwidth import _plugins
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
@@ -38,8 +40,12 @@ def named(path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
+    # a folder beside `_static`, as a page's is
+    (tmp_path / "page").mkdir()
+    (tmp_path / "_static").symlink_to(ROOT / "docs" / "_static")
+    monkeypatch.chdir(tmp_path / "page")
     yield
+    _plugins.reset()  # pages register plugins
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
 
@@ -52,6 +58,7 @@ def test_python_blocks_of_a_page_run_in_order(page: Path) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     for language, start, text in blocks(page):
         if language in LANGUAGES:
+            text = re.sub(r"^:.*$", "", text, flags=re.MULTILINE)  # options of a cell
             # Blank lines in front, so that a traceback names the line of the page.
             exec(compile("\n" * (start - 1) + text, str(page), "exec"), namespace)
 

@@ -44,6 +44,7 @@ def no_sampling(monkeypatch):
     monkeypatch.setattr(_map_point, "sample", refuse)
 
 
+@pytest.mark.slow
 def test_sampling_agrees_with_the_exact_posterior_of_linear_networks(finished):
     mixture = finished[0].sel(theory="mixture").squeeze("point")
     assert mixture["counted"] and mixture["r_hat"] <= 1.01
@@ -145,6 +146,7 @@ def test_stopped_map_goes_on_draw_by_draw(finished, points, tmp_path, monkeypatc
     assert not begun.exists()
 
 
+@pytest.mark.slow
 def test_point_that_has_not_mixed_is_kept_and_marked(points):
     with pytest.warns(fw.AccuracyWarning, match=r"expected R-hat ≤ 1.01 .* after 50 draws"):
         dataset = fw.error_map(

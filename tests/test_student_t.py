@@ -81,7 +81,7 @@ CASES = [
     [
         CASES[0],
         pytest.param(*CASES[1], marks=pytest.mark.slow),
-        CASES[2],
+        pytest.param(*CASES[2], marks=pytest.mark.slow),
         pytest.param(*CASES[3], marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.activation.name}{value.widths}",

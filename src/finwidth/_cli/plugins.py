@@ -11,15 +11,13 @@ from ._output import print_json, print_table
 
 __all__ = ["check", "list_"]
 
-plugins = typer.Typer(
-    name="plugins", help="Plugins and the activations they bring.", rich_markup_mode=None
-)
+plugins = typer.Typer(name="plugins", help="Plugins and what they bring.", rich_markup_mode=None)
 app.add_typer(plugins)
 
 
 @plugins.command("list")
 def list_(json: Json = False) -> None:
-    """List plugins: version, hooks, activations, and why one is left out."""
+    """List plugins: version, activations, theories, and why one is left out."""
     records = _records()
     if json:
         print_json({"plugins": records})
@@ -28,29 +26,36 @@ def list_(json: Json = False) -> None:
         (
             one["name"],
             one["version"],
-            ", ".join(one["hooks"]),
             ", ".join(one["activations"]),
+            ", ".join(one["theories"]),
             one["error"] or "",
         )
         for one in records
     ]
-    print_table("Plugins", ("name", "version", "hooks", "activations", "error"), rows)
+    print_table("Plugins", ("name", "version", "activations", "theories", "error"), rows)
 
 
 def _records() -> list[dict[str, Any]]:
+    import copy
     import dataclasses
 
     from .._plugins import loaded_plugins, registered
 
-    plain = [dataclasses.asdict(record) | {"activations": []} for record in loaded_plugins()]
-    try:
-        found = registered("finwidth_register_activations")
-    except PluginError:  # the records say which plugin and why
-        return plain
-    for name, (_, record) in found.items():
-        for one in plain:
-            if (one["name"], one["source"]) == (record.name, record.source):
-                one["activations"].append(name)
+    kinds = {
+        "activations": "finwidth_register_activations",
+        "theories": "finwidth_register_theories",
+    }
+    empty = {kind: [] for kind in kinds}
+    plain = [dataclasses.asdict(record) | copy.deepcopy(empty) for record in loaded_plugins()]
+    for kind, hook in kinds.items():
+        try:
+            found = registered(hook)
+        except PluginError:  # the records say which plugin and why
+            continue
+        for name, (_, record) in found.items():
+            for one in plain:
+                if (one["name"], one["source"]) == (record.name, record.source):
+                    one[kind].append(name)
     return plain
 
 
