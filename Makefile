@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint docs bench lock clean
 
+# Bytecode is kept in any case: without it every process compiles the libraries anew, for 8 seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 ready := .venv/.ready
 run := .venv/bin
 

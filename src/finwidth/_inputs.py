@@ -13,6 +13,7 @@ __all__ = [
     "check_count",
     "check_inputs",
     "check_labels",
+    "check_number",
     "check_temperature",
     "check_training",
 ]
@@ -73,19 +74,26 @@ def check_training(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     return X, check_labels(y, X.shape[0])
 
 
+def check_number(
+    name: str, value: Any, low: float, high: float = math.inf, *, include_low: bool = False
+) -> float:
+    """Return `value` as a float between `low` and `high` (excluded), or raise InputError."""
+    number = math.nan
+    if not isinstance(value, bool | str | bytes):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+    if low < number < high or (include_low and number == low):
+        return number
+    at_least = "≥" if include_low else ">"
+    below = "" if high == math.inf else f" and < {high:g}"
+    raise InputError(f"expected {name} = a finite float {at_least} {low:g}{below}, got {value!r}")
+
+
 def check_temperature(temperature: Any, *, zero: bool = True) -> float:
     """Return the temperature as a float, or raise InputError; `zero` says whether T = 0 may be."""
-    bound = "≥ 0" if zero else "> 0"
-    expected = f"expected temperature = a finite float {bound}"
-    if isinstance(temperature, (bool, str, bytes)):
-        raise InputError(f"{expected}, got {temperature!r}")
-    try:
-        number = float(temperature)
-    except (TypeError, ValueError):
-        raise InputError(f"{expected}, got {temperature!r}") from None
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise InputError(f"{expected}, got {temperature!r}")
-    return number
+    return check_number("temperature", temperature, 0.0, include_low=zero)
 
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:

@@ -5,7 +5,6 @@ they can run anywhere and in any order.
 """
 
 import dataclasses
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 from ._compare import compare
 from ._errors import AccuracyWarning, ConvergenceError, InputError
 from ._fluctuations import fluctuations
-from ._inputs import check_count, check_temperature
+from ._inputs import check_count, check_number, check_temperature
 from ._mixture import mixture
 from ._network import Network, check_network
 from ._sample import sample
@@ -99,10 +98,7 @@ class Effort:
 
     def __post_init__(self) -> None:
         for name in ("relative_mcse", "target_ess"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 < value < math.inf:
-                raise InputError(f"expected {name} = a finite float > 0, got {value!r}")
+            check_number(name, getattr(self, name), 0.0)
         check_count("max_draws", self.max_draws)
         check_count("seed", self.seed, 0)
 

@@ -86,17 +86,10 @@ class MixtureLaw:
         """Number of layers whose Q̄ changes the shape of the kernel."""
         return 0 if self.only_scale else self.problem.network.depth - 1
 
-    @property
-    def bias(self) -> float:
-        """1/λ^b_L, or 0."""
-        return float(self.problem.constants.biases[-1])
-
     def kernels(self, covariance: Covariance, outer: np.ndarray, rules: tuple) -> Kernels:
         """Return K_0 between two sets of patterns at given Q̄ of the outer layers."""
         problem, constants = self.problem, self.problem.constants
         activation = problem.network.activation
-        biases = constants.biases.copy()
-        biases[-1] = 0.0
         q_bar = np.ones(problem.network.depth)
         q_bar[: outer.size] = outer
         mean = None
@@ -104,9 +97,7 @@ class MixtureLaw:
             mean = np.asarray(moments(activation, covariance, rules[0])[1])
             mean = mean / np.sqrt(constants.precisions[0])
         order = OrderParameters(q_bar, np.zeros_like(q_bar) if self.has_mean else q_bar)
-        block = self.rule.kernel(
-            activation, constants._replace(biases=biases), covariance, order, rules
-        )
+        block = self.rule.kernel(activation, constants.unbiased(), covariance, order, rules)
         return Kernels(np.asarray(block.cross), np.asarray(block.diag_a), mean)
 
     def spectrum(self, outer: np.ndarray) -> Spectrum:
@@ -116,7 +107,7 @@ class MixtureLaw:
             self.kernels(problem.covariance, outer, self.rules),
             problem.y,
             problem.temperature,
-            self.bias,
+            problem.output_bias,
             problem.network.widths[0],
         )
 

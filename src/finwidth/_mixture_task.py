@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, random
 
 from ._inputs import check_choice
+from ._kernels import bias_variances
 from ._mixture_law import check_mixture
 from ._network import Network
 from ._precision import float64
@@ -103,7 +104,7 @@ def _predictor(
     n = X.shape[0]
     field = random_field(network, np.concatenate([X, X_test]), theory)
     labels = jnp.asarray(y, float)
-    bias = 0.0 if network.bias_precision is None else 1.0 / network.bias_precision[-1]
+    bias = float(bias_variances(network)[-1])
     root = _root(field) if field.only_scale else None
 
     def predict(rng_key: Array, values: dict[str, Array]) -> dict[str, Array]:

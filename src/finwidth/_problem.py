@@ -28,6 +28,10 @@ class LayerConstants(NamedTuple):
     precisions: Float[Any, " layer"]
     biases: Float[Any, " layer"]
 
+    def unbiased(self) -> "LayerConstants":
+        """Return the constants of a readout without bias."""
+        return self._replace(biases=np.append(self.biases[:-1], 0.0))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
@@ -91,6 +95,11 @@ class Problem:
         return LayerConstants(
             np.asarray(self.network.weight_precision[1:]), bias_variances(self.network)[1:]
         )
+
+    @property
+    def output_bias(self) -> float:
+        """1/λ^b_L, the variance of the readout's bias, or 0."""
+        return float(self.constants.biases[-1])
 
     def vary(
         self,

@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,15 @@ class Prediction:
     mean: Float[np.ndarray, " test_pattern"]
     variance: Float[np.ndarray, " test_pattern"]
     covariance: Float[np.ndarray, "test_pattern test_pattern"] | None = None
+
+    @classmethod
+    def join(cls, blocks: "Sequence[Prediction]") -> "Prediction":
+        """Return the prediction at all points of several, which have no covariance."""
+        joined: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            parts = [getattr(block, field.name) for block in blocks]
+            joined[field.name] = None if parts[0] is None else np.concatenate(parts)
+        return cls(**joined)
 
 
 def expected_error(prediction: Prediction, y_test: Float[np.ndarray, " n"]) -> xr.Dataset:
@@ -101,6 +111,14 @@ class Solution(abc.ABC):
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
         """Predict at checked test points; all at once with `full_covariance`."""
 
+    def _expected_error(self, X_test: np.ndarray, y_test: np.ndarray) -> xr.Dataset:
+        """Return error, bias2 and variance on a checked test set."""
+        return expected_error(self.predict(X_test), y_test)
+
+    def _blocks(self, X_test: np.ndarray) -> list[np.ndarray]:
+        """Return the test points in blocks of at most `block`."""
+        return [X_test[i : i + self.block] for i in range(0, X_test.shape[0], self.block)]
+
     @property
     def network(self) -> Network:
         """The network."""
@@ -161,15 +179,10 @@ class Solution(abc.ABC):
         X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
         if full_covariance:
             return self._predict_block(X_test, True)
-        blocks = [
-            self._predict_block(X_test[start : start + self.block], False)
-            for start in range(0, X_test.shape[0], self.block)
-        ]
-        return Prediction(
-            np.concatenate([block.mean for block in blocks]),
-            np.concatenate([block.variance for block in blocks]),
-        )
+        blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
+        return type(blocks[0]).join(blocks)
 
+    @in_float64
     def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
         """Return the expected squared error on a test set and its two parts.
 
@@ -197,7 +210,7 @@ class Solution(abc.ABC):
         """
         X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
         y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-        return expected_error(self.predict(X_test), y_test)
+        return self._expected_error(X_test, y_test)
 
     def __repr__(self) -> str:
         values = ""

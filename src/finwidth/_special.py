@@ -1,5 +1,7 @@
 """Elementary functions of which XLA's own float64 versions would dominate a kernel's cost."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,8 +38,8 @@ def polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
     return value
 
 
-@jax.custom_jvp
-def _arctan2(y: Array, x: Array) -> Array:
+@partial(jax.jit, inline=True)  # one operation outside of jit, too
+def _arctan2_value(y: Array, x: Array) -> Array:
     size_y, size_x = jnp.abs(y), jnp.abs(x)
     small, big = jnp.minimum(size_y, size_x), jnp.maximum(size_y, size_x)
     # atan(small/big) = π/4 + atan((small − big)/(small + big)); one division for both ranges
@@ -51,6 +53,11 @@ def _arctan2(y: Array, x: Array) -> Array:
     angle = jnp.where(size_y > size_x, np.pi / 2 - (angle - _REST), angle)
     angle = jnp.where(x < 0, np.pi - (angle - 2 * _REST), angle)
     return jnp.where(y < 0, -angle, angle)
+
+
+@jax.custom_jvp
+def _arctan2(y: Array, x: Array) -> Array:
+    return _arctan2_value(y, x)
 
 
 @_arctan2.defjvp

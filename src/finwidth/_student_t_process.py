@@ -13,8 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import betaln, gammaln
 
-from ._errors import InputError
-from ._inputs import check_temperature
+from ._inputs import check_number
 from ._network import Network
 from ._precision import in_float64
 from ._solution import Prediction, Solution
@@ -98,19 +97,6 @@ class StudentTProcessSolution(Solution):
         )
 
 
-def _check_degrees_of_freedom(value: Any) -> float:
-    expected = "expected degrees_of_freedom = a finite float > 2 (where a variance exists)"
-    if isinstance(value, (bool, str, bytes)):
-        raise InputError(f"{expected}, got {value!r}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{expected}, got {value!r}") from None
-    if not 2.0 < number < math.inf:
-        raise InputError(f"{expected}, got {value!r}")
-    return number
-
-
 @in_float64
 def student_t_process(
     net: Network, X: Any, y: Any, *, temperature: float, degrees_of_freedom: float
@@ -154,8 +140,8 @@ def student_t_process(
     Shah, Wilson and Ghahramani, AISTATS 2014, eqs. 5 and 6 (noise inside the kernel: sec. 5).
     Tracey and Wolpert, AIAA SciTech 2018.
     """
-    degrees_of_freedom = _check_degrees_of_freedom(degrees_of_freedom)
-    check_temperature(temperature)
+    # a variance exists for ν > 2 only
+    degrees_of_freedom = check_number("degrees_of_freedom", degrees_of_freedom, 2.0)
     problem = make_problem(net, X, y, temperature)
     gaussian = solve_problem(problem, available()["infinite"])
     assert isinstance(gaussian, SaddleSolution)

@@ -10,12 +10,13 @@ import scipy.linalg
 import xarray as xr
 
 from ._errors import InputError
-from ._inputs import check_count, check_inputs, check_labels
+from ._inputs import check_count, check_inputs, check_labels, check_number
 from ._network import Network
 from ._precision import in_float64
 from ._solution import expected_error
 from ._solve import make_problem, solve_problem
 from .theories import SaddleSolution, available
+from .theories._action import prior_derivatives, unpack
 
 __all__ = ["conditioning", "depth_profile", "roots", "width_response"]
 
@@ -91,8 +92,6 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
 
 def _response(solution: SaddleSolution) -> np.ndarray:
     """dθ/d(1/N) at the saddle point."""
-    from .theories._action import prior_derivatives
-
     rule, problem = solution.rule, solution.problem
     network = problem.network
     eliminated = rule.eliminates_q(network)
@@ -113,8 +112,6 @@ def _response(solution: SaddleSolution) -> np.ndarray:
 
 def _moved(solution: SaddleSolution, step: np.ndarray) -> SaddleSolution:
     """The solution with other order parameters and the predictions they make."""
-    from .theories._action import unpack
-
     depth = solution.network.depth
     theta = np.log(np.concatenate([solution.point.order.q_bar, solution.point.order.shrinkage]))
     order = unpack(theta[: step.size] + step, depth)
@@ -226,8 +223,6 @@ def roots(solution: SaddleSolution) -> xr.Dataset:
     InputError
         If `solution` is not that of a saddle-point theory.
     """
-    from .theories._action import unpack
-
     solution = _saddle(solution)
     found, counts = solution.point.roots()
     depth = solution.network.depth
@@ -266,8 +261,7 @@ def conditioning(solution: SaddleSolution, accuracy: float = 1e-8) -> xr.Dataset
         If an argument is not as described.
     """
     solution = _saddle(solution)
-    if not (isinstance(accuracy, float) and 0 < accuracy < 1):
-        raise InputError(f"expected accuracy = a float between 0 and 1, got {accuracy!r}")
+    accuracy = check_number("accuracy", accuracy, 0.0, 1.0)
     values = scipy.linalg.eigvalsh(solution.renormalized_kernel)
     low, high, temperature = float(values[0]), float(values[-1]), solution.temperature
     unit = values.size * np.finfo(np.float64).eps

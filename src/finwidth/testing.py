@@ -203,7 +203,7 @@ def _check_moments(
     activation: Activation, kernel: Callable[..., Any], mean: Callable[..., Any], tolerance: float
 ) -> dict[str, float]:
     """E[σ(h)] and E[σ(h)σ(h')] against quadrature; the scale is √E[σ(h)²] for each factor."""
-    fn = activation.fn
+    fn = jax.jit(activation.fn)  # thousands of calls
     variances = np.unique(_COVARIANCES[:, [0, 2]])
     scales = {c: math.sqrt(_moment(fn, c, c, c, 2)[0]) for c in variances.tolist()}
     report = {"mean": 0.0, "kernel": 0.0}

@@ -19,10 +19,10 @@ from numpyro.infer import MCMC
 from numpyro.infer.util import potential_energy
 
 from finwidth._errors import InputError
+from finwidth._inputs import check_number
 from finwidth._precision import float64, precision
 from finwidth.infer import SplitHMC
 from finwidth.infer._gaussian import GaussianPrior
-from finwidth.infer._kernel import check_number
 from finwidth.infer._split_hmc import PhasePoint, split_step
 
 STATS = ("energy", "num_steps", "accept_prob", "potential_energy", "adapt_state.step_size")
@@ -201,7 +201,9 @@ def test_arviz_reads_the_run(linear):
 def test_whitening_is_the_priors_own_and_invertible(shape, seed):
     rng = np.random.default_rng(seed)
     loc, scale = rng.normal(size=shape), rng.uniform(0.1, 3.0, size=shape)
-    root = np.tril(rng.normal(size=(*shape, shape[-1]))) + 3 * np.eye(shape[-1])
+    root = np.tril(rng.normal(size=(*shape, shape[-1])), -1) + (1 + scale[..., None]) * np.eye(
+        shape[-1]
+    )
     with float64():
         prior = GaussianPrior(
             {"a": jnp.asarray(loc), "b": jnp.asarray(loc)},

@@ -5,6 +5,7 @@ as long, and its derivative as long again, which would be half of a gradient.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -60,8 +61,8 @@ _Q = (
 )
 
 
-@jax.custom_jvp
-def _erf64(x: Array) -> Array:
+@partial(jax.jit, inline=True)  # one operation outside of jit, too
+def _erf64_value(x: Array) -> Array:
     square, size = x * x, jnp.minimum(jnp.abs(x), 6.0)  # erf(6) = 1 in float64
     small = size < 1.0
     tail = jnp.exp(-square) * polynomial(size, _P)
@@ -70,6 +71,11 @@ def _erf64(x: Array) -> Array:
     denominator = jnp.where(small, polynomial(square, _U), polynomial(size, _Q))
     ratio = numerator / denominator
     return jnp.where(small, ratio, jnp.sign(x) * (1.0 - ratio))
+
+
+@jax.custom_jvp
+def _erf64(x: Array) -> Array:
+    return _erf64_value(x)
 
 
 @_erf64.defjvp

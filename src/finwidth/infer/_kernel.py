@@ -2,7 +2,6 @@
 
 import abc
 import copy
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,10 +15,11 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import is_prng_key, not_jax_tracer
 
 from .._errors import InputError
+from .._inputs import check_number
 from ._adapt import AdaptState, init_adapt, pool_adapt, update_adapt
 from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
 
-__all__ = ["ChainKernel", "ChainState", "Transition", "check_number", "choose", "metropolis"]
+__all__ = ["ChainKernel", "ChainState", "Transition", "choose", "metropolis"]
 
 # NumPyro's threshold for a divergence
 MAX_ENERGY_ERROR = 1000.0
@@ -79,23 +79,6 @@ class Transition(NamedTuple):
     num_steps: Array
     accept_prob: Array
     diverging: Array
-
-
-def check_number(
-    name: str, value: Any, low: float, high: float = math.inf, *, include_low: bool = False
-) -> float:
-    """Return `value` as a float between `low` and `high` (excluded), or raise InputError."""
-    number = math.nan
-    if not isinstance(value, bool | str | bytes):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-    if low < number < high or (include_low and number == low):
-        return number
-    at_least = "≥" if include_low else ">"
-    below = "" if high == math.inf else f" and < {high:g}"
-    raise InputError(f"expected {name} = a finite float {at_least} {low:g}{below}, got {value!r}")
 
 
 def metropolis(rng_key: Array, energy_error: Array) -> tuple[Array, Array, Array]:

@@ -13,8 +13,6 @@ from jax import Array, random
 from jaxtyping import Float
 
 from .._factor import Factor
-from .._inputs import check_inputs, check_labels
-from .._kernels import bias_variances
 from .._network import Network
 from .._precision import float64, in_float64
 from .._solution import Prediction, Solution, expected_error
@@ -83,7 +81,8 @@ class CavitySolution(Solution):
     Predictions are made of moments of the sample, over all batches; standard errors and the
     correction of the bias that nonlinear functions of averages have are those of the jackknife
     over batches (Quenouille, Biometrika 43, 353 (1956)). They include the errors of the fixed
-    point and of the sample.
+    point and of the sample. `predict` returns a `CavityPrediction`; `generalization_error` has
+    `error_se`, `bias2_se` and `variance_se` besides the three that every theory has.
 
     Attributes
     ----------
@@ -108,10 +107,6 @@ class CavitySolution(Solution):
         """Name of the theory."""
         return "cavity"
 
-    @property
-    def _bias(self) -> float:
-        return float(bias_variances(self.network)[1])
-
     @functools.cached_property
     def _share(self) -> np.ndarray:
         """Sum of the weights of each batch, relative to their mean."""
@@ -132,7 +127,7 @@ class CavitySolution(Solution):
         y = self.problem.y
 
         def value(kernel: np.ndarray) -> float:
-            return float(y @ Factor(kernel + self._bias, self.temperature).solve(y))
+            return float(y @ Factor(kernel + self.problem.output_bias, self.temperature).solve(y))
 
         held = value(np.asarray(self.fit.moments.k1)[0])
         sampled = [value(self._pool(self._training[0], chosen)) for chosen in subsets()]
@@ -245,7 +240,7 @@ class CavitySolution(Solution):
         """Mean and variance (or covariance) at `X` by all batches, then without each in turn."""
         k1, k2, m, _ = self._training
         x1, x2, xm, x0 = self._moments(X, full)
-        bias, means, spreads = self._bias, [], []
+        bias, means, spreads = self.problem.output_bias, [], []
         for chosen in subsets():
             first = Factor(self._pool(k1, chosen) + bias, self.temperature)
             mean, at = self._pool(m, chosen), self._pool(xm, chosen)
@@ -271,70 +266,9 @@ class CavitySolution(Solution):
             )
         return CavityPrediction(mean, spread, None, mean_error, spread_error)
 
-    @in_float64
-    def predict(self, X_test: Any, full_covariance: bool = False) -> CavityPrediction:
-        """Return mean and variance of the latent f at test points, with standard errors.
-
-        Parameters
-        ----------
-        X_test
-            Patterns, shape (test_pattern, input).
-        full_covariance
-            Whether to compute the covariance between test points as well.
-
-        Returns
-        -------
-        CavityPrediction
-            As of every theory, and `standard_error`, `variance_error`, shape (test_pattern,).
-
-        Raises
-        ------
-        InputError
-            If X_test is not a finite array with as many inputs as the training set.
-        """
-        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
-        if full_covariance:
-            return self._predict_block(X_test, True)
-        blocks = [
-            self._predict_block(X_test[start : start + self.block], False)
-            for start in range(0, X_test.shape[0], self.block)
-        ]
-        join = {
-            name: np.concatenate([getattr(block, name) for block in blocks])
-            for name in ("mean", "variance", "standard_error", "variance_error")
-        }
-        return CavityPrediction(
-            join["mean"], join["variance"], None, join["standard_error"], join["variance_error"]
-        )
-
-    @in_float64
-    def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
-        """Return the expected squared error on a test set, its parts and their standard errors.
-
-        Parameters
-        ----------
-        X_test
-            Patterns, shape (test_pattern, input).
-        y_test
-            Labels, shape (test_pattern,).
-
-        Returns
-        -------
-        xarray.Dataset
-            Scalars error = bias2 + variance as of every theory, and `error_se`, `bias2_se`,
-            `variance_se`.
-
-        Raises
-        ------
-        InputError
-            If the test set is not as described.
-        """
-        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
-        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-        blocks = [
-            self._estimates(X_test[start : start + self.block], False)
-            for start in range(0, X_test.shape[0], self.block)
-        ]
+    def _expected_error(self, X_test: np.ndarray, y_test: np.ndarray) -> xr.Dataset:
+        """Return error, bias2 and variance, and their standard errors `error_se` and so on."""
+        blocks = [self._estimates(block, False) for block in self._blocks(X_test)]
         means = np.concatenate([block[0] for block in blocks], axis=1)
         variances = np.concatenate([block[1] for block in blocks], axis=1)
         whole = Prediction(jackknife(means)[0], jackknife(variances)[0])

@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from .._factor import Factor, Factorization
+from .._gaussian_process import GaussianProcessSolution
 from .._kernels import Covariance, input_covariance, layer_rules
 from .._network import Network
 from .._precision import float64
 from .._problem import LayerConstants, Problem
 from .._saddle import StationarityEquations, TrackResult, distinct_roots, polish, track
 from .._scaled import TridiagonalFactor
-from .._solution import Prediction, Solution
 from ._action import (
     OrderParameters,
     ScaledForm,
@@ -249,7 +248,7 @@ class SaddleTheory(Theory):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class SaddleSolution(Solution):
+class SaddleSolution(GaussianProcessSolution):
     """The saddle point of an effective action, and the Gaussian process that it makes of f.
 
     Attributes
@@ -307,40 +306,19 @@ class SaddleSolution(Solution):
         )
 
     @functools.cached_property
-    def weights(self) -> Float[np.ndarray, " pattern"]:
-        """A⁻¹y, shape (pattern,)."""
-        return self.factor.solve(self.problem.y)
-
-    @functools.cached_property
     def action(self) -> float:
         """The effective action 𝒮 = Σ_ℓ N_ℓ[−Q_ℓ Q̄_ℓ + log(1 + Q_ℓ)] + logdet A + yᵀA⁻¹y."""
         return self.point.prior_term + self.factor.logdet + self.factor.quadratic(self.problem.y)
 
-    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
+    def _kernel(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
+        constants = self.problem.constants if output_bias else self.problem.constants.unbiased()
         covariance = input_covariance(self.network, A, B)
         variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
         order = self.point.order
         return self.rule.kernel(
             self.network.activation,
-            self.problem.constants,
+            constants,
             covariance,
             order,
             layer_rules(self.network, variances, self.rule.variance_scales(order)),
         )
-
-    @functools.cached_property
-    def renormalized_kernel(self) -> Float[np.ndarray, "pattern pattern"]:
-        """K_R on the training set."""
-        with float64():
-            return np.asarray(self._kernel(self.problem.X, self.problem.X).cross)
-
-    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ)."""
-        block = self._kernel(X_test, self.problem.X)
-        kappa = np.asarray(block.cross)
-        half = self.factor.whiten(kappa.T)
-        variance = np.asarray(block.diag_a) - np.einsum("ij,ij->j", half, half)
-        covariance = None
-        if full_covariance:
-            covariance = np.asarray(self._kernel(X_test, X_test).cross) - half.T @ half
-        return Prediction(kappa @ self.weights, variance, covariance)

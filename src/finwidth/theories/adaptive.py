@@ -21,12 +21,12 @@ from jaxtyping import Float
 
 from .._errors import InputError
 from .._factor import Factor
+from .._gaussian_process import GaussianProcessSolution
 from .._hookspecs import hookimpl
 from .._kernels import Covariance, bias_variances, input_covariance, layer_map, layer_rules
 from .._network import Network
 from .._precision import float64
 from .._problem import Problem
-from .._solution import Prediction, Solution
 from ._adaptive_action import AdaptiveAction, AdaptivePoint
 from ._base import Theory
 from ._trust_region import Minimum, minimise
@@ -154,7 +154,7 @@ def _action(problem: Problem, coordinates: Coordinates, room: float) -> Adaptive
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class AdaptiveSolution(Solution):
+class AdaptiveSolution(GaussianProcessSolution):
     """The adaptive theory's minimum, and the Gaussian process that it makes of f.
 
     Made by `finwidth.solve` with ``theory="adaptive"``. Besides what every solution has, it tells
@@ -314,12 +314,6 @@ class AdaptiveSolution(Solution):
             covariance = scale * (basis[:-1] @ self._change @ basis[-1])
         return xr.DataArray(covariance, dims="input", name="bias_covariance")
 
-    @property
-    def renormalized_kernel(self) -> Float[np.ndarray, "pattern pattern"]:
-        """K_R on the training set."""
-        with float64():
-            return self.landscape.kernel(self.point)
-
     def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
         """Return K_R between two sets of patterns."""
         prior = input_covariance(self.network, A, B)
@@ -340,17 +334,6 @@ class AdaptiveSolution(Solution):
             self.landscape.bias,
             layer_rules(self.network, variances, np.ones(1))[0],
         )
-
-    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ)."""
-        block = self._kernel(X_test, self.problem.X)
-        kappa = np.asarray(block.cross)
-        half = self.factor.whiten(kappa.T)
-        variance = np.asarray(block.diag_a) - np.einsum("ij,ij->j", half, half)
-        covariance = None
-        if full_covariance:
-            covariance = np.asarray(self._kernel(X_test, X_test).cross) - half.T @ half
-        return Prediction(kappa @ self.point.weights, variance, covariance)
 
 
 def _distance(a: AdaptivePoint, b: AdaptivePoint) -> float:

@@ -6,6 +6,7 @@ theory="nested".
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,12 +14,11 @@ from jaxtyping import Float
 
 from .._errors import InputError
 from .._factor import Factor
+from .._gaussian_process import GaussianProcessSolution
 from .._hookspecs import hookimpl
-from .._kernels import Covariance, input_covariance, layer_rules
+from .._kernels import Covariance
 from .._network import Network
-from .._precision import float64
 from .._problem import Problem
-from .._solution import Prediction, Solution
 from ._base import Theory
 from ._saddle import SaddleSolution
 from .nested import Nested
@@ -82,7 +82,7 @@ class Corrected(Theory):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class CorrectedSolution(Solution):
+class CorrectedSolution(GaussianProcessSolution):
     """The Gaussian process of the corrected kernel.
 
     Attributes
@@ -130,74 +130,46 @@ class CorrectedSolution(Solution):
         """The effective action of theory="nested"."""
         return self.leading.action
 
-    def _features(self, A: np.ndarray, B: np.ndarray) -> Covariance:
-        """Return F = Q̄K/λ_1 between two sets of patterns."""
-        network, constants = self.network, self.problem.constants
-        covariance = input_covariance(network, A, B)
-        variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
-        return _NESTED.kernel(
-            network.activation,
-            constants._replace(biases=np.zeros_like(constants.biases)),
-            covariance,
-            self.leading.point.order,
-            layer_rules(network, variances),
-        )
-
-    def _turn(self, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return W Fᵀ (A⁻¹ = WᵀW) and F A⁻¹y for a block F that leads to the training set."""
-        return self.leading.factor.whiten(F.T), F @ self.leading.weights
-
     @functools.cached_property
-    def _training(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._turn(self.leading.renormalized_kernel - self._bias)
-
-    @property
-    def _bias(self) -> float:
-        """1/λ^b_1, or 0."""
-        return float(self.problem.constants.biases[0])
-
-    def _correct(
-        self,
-        F: np.ndarray,
-        one: tuple[np.ndarray, np.ndarray],
-        other: tuple[np.ndarray, np.ndarray],
-    ) -> np.ndarray:
-        """Return F − F G F/N_1 (+ 1/λ^b_1) between two sets."""
-        reshaping = one[0].T @ other[0] - np.outer(one[1], other[1])
-        return F - reshaping / self.network.widths[0] + self._bias
-
-    @functools.cached_property
-    def renormalized_kernel(self) -> Float[np.ndarray, "pattern pattern"]:
-        """K_R = Q̄K_c/λ_1 (+ 1/λ^b_1) on the training set."""
-        with float64():
-            F = self.leading.renormalized_kernel - self._bias
-            return self._correct(F, self._training, self._training)
+    def factor(self) -> Factor:
+        """Cholesky factor of A = T·1 + K_R."""
+        return Factor(self.renormalized_kernel, self.temperature)
 
     @functools.cached_property
     def hidden_kernel(self) -> Float[np.ndarray, "pattern pattern"]:
         """K_c on the training set, the posterior mean of (1/N_1) Σ_i σ_i σ_iᵀ to order 1/N_1."""
         scale = self.network.weight_precision[1] / float(self.leading.point.order.q_bar[0])
-        return scale * (self.renormalized_kernel - self._bias)
+        return scale * (self.renormalized_kernel - self.problem.output_bias)
+
+    def _turn(self, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return W Fᵀ (A⁻¹ = WᵀW) and F A⁻¹y, F = Q̄K/λ_1 from `A` to the training set.
+
+        Inverse and weights are those of theory="nested".
+        """
+        F = np.asarray(self.leading._kernel(A, self.problem.X, output_bias=False).cross)
+        return self.leading.factor.whiten(F.T), F @ self.leading.weights
 
     @functools.cached_property
-    def factor(self) -> Factor:
-        """Cholesky factor of T·1 + K_R."""
-        return Factor(self.renormalized_kernel, self.temperature)
+    def _training(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._turn(self.problem.X)
 
-    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ), with the corrected kernel throughout."""
-        features = self._features(X_test, self.problem.X)
-        turned = self._turn(np.asarray(features.cross))
-        kappa = self._correct(np.asarray(features.cross), turned, self._training)
-        half = self.factor.whiten(kappa.T)
-        reshaping = np.einsum("ij,ij->j", turned[0], turned[0]) - turned[1] ** 2
-        diagonal = np.asarray(features.diag_a) - reshaping / self.network.widths[0] + self._bias
-        covariance = None
-        if full_covariance:
-            between = np.asarray(self._features(X_test, X_test).cross)
-            covariance = self._correct(between, turned, turned) - half.T @ half
-        variance = diagonal - np.einsum("ij,ij->j", half, half)
-        return Prediction(kappa @ self.factor.solve(self.problem.y), variance, covariance)
+    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
+        """Return F − F G F/N_1 (+ 1/λ^b_1) between two sets."""
+        X, bias, width = self.problem.X, self.problem.output_bias, self.network.widths[0]
+        F = self.leading._kernel(A, B, output_bias=False)
+        one, other = (self._training if C is X else self._turn(C) for C in (A, B))
+
+        def corrected(F: Any, reshaping: np.ndarray) -> Any:
+            return np.asarray(F) - reshaping / width + bias
+
+        def diagonal(turned: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+            return np.einsum("ij,ij->j", turned[0], turned[0]) - turned[1] ** 2
+
+        return Covariance(
+            corrected(F.cross, one[0].T @ other[0] - np.outer(one[1], other[1])),
+            corrected(F.diag_a, diagonal(one)),
+            corrected(F.diag_b, diagonal(other)),
+        )
 
 
 @hookimpl

@@ -14,7 +14,6 @@ import xarray as xr
 
 from .._errors import AccuracyWarning, ConvergenceError, InputError
 from .._hookspecs import hookimpl
-from .._kernels import Covariance, input_covariance, layer_rules
 from .._network import Network
 from .._problem import Problem
 from .._solution import Prediction, Solution
@@ -159,16 +158,11 @@ class PerturbativeSolution(Solution):
     def _width(self) -> int:
         return self.network.widths[0]
 
-    @property
-    def _bias(self) -> float:
-        """1/λ^b_1, or 0."""
-        return float(self.problem.constants.biases[0])
-
     @functools.cached_property
     def _known(self) -> tuple[float, float, np.ndarray]:
         """E[v], E[u²] and W E[ψψᵀ] Wᵀ (A⁻¹ = WᵀW): second moments, from the kernel."""
         factor, weights = self.leading.factor, self.leading.weights
-        K = self.leading.renormalized_kernel - self._bias
+        K = self.leading.renormalized_kernel - self.problem.output_bias
         white_K = factor.whiten(factor.whiten(K).T)
         return float(np.trace(white_K)), float(weights @ K @ weights), white_K
 
@@ -198,19 +192,6 @@ class PerturbativeSolution(Solution):
 
         return self.neuron.average(total, self.problem.X, enough)
 
-    def _features(self, A: np.ndarray, B: np.ndarray) -> Covariance:
-        """Return K = E[ψψᵀ] between two sets of patterns."""
-        network, constants = self.network, self.problem.constants
-        covariance = input_covariance(network, A, B)
-        variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
-        return _INFINITE.kernel(
-            network.activation,
-            constants._replace(biases=np.zeros_like(constants.biases)),
-            covariance,
-            self.leading.point.order,
-            layer_rules(network, variances),
-        )
-
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
         """Return the Gaussian process's moments plus their changes."""
 
@@ -219,15 +200,15 @@ class PerturbativeSolution(Solution):
             return one.T @ other if full_covariance else np.einsum("ij,ij->j", one, other)
 
         factor, n_patterns, n = self.leading.factor, self.problem.n_patterns, X_test.shape[0]
-        features = self._features(X_test, self.problem.X)
+        features = self.leading._kernel(X_test, self.problem.X, output_bias=False)
         to_training = np.asarray(features.cross).T
         own = np.asarray(features.diag_a)
         if full_covariance:
-            own = np.asarray(self._features(X_test, X_test).cross)
+            own = np.asarray(self.leading._kernel(X_test, X_test, output_bias=False).cross)
         white_y = factor.whiten(self.problem.y[:, None])[:, 0]
         white_k = factor.whiten(to_training)
-        half = factor.whiten(to_training + self._bias)
-        mean, prior = half.T @ white_y, own + self._bias
+        half = factor.whiten(to_training + self.problem.output_bias)
+        mean, prior = half.T @ white_y, own + self.problem.output_bias
         covariance = prior - pairs(half, half)
 
         # second moments, from the kernel: W E[ψρ], E[uρ], E[ρρᵀ]
