@@ -100,7 +100,10 @@ def quadrature(problem: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return k1[p:] @ a + shift * np.sum(a), covariance, a
 
 
-@pytest.fixture(scope="module", params=["relu with biases", "erf on a line"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("relu with biases", marks=pytest.mark.slow), "erf on a line"],
+)
 def solved(request):
     problem = case(request.param)
     return problem, problem.solve(), quadrature(problem)

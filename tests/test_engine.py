@@ -41,7 +41,7 @@ def test_chains_are_spread_over_devices():
     subprocess.run([sys.executable, "-c", SEVERAL_DEVICES], check=True, env=environment)
 
 
-@pytest.mark.parametrize("sampler", ["split_hmc", "nuts"])
+@pytest.mark.parametrize("sampler", ["split_hmc", pytest.param("nuts", marks=pytest.mark.slow)])
 def test_chains_side_by_side_sample_the_posterior(sampler):
     net = fw.Network((5,), "identity")
     tree = fw.sample(

@@ -127,8 +127,15 @@ def test_evidence_with_noise_matches_high_precision_quadrature(widths):
     assert result.log_evidence == pytest.approx(float(expected), abs=1e-8)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
-@pytest.mark.parametrize("bias", [None, 1.5])
+@pytest.mark.parametrize(
+    ("activation", "bias"),
+    [
+        ("erf", None),
+        ("erf", 1.5),
+        pytest.param("relu", None, marks=pytest.mark.slow),
+        ("relu", 1.5),
+    ],
+)
 def test_one_layer_matches_integrals_over_scale_and_projection(activation, bias):
     """Independent of the package's rules: a sum over (r², a) in their quantiles."""
     width, temperature = 4, 0.3
@@ -249,7 +256,9 @@ def test_wishart_takes_any_activation_and_depth_to_infinite_width():
     np.testing.assert_allclose(wide.predict(X_TEST).mean, infinite.predict(X_TEST).mean, atol=1e-4)
 
 
-@pytest.mark.parametrize(("activation", "widths"), [("erf", (3, 6)), ("relu", (4,))])
+@pytest.mark.parametrize(
+    ("activation", "widths"), [pytest.param("erf", (3, 6), marks=pytest.mark.slow), ("relu", (4,))]
+)
 def test_infinite_temperature_limit_is_the_prior(activation, widths):
     net = fw.Network(widths, activation)
     result = fw.mixture(net, X, Y, temperature=1e9)

@@ -211,8 +211,15 @@ def test_rotated_run_agrees_with_the_exact_mixture():
             assert tree["posterior"]["W_1"].shape[2:] == (4, 25)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize(
+    ("activation", "seed"),
+    [
+        ("erf", 0),
+        pytest.param("erf", 1, marks=pytest.mark.slow),
+        pytest.param("relu", 0, marks=pytest.mark.slow),
+        ("relu", 1),
+    ],
+)
 def test_both_models_have_the_same_posterior(activation, seed):
     net = fw.Network((4,), activation, bias_precision=1.5)
     marginal = estimates(run(net, num_samples=800, seed=seed))
@@ -221,7 +228,7 @@ def test_both_models_have_the_same_posterior(activation, seed):
     assert np.max(np.abs(z)) < 4
 
 
-@pytest.mark.parametrize("sampler", ["split_hmc", "nuts"])
+@pytest.mark.parametrize("sampler", ["split_hmc", pytest.param("nuts", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["marginal", "network"])
 def test_identity_network_reproduces_the_exact_mixture(model, sampler):
     """theory.md, section 6: the identity network's prior is the mixture, exactly."""

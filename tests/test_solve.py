@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import reference
 import scipy.optimize
-from hypothesis import given, settings, strategies as st
 
 import finwidth as fw
 
@@ -19,12 +18,22 @@ X_TEST = RNG.normal(size=(13, 9))
 Y_TEST = np.where(RNG.random(13) < 0.5, -1.0, 1.0)
 
 CASES = [
-    (activation, widths, bias, temperature)
+    pytest.param(
+        activation,
+        widths,
+        bias,
+        temperature,
+        # a compilation each: biases at even depth or none at odd depth
+        marks=[pytest.mark.slow] if (bias is None) == (len(widths) == 2) else [],
+    )
     for activation in ("erf", "relu", "identity")
     for widths in ((15,), (15, 30), (20, 10, 40))
     for bias in (None, 2.0)
     for temperature in (0.0, 0.01, 1.0)
     if not (activation == "identity" and temperature == 0)  # P > N_0: the kernel is singular
+] + [
+    (activation, (20, 10, 40, 15), 2.0, temperature)
+    for activation, temperature in (("erf", 0.0), ("relu", 0.01), ("identity", 0.01))
 ]
 
 
@@ -172,7 +181,7 @@ def test_deep_linear_network_obeys_li_and_sompolinsky(depth):
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "identity"])
-@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("depth", [1, 4])
 def test_infinite_width_limit_is_approached_as_one_over_width(activation, depth):
     deviations = []
     for width in (10**4, 10**5):
@@ -207,15 +216,14 @@ def test_infinite_temperature_limit_is_the_prior(activation):
     np.testing.assert_allclose(prediction.variance, np.diag(fw.nngp_kernel(net, X_TEST)), rtol=1e-6)
 
 
-@settings(max_examples=10, deadline=None)
-@given(
-    scale=st.floats(0.05, 20.0),
-    activation=st.sampled_from(["erf", "relu"]),
-    temperature=st.sampled_from([0.0, 0.03]),
+@pytest.mark.parametrize(
+    ("activation", "depth", "temperature"), [("erf", 4, 0.03), ("relu", 2, 0.0), ("relu", 4, 0.03)]
 )
-def test_scaling_of_labels_readout_precision_and_temperature(scale, activation, temperature):
-    base = fw.Network((10, 14), activation, (1.0, 1.2, 0.9))
-    scaled = base.replace(weight_precision=(1.0, 1.2, 0.9 / scale**2))
+@pytest.mark.parametrize("scale", [0.05, 20.0])
+def test_scaling_of_labels_readout_precision_and_temperature(scale, activation, temperature, depth):
+    precisions = (1.0, 1.2, 0.9, 0.7, 1.1)[: depth + 1]
+    base = fw.Network((10, 14, 12, 9)[:depth], activation, precisions)
+    scaled = base.replace(weight_precision=(*precisions[:-1], precisions[-1] / scale**2))
     first = fw.solve(base, X, Y, temperature=temperature)
     second = fw.solve(scaled, X, scale * Y, temperature=scale**2 * temperature)
     np.testing.assert_allclose(order(second)[0], order(first)[0], rtol=1e-7)
@@ -312,7 +320,7 @@ assert jnp.zeros(1).dtype == jnp.float64
 
 
 def test_kernels_run_under_strict_promotion(strict_jax):
-    for activation in ("erf", "relu", "tanh", "gelu"):
+    for activation in ("erf", "gelu"):
         fw.solve(fw.Network((6, 5), activation), X, Y, temperature=0.1)
     assert not jax.config.jax_enable_x64
 

@@ -22,11 +22,12 @@ from ._errors import InputError
 
 __all__ = ["BLOCK", "Engine", "Reduction", "cpu_count", "default_chain_method"]
 
-# Small operations one after the other: run concurrently, each is handed to another thread, which
-# costs more CPU time than most of them take. The chains are what runs in parallel.
+# Small operations one after the other: run concurrently, or cut in parts for several threads, each
+# costs more CPU time to hand over than most of them take. The chains are what runs in parallel.
 _ONE_THREAD = {
     "xla_cpu_enable_concurrency_optimized_scheduler": False,
     "xla_cpu_multi_thread_eigen": False,
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
 }
 
 # Draws per compiled call; chains pool what they learn, progress moves, and the user can
@@ -72,7 +73,7 @@ def _compiled(lowered: Any) -> Any:
     try:
         return lowered.compile(compiler_options=_ONE_THREAD)
     except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
+        if not any(text in str(error) for text in ("No such compile option", "setting option")):
             raise
         return lowered.compile()
 

@@ -19,9 +19,9 @@ def test_digits_at_low_temperature(run_json):
 
 def test_json_and_table_and_file_are_the_library_s_results(run, run_json, folder):
     arguments = ("solve", "--train", "20", "--test", "10", "--width", "7", "--width", "5")
-    arguments += ("--activation", "relu", "--weight-precision", "1,2,3", "--bias-precision", "4")
+    arguments += ("--activation", "erf", "--weight-precision", "1,2,3", "--bias-precision", "4")
     data = fw.load_dataset("digits", n_train=20, n_test=10)
-    net = fw.Network((7, 5), "relu", weight_precision=(1.0, 2.0, 3.0), bias_precision=4.0)
+    net = fw.Network((7, 5), "erf", weight_precision=(1.0, 2.0, 3.0), bias_precision=4.0)
     solution = fw.solve(net, data.X_train, data.y_train, temperature=0.01)
     record = run_json(*arguments, "--out", "new/results")
     assert record["action"] == pytest.approx(solution.action, rel=1e-12)

@@ -134,10 +134,12 @@ def test_without_likelihood_every_step_size_is_exact(step_size):
 @pytest.mark.parametrize(
     "options",
     [
-        {"chain_method": "vectorized"},
+        pytest.param({"chain_method": "vectorized"}, marks=pytest.mark.slow),
         {"chain_method": "vectorized", "jit_model_args": True},
         {"chain_method": "sequential"},
-        {"chain_method": "sequential", "jit_model_args": True},
+        pytest.param(
+            {"chain_method": "sequential", "jit_model_args": True}, marks=pytest.mark.slow
+        ),
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -196,7 +198,7 @@ def test_arviz_reads_the_run(linear):
 # --- the prior
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=3)
 @given(shape=array_shapes(max_dims=3, max_side=4), seed=st.integers(0, 99))
 def test_whitening_is_the_priors_own_and_invertible(shape, seed):
     rng = np.random.default_rng(seed)
@@ -221,7 +223,7 @@ def test_whitening_is_the_priors_own_and_invertible(shape, seed):
 # --- adaptation, chains
 
 
-@pytest.mark.parametrize("target", [0.6, 0.9])
+@pytest.mark.parametrize("target", [0.6, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_warmup_reaches_the_target_acceptance(target):
     with float64():
         mcmc = run(SplitHMC(nonlinear(), target_accept_prob=target), chains=4, samples=500)
@@ -268,11 +270,13 @@ def test_same_key_same_draws_and_other_key_other_draws():
     assert not np.allclose(first, other)
 
 
-@pytest.mark.parametrize("options", [{"chains": 1}, {"chains": 2}], ids=["alone", "vectorized"])
-def test_a_run_in_two_parts_equals_one_run(options):
+@pytest.mark.parametrize(
+    "chains", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["alone", "vectorized"]
+)
+def test_a_run_in_two_parts_equals_one_run(chains):
     with float64():
-        whole = run(SplitHMC(nonlinear()), warmup=20, samples=40, **options)
-        mcmc = run(SplitHMC(nonlinear()), warmup=20, samples=20, **options)
+        whole = run(SplitHMC(nonlinear()), warmup=20, samples=40, chains=chains)
+        mcmc = run(SplitHMC(nonlinear()), warmup=20, samples=20, chains=chains)
         first = mcmc.get_samples(True)["w"]
         mcmc.post_warmup_state = mcmc.last_state
         mcmc.run(mcmc.post_warmup_state.rng_key)
@@ -327,6 +331,7 @@ def test_pool_rejects_what_it_cannot_pool():
             kernel.pool([kernel.init(jax.random.split(jax.random.key(0)), 10)])
 
 
+@pytest.mark.slow
 def test_chains_on_several_devices_draw_what_they_draw_alone():
     script = """
         import jax, numpy as np, numpyro, numpyro.distributions as dist
