@@ -158,6 +158,7 @@ def test_diagnostics(solved) -> None:
     assert order.attrs["effective_particles"] < order.attrs["particles"]
 
 
+@pytest.mark.slow
 def test_error_bars_are_calibrated_over_seeds() -> None:
     problem = case("erf on a line")
     mean, covariance, _ = quadrature(problem)

@@ -217,7 +217,7 @@ def test_rotated_run_agrees_with_the_exact_mixture():
         ("erf", 0),
         pytest.param("erf", 1, marks=pytest.mark.slow),
         pytest.param("relu", 0, marks=pytest.mark.slow),
-        ("relu", 1),
+        pytest.param("relu", 1, marks=pytest.mark.slow),
     ],
 )
 def test_both_models_have_the_same_posterior(activation, seed):

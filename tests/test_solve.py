@@ -32,8 +32,12 @@ CASES = [
     for temperature in (0.0, 0.01, 1.0)
     if not (activation == "identity" and temperature == 0)  # P > N_0: the kernel is singular
 ] + [
-    (activation, (20, 10, 40, 15), 2.0, temperature)
-    for activation, temperature in (("erf", 0.0), ("relu", 0.01), ("identity", 0.01))
+    pytest.param(activation, (20, 10, 40, 15), 2.0, temperature, marks=marks)
+    for activation, temperature, marks in (
+        ("erf", 0.0, []),
+        ("relu", 0.01, [pytest.mark.slow]),
+        ("identity", 0.01, []),
+    )
 ]
 
 

@@ -154,6 +154,7 @@ def test_linear_gaussian_posterior_is_exact(linear, deviation, options):
     assert np.max(deviation(products[..., *upper], linear.covariance[upper])) < 4
 
 
+@pytest.mark.slow
 def test_float32_samples_the_same_posterior(linear, deviation):
     with precision("float32"):
         args = tuple(np.asarray(a, np.float32) for a in linear.args)
