@@ -186,6 +186,24 @@ def test_wide_network_is_the_infinite_one_within_error_bars() -> None:
     assert abs(float(order.q_bar[0]) - 1) < 5 * 0.5 / np.sqrt(order.attrs["effective_particles"])
 
 
+@pytest.mark.slow
+def test_scaling_of_labels_readout_precision_and_temperature() -> None:
+    problem, scale = case("erf on a line"), 7.0
+    first, last = problem.network.weight_precision
+    scaled = dataclasses.replace(
+        problem,
+        network=problem.network.replace(weight_precision=(first, last / scale**2)),
+        y=scale * problem.y,
+        temperature=scale**2 * problem.temperature,
+    )
+    one, other = (each.solve().predict(problem.X_test) for each in (problem, scaled))
+    # the law of a neuron is the same, so the same draws sample it: equal but for rounding that
+    # grows along the chains
+    for name, power, error in (("mean", 1, "standard_error"), ("variance", 2, "variance_error")):
+        difference = getattr(other, name) / scale**power - getattr(one, name)
+        assert np.max(np.abs(difference) / getattr(one, error)) < 5
+
+
 def test_odd_activation_without_biases_gives_an_odd_mean() -> None:
     problem = case("erf on a line")
     solution = problem.solve()

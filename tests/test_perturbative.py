@@ -144,6 +144,17 @@ def test_change_is_proportional_to_one_over_the_width():
     )
 
 
+def test_scaling_of_labels_readout_precision_and_temperature():
+    scale = 7.0
+    base = solve(fw.Network((40,), "erf", (1.0, 1.3)))
+    scaled = solve(fw.Network((40,), "erf", (1.0, 1.3 / scale**2)), y=scale * Y, temperature=4.9)
+    one, other = base.predict(X_TEST), scaled.predict(X_TEST)
+    np.testing.assert_allclose(other.mean, scale * one.mean, rtol=1e-9)
+    np.testing.assert_allclose(other.variance, scale**2 * one.variance, rtol=1e-9)
+    jacobian = len(Y) * np.log(scale)  # of the labels
+    assert scaled.log_evidence == pytest.approx(base.log_evidence - jacobian, rel=1e-10)
+
+
 def test_full_covariance_is_symmetric_with_the_variances_on_its_diagonal():
     solution = solve(fw.Network((40,), "relu", 1.0, 1.0))
     full = solution.predict(X_TEST, full_covariance=True)
