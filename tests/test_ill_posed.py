@@ -39,7 +39,7 @@ def relu_kernel(points):
 
 
 def exact(X, temperature):
-    """Mean and variance at X_TEST with 80 digits, and |κ||A⁻¹y| and κ_0, their scales."""
+    """Mean and variance at X_TEST with 80 digits, and |κ||A⁻¹y|, the scale of the mean."""
     with mpmath.workdps(80):
         n = len(Y)
         kernel = relu_kernel(np.concatenate([X, X_TEST]))

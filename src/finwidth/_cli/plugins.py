@@ -36,7 +36,6 @@ def list_(json: Json = False) -> None:
 
 
 def _records() -> list[dict[str, Any]]:
-    import copy
     import dataclasses
 
     from .._plugins import loaded_plugins, registered
@@ -45,8 +44,9 @@ def _records() -> list[dict[str, Any]]:
         "activations": "finwidth_register_activations",
         "theories": "finwidth_register_theories",
     }
-    empty = {kind: [] for kind in kinds}
-    plain = [dataclasses.asdict(record) | copy.deepcopy(empty) for record in loaded_plugins()]
+    plain = [
+        dataclasses.asdict(record) | {kind: [] for kind in kinds} for record in loaded_plugins()
+    ]
     for kind, hook in kinds.items():
         try:
             found = registered(hook)

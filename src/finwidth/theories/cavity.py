@@ -5,14 +5,13 @@ for it are solved by sampling, so that results carry a standard error.
 """
 
 import dataclasses
-import math
 
 import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
 from .._hookspecs import hookimpl
-from .._inputs import check_count
+from .._inputs import check_count, check_number
 from .._kernels import bias_variances
 from .._network import Network
 from .._problem import Problem
@@ -108,8 +107,7 @@ class Cavity(Theory):
         check_count("particles", self.particles)
         check_count("seed", self.seed, minimum=0)
         check_count("max_iterations", self.max_iterations)
-        if not 0 < self.tolerance < math.inf:
-            raise InputError(f"expected tolerance = a finite float > 0, got {self.tolerance!r}")
+        check_number("tolerance", self.tolerance, 0.0)
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer."""

@@ -157,7 +157,8 @@ class CorrectedSolution(GaussianProcessSolution):
         """Return F − F G F/N_1 (+ 1/λ^b_1) between two sets."""
         X, bias, width = self.problem.X, self.problem.output_bias, self.network.widths[0]
         F = self.leading._kernel(A, B, output_bias=False)
-        one, other = (self._training if C is X else self._turn(C) for C in (A, B))
+        one = self._training if A is X else self._turn(A)
+        other = one if B is A else self._training if B is X else self._turn(B)
 
         def corrected(F: Any, reshaping: np.ndarray) -> Any:
             return np.asarray(F) - reshaping / width + bias
