@@ -159,12 +159,22 @@ def test_float32_runs():
     assert np.all(np.isfinite(tree["predictions"]["f"]))
 
 
-@pytest.mark.parametrize(("n_inputs", "n_patterns"), [(5, 3), (40, 12)])
-def test_input_rotation_keeps_every_covariance(n_inputs, n_patterns):
-    X, X_test = RNG.normal(size=(n_patterns, n_inputs)), RNG.normal(size=(6, n_inputs))
+def dependent_inputs(n_patterns, n_inputs, n_free):
+    """Patterns whose inputs are combinations of `n_free` of them; the last one is always 0."""
+    X = RNG.normal(size=(n_patterns, n_free)) @ RNG.normal(size=(n_free, n_inputs))
+    X[:, -1] = 0.0
+    return X
+
+
+@pytest.mark.parametrize(
+    ("n_inputs", "n_patterns", "n_free"), [(5, 3, 5), (40, 12, 40), (8, 20, 5), (2, 30, 1)]
+)
+def test_input_rotation_keeps_every_covariance(n_inputs, n_patterns, n_free):
+    X = dependent_inputs(n_patterns, n_inputs, n_free)
+    X_test = RNG.normal(size=(6, n_inputs))
     rotation = rotate_inputs(X, X_test)
     rank = rotation.train.shape[1]
-    assert rank == n_patterns
+    assert rank == min(n_patterns, n_free)
     scale = lambda a, b: a @ b.T / a.shape[1]  # noqa: E731
     np.testing.assert_allclose(scale(rotation.train, rotation.train), scale(X, X), atol=1e-12)
     np.testing.assert_allclose(
@@ -186,16 +196,25 @@ def test_input_rotation_keeps_every_covariance(n_inputs, n_patterns):
             rotation.train @ weights.T / np.sqrt(rank),
             atol=1e-12,
         )
+        # and have the prior's covariance in every direction: 1/0.7 where they had it
+        many = jnp.asarray(RNG.normal(size=(20_000, rank)) / np.sqrt(0.7))
+        full = np.asarray(rotation.restore(jax.random.key(1), many, 0.7))
+        covariance = full.T @ full / len(full)
+        assert np.max(np.abs(covariance - np.eye(n_inputs) / 0.7)) < 6 * np.sqrt(2 / 20_000) / 0.7
 
 
 def test_rotation_is_not_used_where_it_saves_nothing():
-    assert rotate_inputs(np.ones((5, 5)), np.ones((2, 5))) is None
+    assert rotate_inputs(RNG.normal(size=(5, 5)), np.ones((2, 5))) is None
+    assert rotate_inputs(RNG.normal(size=(9, 5)), np.ones((2, 5))) is None
+    assert rotate_inputs(np.zeros((9, 5)), np.ones((2, 5))) is None
 
 
-def test_rotated_run_agrees_with_the_exact_mixture():
-    """Identity network, N_0 > P: every direction of the test points counts."""
-    wide, test = RNG.normal(size=(6, 25)), RNG.normal(size=(4, 25))
-    labels = RNG.normal(size=6)
+@pytest.mark.parametrize(("n_inputs", "n_patterns", "n_free"), [(25, 6, 25), (7, 9, 4)])
+def test_rotated_run_agrees_with_the_exact_mixture(n_inputs, n_patterns, n_free):
+    """Identity network, N_0 > P or dependent inputs: every direction of the test points counts."""
+    wide = dependent_inputs(n_patterns, n_inputs, n_free) / np.sqrt(n_free)
+    test = RNG.normal(size=(4, n_inputs))
+    labels = RNG.normal(size=n_patterns)
     net = fw.Network((4,), "identity")
     _, mean, variance = reference.identity_mixture(net, wide, labels, 0.2, test, nodes=300)
     exact_error = np.mean((Y_TEST - mean) ** 2 + variance)
@@ -208,7 +227,7 @@ def test_rotated_run_agrees_with_the_exact_mixture():
         z = (value - np.append(mean, exact_error)) / mcse
         assert np.max(np.abs(z)) < 4
         if "W_1" in keep:
-            assert tree["posterior"]["W_1"].shape[2:] == (4, 25)
+            assert tree["posterior"]["W_1"].shape[2:] == (4, n_inputs)
 
 
 @pytest.mark.parametrize(

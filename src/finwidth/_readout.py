@@ -1,14 +1,13 @@
 """The readout integrated exactly: given the hidden weights, v is Gaussian.
 
 With features F = Φ/√(λ_L N_L) (and a column 1/√λ^b_L for a bias) the readout is a Bayesian linear
-regression with unit prior: y ~ N(0, A), A = F Fᵀ + T·1. Everything uses one Cholesky factor, of
-A (P × P) or of M = Fᵀ F + T·1 (columns of F), whichever is smaller; with M the quadratic form is
-computed from the residual y − F v̂, so nothing cancels at small T.
+regression with unit prior: y ~ N(0, A), A = F Fᵀ + T·1. Everything uses one Cholesky factor and
+its inverse, of A (P × P) or of M = Fᵀ F + T·1 (columns of F), whichever is smaller; with M the
+quadratic form is computed from the residual y − F v̂, so nothing cancels at small T.
 
 Source: theory.md, section 9; Williams & Rasmussen, Gaussian Processes (2006), sec. 2.1.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,6 +17,8 @@ import numpyro.distributions as dist
 from jax import Array, lax, random
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
+
+from ._cholesky import cholesky_and_inverse
 
 __all__ = ["Readout", "ReadoutMarginal", "condition", "log_marginal"]
 
@@ -29,6 +30,8 @@ class Readout(NamedTuple):
     ----------
     factor
         Lower Cholesky factor of the smaller of A and M.
+    root
+        Its inverse.
     coefficients
         v̂, posterior mean of the whitened readout, shape (column,).
     dual
@@ -40,6 +43,7 @@ class Readout(NamedTuple):
     """
 
     factor: Array
+    root: Array
     coefficients: Float[Array, " column"]
     dual: Float[Array, " pattern"]
     features: Float[Array, "pattern column"]
@@ -52,11 +56,10 @@ class Readout(NamedTuple):
 
     def moments(self, block: Float[Array, "point column"]) -> tuple[Array, Array]:
         """Return mean and variance of f at points with these features, shape (point,) each."""
-        root = _inverse_root(self.factor)
         if self.by_columns:
-            variance = self.temperature * jnp.sum((root @ block.T) ** 2, axis=0)
+            variance = self.temperature * jnp.sum((self.root @ block.T) ** 2, axis=0)
         else:
-            explained = jnp.sum(((root @ self.features) @ block.T) ** 2, axis=0)
+            explained = jnp.sum(((self.root @ self.features) @ block.T) ** 2, axis=0)
             variance = jnp.sum(block**2, axis=1) - explained
         return block @ self.coefficients, variance
 
@@ -66,8 +69,7 @@ class Readout(NamedTuple):
         dtype = self.features.dtype
         if self.by_columns:
             noise = random.normal(rng_key, (n_columns,), dtype)
-            root = linalg.solve_triangular(self.factor, noise, lower=True, trans=1)
-            return self.coefficients + jnp.sqrt(self.temperature) * root
+            return self.coefficients + jnp.sqrt(self.temperature) * (noise @ self.root)
         # Matheron's rule: condition a draw from the prior
         key_v, key_e = random.split(rng_key)
         v = random.normal(key_v, (n_columns,), dtype)
@@ -82,33 +84,20 @@ def condition(
     temperature: float | Array,
 ) -> Readout:
     """Return the posterior of the readout given features and labels."""
-    factor = _factor(features, temperature)
-    return _readout(features, y, temperature, factor, lambda b: linalg.cho_solve((factor, True), b))
-
-
-def _factor(features: Array, temperature: float | Array) -> Array:
-    """Lower Cholesky factor of the smaller of A and M."""
     n_patterns, n_columns = features.shape
-    gram = features.T @ features if n_columns < n_patterns else features @ features.T
+    by_columns = n_columns < n_patterns
+    gram = features.T @ features if by_columns else features @ features.T
     gram += temperature * jnp.eye(gram.shape[0], dtype=features.dtype)
-    return lax.linalg.cholesky(gram, symmetrize_input=False)
-
-
-def _readout(
-    features: Array,
-    y: Array,
-    temperature: float | Array,
-    factor: Array,
-    solve: Callable[[Array], Array],
-) -> Readout:
-    """Assemble the posterior; `solve` applies the inverse of the factorised matrix."""
-    if features.shape[1] < features.shape[0]:
-        coefficients = solve(features.T @ y)
+    factor, root = cholesky_and_inverse(gram)
+    if by_columns:
+        # by products with the inverse, cheaper than two solves: the quadratic form is stationary
+        # in v̂ and does not feel their rounding
+        coefficients = (root @ (features.T @ y)) @ root
         dual = (y - features @ coefficients) / temperature
     else:
-        dual = solve(y)
+        dual = linalg.cho_solve((factor, True), y)
         coefficients = features.T @ dual
-    return Readout(factor, coefficients, dual, features, temperature)
+    return Readout(factor, root, coefficients, dual, features, temperature)
 
 
 def _value(readout: Readout) -> Array:
@@ -120,16 +109,6 @@ def _value(readout: Readout) -> Array:
     quadratic = readout.temperature * readout.dual @ readout.dual
     quadratic += readout.coefficients @ readout.coefficients
     return -0.5 * (n_patterns * jnp.log(2.0 * jnp.pi) + logdet + quadratic)
-
-
-def _inverse_root(factor: Array) -> Array:
-    """Return L⁻¹ for a Cholesky factor L.
-
-    Multiplying by it takes half the time of a triangular solve with as many right sides, and a
-    solve from the right takes two thirds of one from the left.
-    """
-    identity = jnp.eye(factor.shape[0], dtype=factor.dtype)
-    return lax.linalg.triangular_solve(factor, identity, left_side=False, lower=True)
 
 
 @jax.custom_jvp
@@ -155,33 +134,21 @@ def log_marginal(
 def _log_marginal_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     features, y, temperature = primals
     d_features, d_y, d_temperature = tangents
-    factor = _factor(features, temperature)
-    root = _inverse_root(factor)
-
-    def solve(b: Array) -> Array:
-        # two products with the inverse factor, needed for the gradient in any case, are cheaper
-        # than two solves; by columns the value is stationary in v̂ and does not feel their rounding
-        by_columns = features.shape[1] < features.shape[0]
-        return root.T @ (root @ b) if by_columns else linalg.cho_solve((factor, True), b)
-
-    readout = _readout(features, y, temperature, factor, solve)
+    readout = condition(features, y, temperature)
     tangent = jnp.zeros((), features.dtype)
     if not isinstance(d_features, SymbolicZero):
         # −A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ and A⁻¹F = F M⁻¹; transposed, because the
         # units of the layers below come first
-        columns = features.T
-        if readout.by_columns:
-            # the barrier keeps root.T by rows, as the faster of the two kernels for products wants
-            shrunk = lax.optimization_barrier(root.T) @ (root @ columns)
-        else:
-            shrunk = (columns @ root.T) @ root
+        # the barrier keeps the transpose by rows, as the faster of XLA's kernels for products wants
+        inverse = lax.optimization_barrier(readout.root.T) @ readout.root
+        shrunk = inverse @ features.T if readout.by_columns else features.T @ inverse
         gradient = readout.coefficients[:, None] * readout.dual[None, :] - shrunk
         tangent += jnp.sum(gradient * d_features.T)
     if not isinstance(d_y, SymbolicZero):
         tangent -= readout.dual @ d_y
     if not isinstance(d_temperature, SymbolicZero):
         n_patterns, n_columns = features.shape
-        trace = jnp.sum(root**2)
+        trace = jnp.sum(readout.root**2)
         if readout.by_columns:
             trace += (n_patterns - n_columns) / temperature
         tangent += 0.5 * (readout.dual @ readout.dual - trace) * d_temperature

@@ -1,8 +1,10 @@
 """Input rotation: only the span of the training patterns meets the likelihood.
 
 With X = U S Vᵀ of rank r the first hidden weights enter the likelihood through W' = W V alone,
-r ≤ min(N_0, P) independent Gaussian coordinates per unit. The other directions keep their prior
-and matter only at test points, where they are drawn anew for each draw: exact (theory.md, 9).
+r ≤ min(N_0, P) independent Gaussian coordinates per unit: fewer where there are fewer patterns, or
+where inputs are constant or depend on each other, as pixels at the border of an image. The other
+directions keep their prior and matter only at test points, where they are drawn anew for each
+draw: exact (theory.md, 9).
 """
 
 import dataclasses
@@ -44,28 +46,29 @@ class InputRotation:
         self, rng_key: Array, weights: Float[Array, "unit rank"], precision: float
     ) -> Float[Array, "unit input"]:
         """Return weights for the original inputs: `weights` in the span, the prior elsewhere."""
-        basis = jnp.asarray(self.basis, weights.dtype)
-        noise = random.normal(rng_key, (weights.shape[0], basis.shape[0]), weights.dtype)
-        noise = noise / math.sqrt(precision)
-        return noise + (weights - noise @ basis) @ basis.T
+        rank = self.basis.shape[1]
+        # the columns of `basis`, and others that complete them
+        complete = np.linalg.qr(self.basis, mode="complete")[0]
+        complete[:, :rank] = self.basis
+        noise = random.normal(rng_key, (weights.shape[0], len(complete) - rank), weights.dtype)
+        turned = jnp.concatenate([weights, noise / math.sqrt(precision)], axis=1)
+        return turned @ jnp.asarray(complete.T, weights.dtype)
 
 
 def rotate_inputs(
     X: Float[np.ndarray, "pattern input"], X_test: Float[np.ndarray, "test_pattern input"]
 ) -> InputRotation | None:
-    """Return the rotation where it saves coordinates, else None.
+    """Return the rotation where it saves coordinates (rank of X < N_0), else None.
 
     Parameters
     ----------
     X, X_test
         Patterns, shapes (pattern, input) and (test_pattern, input).
     """
-    n_patterns, n_inputs = X.shape
-    if n_inputs <= n_patterns:
-        return None
+    n_inputs = X.shape[1]
     left, values, right = np.linalg.svd(X, full_matrices=False)
-    rank = int(np.sum(values > values[0] * n_inputs * np.finfo(np.float64).eps))
-    if rank == 0:
+    rank = int(np.sum(values > values[0] * max(X.shape) * np.finfo(np.float64).eps))
+    if rank in (0, n_inputs):
         return None
     basis = right[:rank].T
     inside = X_test @ basis

@@ -8,6 +8,10 @@ and its MCSE are Rao–Blackwellised; "worth" is the number of independent draws
 that MCSE, equal to the ESS elsewhere. A row with fewer than 50 effective samples is marked: its
 numbers are rough.
 
+Weight-space NUTS, the reference, is there twice: run by NumPyro's own MCMC on `fw.models.network`,
+as a user without finwidth's driver would, and run by finwidth's driver, which compiles it for one
+thread and takes inputs that are constant or dependent out of it.
+
     python tests/benchmarks/bench_samplers.py [--quick | --full] [--json]
 
 MNIST comes from mnist01.npz (x_train, y_train, x_test, y_test) in the folder $FINWIDTH_DATA, or
@@ -33,7 +37,11 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import arviz as az  # noqa: E402
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
+from numpyro.infer import MCMC, NUTS  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
@@ -60,7 +68,7 @@ class Posterior:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """How it is sampled: names and budget, per chain, of `finwidth.sample`."""
+    """How it is sampled: names and budget, per chain, of `finwidth.sample`, or by NumPyro."""
 
     name: str
     model: str
@@ -73,10 +81,23 @@ class Method:
 SPLIT_MARGINAL = Method("SplitHMC, marginal", "marginal", "split_hmc", 200, 600)
 SPLIT_NETWORK = Method("SplitHMC, network", "network", "split_hmc", 200, 300)
 NUTS_MARGINAL = Method("NUTS, marginal", "marginal", "nuts", 150, 150)
-NUTS_NETWORK = Method("NUTS, network", "network", "nuts", 150, 75)
+NUTS_NETWORK = Method("NUTS, network", "network", "nuts", 150, 300)
+NUMPYRO = Method("NumPyro's NUTS, network", "network", "numpyro", 150, 150)
 LANGEVIN = Method("Langevin, marginal", "marginal", "langevin", 300, 300, (("num_steps", 10),))
-REFERENCE = NUTS_NETWORK
-METHODS = (SPLIT_MARGINAL, SPLIT_NETWORK, NUTS_MARGINAL, LANGEVIN, NUTS_NETWORK)
+REFERENCES = (NUTS_NETWORK, NUMPYRO)
+METHODS = (SPLIT_MARGINAL, SPLIT_NETWORK, NUTS_MARGINAL, LANGEVIN, *REFERENCES)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What a sampler gave and what it cost."""
+
+    f: xr.DataArray  # (chain, draw, test_pattern)
+    error: xr.DataArray  # (chain, draw), the best estimate of the test error
+    gradients: float
+    cpu: float
+    wall: float
+
 
 QUICK: tuple[tuple[Posterior, tuple[Method, ...]], ...] = (
     (Posterior("digits", (50,), 0.01, "erf"), METHODS),
@@ -141,10 +162,9 @@ class Clock:
         return cpu, wall
 
 
-def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
-    """Sample `posterior` with `method` and return one row of the table."""
+def by_finwidth(posterior: Posterior, method: Method) -> Run:
+    """Sample with `fw.sample`."""
     data = load(posterior.data)
-    began = time.perf_counter()
     with Clock() as clock:
         tree = fw.sample(
             fw.Network(posterior.widths, posterior.activation),
@@ -162,32 +182,69 @@ def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
             sampler_options=dict(method.options),
             progress=False,
         )
-    whole = time.perf_counter() - began
-    cpu, wall = clock.sampling(method.num_samples)
     predictions = tree["predictions"].to_dataset()
-    drawn = xr.Dataset(
-        {
-            "error": ((predictions["f"] - data.y_test) ** 2).mean("test_pattern"),
-            "f": predictions["f"],
-        }
-    )
-    best = drawn["error"]
+    error = ((predictions["f"] - data.y_test) ** 2).mean("test_pattern")
     if "f_mean" in predictions:
         squares = (predictions["f_mean"] - data.y_test) ** 2 + predictions["f_variance"]
-        best = squares.mean("test_pattern")
-    ess, r_hat = az.ess(drawn), az.rhat(drawn)
-    mcse = float(az.mcse(best.to_dataset(name="error"))["error"])
+        error = squares.mean("test_pattern")
     gradients = float(tree["sample_stats"]["n_steps"].sum())
+    return Run(predictions["f"], error, gradients, *clock.sampling(method.num_samples))
+
+
+def by_numpyro(posterior: Posterior, method: Method) -> Run:
+    """Sample with NumPyro's MCMC and NUTS, chains one after the other, as NumPyro compiles it."""
+    data = load(posterior.data)
+    net = fw.Network(posterior.widths, posterior.activation)
+    with jax.enable_x64(True):
+        arguments = (net, jnp.asarray(data.X_train), jnp.asarray(data.y_train))
+        options: dict[str, Any] = {
+            "temperature": posterior.temperature,
+            "extra_fields": ("num_steps",),
+        }
+        mcmc = MCMC(
+            NUTS(fw.models.network),
+            num_warmup=method.num_warmup,
+            num_samples=method.num_samples,
+            num_chains=CHAINS,
+            chain_method="sequential",
+            progress_bar=False,
+        )
+        mcmc.warmup(jax.random.key(0), *arguments, **options)
+        for _ in range(2):  # the first of the two compiles
+            wall, cpu = time.perf_counter(), time.process_time()
+            mcmc.run(mcmc.post_warmup_state.rng_key, *arguments, **options)
+            sites = jax.block_until_ready(mcmc.get_samples(group_by_chain=True))
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+        def output(values: dict[str, jax.Array]) -> jax.Array:
+            features = fw.models.hidden_features(net, values, jnp.asarray(data.X_test))
+            return features @ values["v"] / np.sqrt(net.widths[-1])
+
+        f = np.asarray(jax.jit(jax.vmap(jax.vmap(output)))(sites))
+        gradients = float(np.sum(mcmc.get_extra_fields()["num_steps"]))
+    drawn = xr.DataArray(f, dims=("chain", "draw", "test_pattern"))
+    return Run(drawn, ((drawn - data.y_test) ** 2).mean("test_pattern"), gradients, cpu, wall)
+
+
+def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
+    """Sample `posterior` with `method` and return one row of the table."""
+    y_test = load(posterior.data).y_test
+    began = time.perf_counter()
+    run = (by_numpyro if method.sampler == "numpyro" else by_finwidth)(posterior, method)
+    whole = time.perf_counter() - began
+    drawn = xr.Dataset({"error": ((run.f - y_test) ** 2).mean("test_pattern"), "f": run.f})
+    ess, r_hat = az.ess(drawn), az.rhat(drawn)
+    mcse = float(az.mcse(run.error.to_dataset(name="error"))["error"])
     row: dict[str, float | str] = {
         "posterior": str(posterior),
         "method": method.name,
-        "error": float(best.mean()),
+        "error": float(run.error.mean()),
         "mcse": mcse,
         "r_hat": max(float(r_hat["error"]), float(r_hat["f"].max())),
-        "cpu_seconds": cpu,
-        "wall_seconds": wall,
+        "cpu_seconds": run.cpu,
+        "wall_seconds": run.wall,
         "whole_seconds": whole,
-        "gradients": gradients,
+        "gradients": run.gradients,
     }
     counts = {
         "error": float(ess["error"]),
@@ -197,25 +254,27 @@ def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
     for name, value in counts.items():
         row |= {
             f"ess_{name}": value,
-            f"ess_{name}_per_cpu_second": value / cpu,
-            f"ess_{name}_per_wall_second": value / wall,
-            f"gradients_per_ess_{name}": gradients / value,
+            f"ess_{name}_per_cpu_second": value / run.cpu,
+            f"ess_{name}_per_wall_second": value / run.wall,
+            f"gradients_per_ess_{name}": run.gradients / value,
         }
     return row
 
 
 def compare(posterior: Posterior, methods: tuple[Method, ...]) -> Iterator[dict[str, float | str]]:
-    """The rows of one posterior, with ratios to NUTS in weight space where that is among them."""
+    """The rows of one posterior, with ratios to weight-space NUTS where that is among them."""
     rows = []
     for method in methods:
         print(f"{posterior}: {method.name}", file=sys.stderr, flush=True)
         rows.append(measure(posterior, method))
-    reference = [row for row in rows if row["method"] == REFERENCE.name]
+    by_name = {row["method"]: row for row in rows}
     for row in rows:
-        for name in ("error", "f", "worth"):
-            key = f"ess_{name}_per_cpu_second"
-            for other in reference:
-                row[f"ratio_{name}"] = float(row[key]) / float(other[key])
+        for reference in REFERENCES:
+            for name in ("error", "f", "worth"):
+                key = f"ess_{name}_per_cpu_second"
+                if other := by_name.get(reference.name):
+                    ratio = float(row[key]) / float(other[key])
+                    row[f"ratio_{reference.sampler}_{name}"] = ratio
         yield row
 
 
@@ -232,7 +291,10 @@ def table(rows: list[dict[str, float | str]]) -> Table:
         ("ESS/CPU s", pair("ess_{}_per_cpu_second", ".3g")),
         ("ESS/wall s", pair("ess_{}_per_wall_second", ".3g")),
         ("gradients/ESS", pair("gradients_per_ess_{}", ".3g")),
-        (f"× {REFERENCE.name}", pair("ratio_{}", ".3g")),
+        *(
+            (f"× {reference.name}", pair(f"ratio_{reference.sampler}_{{}}", ".3g"))
+            for reference in REFERENCES
+        ),
     )
     result.add_column("error / slowest f(x) / worth")
     for title, _ in columns:
@@ -264,7 +326,7 @@ def main() -> None:
     size.add_argument("--full", action="store_true", help="the whole grid; hours")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 190)
+    console = Console(width=None if sys.stdout.isatty() else 225)
     everything = []
     for posterior, methods in FULL if arguments.full else QUICK:
         rows = list(compare(posterior, methods))
