@@ -203,6 +203,17 @@ def test_input_rotation_keeps_every_covariance(n_inputs, n_patterns, n_free):
         assert np.max(np.abs(covariance - np.eye(n_inputs) / 0.7)) < 6 * np.sqrt(2 / 20_000) / 0.7
 
 
+@pytest.mark.parametrize("n_inputs", [3, 9])
+def test_one_chain_without_test_points(n_inputs):
+    X = RNG.normal(size=(6, n_inputs))
+    tree = fw.sample(
+        fw.Network((3,), "erf"), X, RNG.normal(size=6), temperature=0.1, num_chains=1,
+        num_samples=10, progress=False,
+    )  # fmt: skip
+    assert tree["posterior"]["W_1"].shape == (1, 10, 3, n_inputs)
+    assert "predictions" not in tree
+
+
 def test_rotation_is_not_used_where_it_saves_nothing():
     assert rotate_inputs(RNG.normal(size=(5, 5)), np.ones((2, 5))) is None
     assert rotate_inputs(RNG.normal(size=(9, 5)), np.ones((2, 5))) is None

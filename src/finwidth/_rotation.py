@@ -80,7 +80,7 @@ def rotate_inputs(
     inside = X_test @ basis
     outside = X_test - inside @ basis.T
     u, s, _ = np.linalg.svd(outside, full_matrices=False)
-    scale = max(float(np.max(np.abs(X_test))), np.finfo(np.float64).tiny)
+    scale = max(float(np.max(np.abs(X_test), initial=0.0)), np.finfo(np.float64).tiny)
     extra = int(np.sum(s > scale * n_inputs * np.finfo(np.float64).eps))
     # a network divides by the root of its number of inputs: keep the original one
     train = left[:, :rank] * values[:rank] * math.sqrt(rank / n_inputs)

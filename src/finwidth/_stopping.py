@@ -46,6 +46,8 @@ def settled(log_density: np.ndarray, step_sizes: np.ndarray) -> bool:
     quarters = np.log(step_sizes[:, -2 * (n // 4) :]).reshape(len(step_sizes), 2, -1).mean(axis=2)
     if np.max(np.abs(quarters[:, 1] - quarters[:, 0])) > 0.2:
         return False
+    if len(half) == 1:  # of a chain alone, its halves are compared
+        half = half[:, : n // 4 * 2].reshape(2, -1)
     r_hat = array_stats.rhat(half, chain_axis=0, draw_axis=1, method="rank")
     return bool(r_hat < _SETTLED_R_HAT)
 
