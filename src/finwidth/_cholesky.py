@@ -21,7 +21,7 @@ def cholesky_and_inverse(
     """Return the lower Cholesky factor L of a symmetric matrix, and L⁻¹.
 
     Backward stable as LAPACK's: the block below the diagonal comes from a triangular solve. Both
-    are NaN where the matrix is not positive definite.
+    hold NaN where the matrix is not positive definite.
 
     Parameters
     ----------

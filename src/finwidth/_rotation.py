@@ -46,19 +46,10 @@ class InputRotation:
         self, rng_key: Array, weights: Float[Array, "unit rank"], precision: float
     ) -> Float[Array, "unit input"]:
         """Return weights for the original inputs: `weights` in the span, the prior elsewhere."""
-        n_inputs, rank = self.basis.shape
-        scale = 1.0 / math.sqrt(precision)
-        if 2 * rank < n_inputs:
-            # thin: draw in all directions, and replace what lies in the span
-            basis = jnp.asarray(self.basis, weights.dtype)
-            noise = scale * random.normal(rng_key, (weights.shape[0], n_inputs), weights.dtype)
-            return noise + (weights - noise @ basis) @ basis.T
-        # wide: complete the basis, and draw in the few directions that are missing
-        complement = np.linalg.qr(self.basis, mode="complete")[0][:, rank:]
-        noise = scale * random.normal(rng_key, (weights.shape[0], n_inputs - rank), weights.dtype)
-        complete = np.concatenate([self.basis, complement], axis=1)
-        coordinates = jnp.concatenate([weights, noise], axis=1)
-        return coordinates @ jnp.asarray(complete.T, weights.dtype)
+        basis = jnp.asarray(self.basis, weights.dtype)
+        noise = random.normal(rng_key, (weights.shape[0], basis.shape[0]), weights.dtype)
+        noise = noise / math.sqrt(precision)
+        return noise + (weights - noise @ basis) @ basis.T
 
 
 def rotate_inputs(
