@@ -86,6 +86,19 @@ def test_finished_run_can_be_extended(reference_run, tmp_path):
     assert_same_draws(run(tmp_path / "c"), reference_run)
 
 
+def test_extension_keeps_what_the_run_kept(tmp_path, monkeypatch):
+    """The default of `keep` depends on the number of draws; nobody asked for the change."""
+    from finwidth import _task
+
+    run(tmp_path / "c", num_samples=30)
+    monkeypatch.setattr(_task, "_DEFAULT_STORE", 1)
+    kept = run(tmp_path / "c", num_samples=40)["posterior"]
+    assert "W_1" in kept
+    assert "W_1" not in run(tmp_path / "d", num_samples=30)["posterior"]
+    with pytest.raises(fw.InputError, match="expected a checkpoint of the same run, got keep ="):
+        run(tmp_path / "c", num_samples=40, keep=["v"])
+
+
 def test_finished_run_is_returned(reference_run, finished, monkeypatch):
     monkeypatch.setattr(_engine.Engine, "advance", None)  # would raise if it were called
     assert_same_draws(run(finished), reference_run)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth._stopping import Target, settled
+from finwidth._stopping import Target, settled, stuck
 
 RNG = np.random.default_rng(23)
 X, Y = RNG.normal(size=(10, 4)), RNG.normal(size=10)
@@ -97,3 +97,45 @@ def test_warm_up_that_does_not_settle_is_said(monkeypatch):
     with pytest.warns(fw.AccuracyWarning, match="expected a warm-up that settles within 50"):
         tree = run(num_samples=25)
     assert json.loads(tree.attrs["provenance"])["warmup_settled"] is False
+
+
+def test_what_counts_as_stuck():
+    start, steps = np.ones((2, 4)), np.full((2, 25), 7)
+    moved = start + np.array([[1.0], [1e-4]])
+    assert (
+        stuck(start, moved, steps, None) == "1 of 2 chains that moved by less than 0.1% in 25 draws"
+    )
+    assert stuck(start, moved, steps, None, everywhere=True) == ""
+    assert stuck(start, start * np.nan, steps, None, everywhere=True).startswith("2 of 2 chains")
+    assert stuck(start, start + 1, steps, 8) == ""
+    assert stuck(start, start + 1, steps, 7) == "100% of the trajectories cut short at 7 steps"
+
+
+@pytest.mark.parametrize(
+    ("changes", "how"),
+    [
+        (
+            {"sampler_options": {"max_num_steps": 2}},
+            "100% of the trajectories cut short at 2 steps",
+        ),
+        (
+            {"sampler": "langevin", "sampler_options": {"step_size": 1e-14}},
+            "4 of 4 chains that moved by less than 0.1%",
+        ),
+    ],
+)
+def test_a_sampler_that_is_stuck_says_so_whatever_the_warm_up(changes, how):
+    options = changes["sampler_options"] | {"adapt_step_size": False}
+    with pytest.warns(fw.AccuracyWarning, match=f"expected chains that move, got {how}"):
+        tree = run(num_warmup=0, num_samples=30, **changes | {"sampler_options": options})
+    assert how in json.loads(tree.attrs["provenance"])["stuck"]
+
+
+@pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
+def test_a_likelihood_that_says_nothing_leaves_the_step_at_a_trajectory(model):
+    """The integrator is exact without one: a longer step than a trajectory means nothing."""
+    # warnings are errors here: of a warm-up that does not settle, or of a step that overflows
+    tree = run(temperature=1e6, num_samples=25, dtype="float32", model=model)
+    assert 1.4 < float(tree["sample_stats"]["step_size"].max()) <= 1.4 * 1.35 * (1 + 1e-6)
+    assert json.loads(tree.attrs["provenance"])["num_warmup"] <= 500
+    assert np.all(tree["sample_stats"]["n_steps"] == 1)

@@ -1,5 +1,6 @@
 """The scale mixture, sampled: its posterior is that of the quadrature."""
 
+import functools
 import json
 
 import jax
@@ -13,7 +14,7 @@ from arviz_stats.base import array_stats
 from numpyro.infer.util import log_density
 
 import finwidth as fw
-from finwidth._mixture_task import mixture_reduction
+from finwidth._mixture_task import MixtureProgram, mixture_inputs
 from finwidth._precision import float64, precision
 
 RNG = np.random.default_rng(7)
@@ -120,7 +121,8 @@ def test_quadrature_kernels_can_be_traced_in_both_precisions(dtype):
     """Tanh has no closed form: its rule of quadrature is chosen by numbers."""
     net, sites = fw.Network((5,), "tanh"), {"q_bar": np.log([0.7])}
     with precision(dtype):
-        reduce = mixture_reduction(net, X, Y, 0.3, X_TEST, "wishart", ("q_bar",))
+        inputs = mixture_inputs(net, X, Y, 0.3, X_TEST, "wishart")
+        reduce = functools.partial(MixtureProgram(("q_bar",)).reduce, inputs)
         sites = {name: jnp.asarray(value, dtype) for name, value in sites.items()}
         stored = jax.jit(reduce)(jax.random.key(0), sites)
     assert {value.dtype.name for value in stored.values()} == {dtype}

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import io
 import json
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +48,13 @@ class Checkpoint:
         The folder; made if it does not exist.
     run
         What the run is, in JSON types: its draws are continued only by the same run.
+    unset
+        Names of entries of `run` that nobody asked for: an earlier run's value replaces them.
+
+    Attributes
+    ----------
+    run
+        What the run is, such values included.
 
     Raises
     ------
@@ -55,7 +63,7 @@ class Checkpoint:
         by another process, or is damaged.
     """
 
-    def __init__(self, path: Any, run: dict[str, Any]) -> None:
+    def __init__(self, path: Any, run: dict[str, Any], unset: Collection[str] = ()) -> None:
         self._folder = Path(path).expanduser()
         expected = "expected checkpoint = a folder of an earlier run of the same call, or a new one"
         if self._folder.exists() and not self._folder.is_dir():
@@ -73,7 +81,7 @@ class Checkpoint:
                 f"{expected}, got {str(path)!r}, which another process is writing"
             ) from None
         try:
-            self._check_run({"format": _FORMAT} | run)
+            self.run = self._check_run({"format": _FORMAT} | run, unset)
             for left in self._folder.glob(".*.tmp*"):  # of a run that was killed while it wrote
                 left.unlink()
             self._digests: list[str] = []
@@ -82,18 +90,20 @@ class Checkpoint:
             self.close()
             raise
 
-    def _check_run(self, run: dict[str, Any]) -> None:
+    def _check_run(self, run: dict[str, Any], unset: Collection[str]) -> dict[str, Any]:
+        """Return the record of the run, the earlier one's values for the names in `unset`."""
         record = self._folder / "run.json"
         run = json.loads(json.dumps(run))
         if not record.exists():
             if any(self._folder.glob("*.npz")):
                 raise self._damaged("run.json", "missing")
             self._write("run.json", json.dumps(run, indent=1).encode())
-            return
+            return run
         try:
             earlier = json.loads(self._read("run.json"))
         except ValueError:
             raise self._damaged("run.json", "not JSON") from None
+        run |= {name: earlier[name] for name in unset if name in earlier}
         for name in sorted({*run, *earlier}):
             ours, theirs = run.get(name), earlier.get(name)
             if ours != theirs:
@@ -101,6 +111,7 @@ class Checkpoint:
                     f"expected a checkpoint of the same run, got {name} = {theirs!r} in "
                     f"{str(self._folder)!r} and {ours!r} in this call"
                 )
+        return run
 
     def _read_run(self) -> tuple[dict, dict, list[dict[str, np.ndarray]]] | None:
         """Read and check the run so far: leaves of the state, progress, blocks of draws."""

@@ -10,10 +10,11 @@ from ._checkpoint import Checkpoint
 from ._engine import BLOCK, Engine
 from ._errors import AccuracyWarning
 from ._progress import Progress
-from ._stopping import Target, error_series, settled
+from ._stopping import Target, error_series, settled, stuck
 
 __all__ = ["Plan", "drive"]
 
+_FEW = 10  # draws that say nothing about whether chains move
 _WARMUP_STATISTICS = ("stats:lp", "stats:step_size")
 
 
@@ -70,22 +71,23 @@ def drive(
     Returns
     -------
     dict
-        num_warmup, num_samples: transitions and draws that were made; warmup_settled.
+        num_warmup, num_samples: transitions and draws that were made; warmup_settled; stuck: how
+        the chains fail to move, or "".
     """
     warm: list[dict[str, np.ndarray]] = []
-    ended = plan.num_warmup == 0
+    ended, stuck = plan.num_warmup == 0, ""
     if checkpoint is not None:
         stored = checkpoint.load(engine.states)
         if stored is not None:
             engine.states, progress, earlier = stored
-            ended = progress["warmup_ended"]
+            ended, stuck = progress["warmup_ended"], progress["stuck"]
             warm = earlier[: progress["warmup_blocks"]]
             blocks += earlier[progress["warmup_blocks"] :]
             bar.update(_length(warm) + _length(blocks), "continued from the checkpoint")
 
     def record(block: dict[str, np.ndarray]) -> None:
         if checkpoint is not None:
-            state = {"warmup_ended": ended, "warmup_blocks": len(warm)}
+            state = {"warmup_ended": ended, "warmup_blocks": len(warm), "stuck": stuck}
             checkpoint.write(engine.states, state, block)
 
     while not ended:
@@ -112,10 +114,12 @@ def drive(
             stacklevel=4,
         )
 
+    start = engine.positions()
     reached, numbers = _check_target(plan, blocks)
     while _length(blocks) < plan.num_samples and not reached:
         block = engine.advance(min(BLOCK, plan.num_samples - _length(blocks)), plan.thin)
         blocks.append(block)
+        stuck = _stuck(engine, plan, blocks, start, stuck)
         record(block)
         reached, numbers = _check_target(plan, blocks)
         bar.update(_length([block]), _describe("sampling", block))
@@ -130,6 +134,7 @@ def drive(
         "num_warmup": done,
         "warmup_settled": is_settled,
         "num_samples": _length(blocks),
+        "stuck": stuck,
         "target": dataclasses.asdict(plan.target) | {"reached": reached},
     }
 
@@ -143,6 +148,35 @@ def _settled(warm: list[dict[str, np.ndarray]]) -> bool:
         np.concatenate([block[name] for block in warm], axis=1) for name in _WARMUP_STATISTICS
     )
     return settled(log_density, steps)
+
+
+def _stuck(
+    engine: Engine,
+    plan: Plan,
+    blocks: list[dict[str, np.ndarray]],
+    start: np.ndarray,
+    told: str,
+) -> str:
+    """Say how the chains fail to move, with a warning the first time, or return "".
+
+    Looked at after the first block, so that nobody waits for the rest of a run of which all
+    chains are stuck, and at the end.
+    """
+    draws = _length(blocks)
+    last = draws == plan.num_samples
+    if draws < _FEW or not (len(blocks) == 1 or last):
+        return told
+    steps = np.concatenate([block["stats:n_steps"] for block in blocks], axis=1) / plan.thin
+    most = getattr(engine.kernel, "max_num_steps", None)
+    found = stuck(start, engine.positions(), steps, most, everywhere=not last)
+    if found and not told:
+        step = blocks[-1]["stats:step_size"].min()
+        warnings.warn(
+            f"expected chains that move, got {found} (step size {step:.1g})",
+            AccuracyWarning,
+            stacklevel=5,
+        )
+    return found
 
 
 def _check_target(plan: Plan, blocks: list[dict[str, np.ndarray]]) -> tuple[bool, dict[str, Any]]:

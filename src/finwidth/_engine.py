@@ -1,16 +1,19 @@
 """Running chains: any NumPyro kernel, in blocks, on all cores or side by side on a device.
 
 `Engine` turns a kernel into a compiled function that advances a chain by a block of draws and
-reduces each to what is stored. On CPUs every chain is its own call on a thread of its own, so
-that chains whose trajectories differ do not wait for each other; elsewhere all chains advance
-side by side in one call. The draws do not depend on the number of threads.
+reduces each to what is stored; runs that differ in numbers alone share it. On CPUs every chain is
+its own call on a thread of its own, so that chains whose trajectories differ do not wait for each
+other; elsewhere all chains advance side by side in one call. The draws do not depend on the number
+of threads.
 """
 
 import concurrent.futures
-import dataclasses
+import functools
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +22,9 @@ from jax import Array, lax, random
 from numpyro.infer.mcmc import MCMCKernel
 
 from ._errors import InputError
+from .samplers import Sampler
 
-__all__ = ["BLOCK", "Engine", "Reduction", "cpu_count", "default_chain_method"]
+__all__ = ["BLOCK", "Engine", "Program", "cpu_count", "default_chain_method"]
 
 # Small operations one after the other: run concurrently, or cut in parts for several threads, each
 # costs more CPU time to hand over than most of them take. The chains are what runs in parallel.
@@ -78,83 +82,251 @@ def _compiled(lowered: Any) -> Any:
         return lowered.compile()
 
 
-@dataclasses.dataclass(frozen=True)
-class Reduction:
-    """What is kept of a draw.
+@runtime_checkable
+class Program(Protocol):
+    """What compiled code depends on besides arrays; hashable, with equality by content."""
+
+    def density(self, inputs: Any) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the NumPyro model and its arguments."""
+        ...
+
+    def reduce(self, inputs: Any, rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
+        """Return what is stored of a draw of the latent sites."""
+        ...
+
+
+class _Chains:
+    """The compiled code of a run: how chains start, and how they advance by a block.
 
     Parameters
     ----------
-    function
-        (key, values of the latent sites) -> dict of arrays to store.
+    program
+        The model, and what is stored of a draw.
+    kernel
+        The kernel.
+    num_warmup
+        Transitions that adapt the kernel.
+    side_by_side
+        Whether one call advances all chains.
+    keys, draw_keys, inputs
+        Examples of the arguments: of one chain, or of all that advance side by side.
     """
 
-    function: Callable[[Array, dict[str, Array]], dict[str, Array]]
+    def __init__(
+        self,
+        program: Program,
+        kernel: MCMCKernel,
+        num_warmup: int,
+        side_by_side: bool,
+        keys: Array,
+        draw_keys: Array,
+        inputs: Any,
+    ) -> None:
+        self.kernel = kernel
+        self._program = program
+        self._num_warmup = num_warmup
+        self._side_by_side = side_by_side
+        self.start: Any = jax.jit(self._start)
+        self.block: Any = jax.jit(self._advance)
+        # NumPyro's stack of handlers belongs to the process: one model is traced at a time
+        with _TRACING:
+            start = self.start.lower(keys, inputs)
+            if side_by_side:
+                return
+            state = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start.out_info
+            )
+            count = jnp.asarray(BLOCK)
+            block = self.block.lower(state, draw_keys, count, count, inputs)
+        # compiled here, once, so that the threads find it ready
+        self.start, self.block = start.compile(), _compiled(block)
+
+    def _start(self, key: Array, inputs: Any) -> Any:
+        _, arguments, keywords = self._program.density(inputs)
+        return self.kernel.init(key, self._num_warmup, None, arguments, keywords)
+
+    def _one(
+        self, state: Any, key: Array, thin: Array, inputs: Any
+    ) -> tuple[Any, dict[str, Array]]:
+        """One draw: `thin` transitions, then the reduction."""
+        _, arguments, keywords = self._program.density(inputs)
+
+        def transition(_: Any, carry: tuple) -> tuple:
+            state, steps, accept, diverging = carry
+            state = self.kernel.sample(state, arguments, keywords)
+            return (
+                state,
+                steps + state.num_steps,
+                accept + state.accept_prob,
+                diverging | state.diverging,
+            )
+
+        zeros = jnp.zeros_like(state.num_steps)
+        state, steps, accept, diverging = lax.fori_loop(
+            0,
+            thin,
+            transition,
+            (state, zeros, jnp.zeros_like(state.accept_prob), jnp.zeros_like(state.diverging)),
+        )
+        reduce, fold = functools.partial(self._program.reduce, inputs), random.fold_in
+        if self._side_by_side:
+            reduce, fold = jax.vmap(reduce), jax.vmap(fold)
+        stored = reduce(fold(key, state.i), getattr(state, self.kernel.sample_field))
+        stored |= {
+            "stats:energy": state.energy,
+            "stats:lp": -state.potential_energy,
+            "stats:n_steps": steps,
+            "stats:acceptance_rate": accept / thin.astype(accept.dtype),
+            "stats:diverging": diverging,
+            "stats:step_size": state.adapt_state.step_size,
+        }
+        return state, stored
+
+    def _advance(
+        self, state: Any, key: Array, count: Array, thin: Array, inputs: Any
+    ) -> tuple[Any, dict[str, Array]]:
+        shapes = jax.eval_shape(self._one, state, key, thin, inputs)[1]
+        buffers = {name: jnp.zeros((BLOCK, *s.shape), s.dtype) for name, s in shapes.items()}
+
+        def body(draw: Array, carry: tuple) -> tuple:
+            state, buffers = carry
+            state, stored = self._one(state, key, thin, inputs)
+            return state, {name: buffers[name].at[draw].set(stored[name]) for name in buffers}
+
+        return lax.fori_loop(0, count, body, (state, buffers))
+
+
+_TRACING = threading.RLock()
+
+
+class _Cache:
+    """Compiled chains by what they depend on, the last `size` of them; for any thread."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._guard = threading.Lock()
+        self._entries: OrderedDict[Any, concurrent.futures.Future] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], _Chains]) -> _Chains:
+        """Return what `make` returned for this key; a second thread waits for the first."""
+        with self._guard:
+            future = self._entries.get(key)
+            mine = future is None
+            if future is None:
+                future = self._entries[key] = concurrent.futures.Future()
+                if len(self._entries) > self._size:
+                    self._entries.popitem(last=False)
+            else:
+                self._entries.move_to_end(key)
+        if mine:
+            try:
+                future.set_result(make())
+            except BaseException as error:
+                with self._guard:
+                    self._entries.pop(key, None)
+                future.set_exception(error)
+                raise
+        return future.result()
+
+    def clear(self) -> None:
+        """Forget all; runs that last keep what they have."""
+        with self._guard:
+            self._entries.clear()
+
+
+_CACHE = _Cache(32)
+
+
+def _described(options: dict[str, Any]) -> Any:
+    """Return options as a key in which True is not 1; an object of its own if one has no hash."""
+    key = tuple((name, type(value), value) for name, value in sorted(options.items()))
+    try:
+        hash(key)
+    except TypeError:
+        return object()
+    return key
 
 
 class Engine:
     """Several chains of one kernel.
 
+    A second engine that differs in data, precisions, temperature or seed alone compiles nothing.
+
     Parameters
     ----------
-    kernel
-        A NumPyro kernel.
-    reduction
-        What to store of each draw.
+    program
+        The model, and what is stored of a draw.
+    inputs
+        All arrays that the program takes: data, precisions, temperature. A pytree.
+    sampler
+        Makes the kernel.
+    options
+        Options of the sampler.
     num_chains
         Number of chains.
     num_warmup
         Transitions that adapt the kernel.
     seed
         Seed of all randomness.
-    model_args, model_kwargs
-        Arguments of the kernel's model.
     chain_method
         "threads": each chain on a thread of its own; "vectorized": all chains side by side in one
         call, spread over the devices.
+
+    Raises
+    ------
+    InputError
+        If the sampler does not know an option, or an option or the start of a chain is not what
+        the kernel takes.
     """
 
     def __init__(
         self,
-        kernel: MCMCKernel,
-        reduction: Reduction,
+        program: Program,
+        inputs: Any,
+        sampler: Sampler,
+        options: dict[str, Any],
         *,
         num_chains: int,
         num_warmup: int,
         seed: int,
-        model_args: tuple,
-        model_kwargs: dict,
         chain_method: str,
     ) -> None:
-        self.kernel = kernel
         self.num_chains = num_chains
-        self._reduction = reduction
-        self._arguments = (model_args, model_kwargs)
         self.side_by_side = side_by_side = chain_method == "vectorized"
+        self._inputs = inputs
         init_key, draw_key = random.split(random.key(seed))
         # NumPyro's kernels take raw keys
         keys = jax.vmap(random.key_data)(random.split(init_key, num_chains))
         draw_keys = random.split(draw_key, num_chains)
+        first = (keys, draw_keys) if side_by_side else (keys[0], draw_keys[0])
+        leaves, structure = jax.tree.flatten(inputs)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        chains = num_chains if side_by_side else None
+        key = (program, sampler, _described(options), num_warmup, chains, structure, shapes)
 
-        @jax.jit
-        def start(key: Array) -> Any:
-            return kernel.init(key, num_warmup, None, *self._arguments)
+        def make() -> _Chains:
+            try:
+                kernel = sampler.kernel(program.density(inputs)[0], **options)
+            except TypeError as error:
+                raise InputError(
+                    f"expected sampler_options = options of sampler {sampler.name!r}, got {error}"
+                ) from None
+            return _Chains(program, kernel, num_warmup, side_by_side, *first, inputs)
 
+        self._chains = _CACHE.get(key, make)
+        self.kernel = self._chains.kernel
+        self.states: Any
+        self._draw_keys: Any
         if side_by_side:
             keys, draw_keys = _spread(keys), _spread(draw_keys)
-            self.states: Any = start(keys)
-            self._draw_keys: Any = draw_keys
-            example = (self.states, draw_keys)
+            with _TRACING:  # other devices than last time are traced anew
+                self.states = self._chains.start(keys, inputs)
+            self._draw_keys = draw_keys
         else:
-            self.states = [start(key) for key in keys]
+            self.states = [self._chains.start(key, inputs) for key in keys]
             self._draw_keys = list(draw_keys)
-            example = (self.states[0], draw_keys[0])
         for state in [self.states] if side_by_side else self.states:
             _check_start(state)
-        count = jnp.asarray(BLOCK)
-        self._block: Any = jax.jit(self._advance)
-        if not side_by_side:
-            # compiled here, once, so that the threads find it ready
-            self._block = _compiled(self._block.lower(*example, count, count))
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=1 if side_by_side else max(1, min(num_chains, cpu_count()))
         )
@@ -183,7 +355,10 @@ class Engine:
             raise InputError(f"expected count = 1 … {BLOCK}, got {count}")
         numbers = (jnp.asarray(count), jnp.asarray(thin))
         if self.side_by_side:
-            states, buffers = self._block(self.states, self._draw_keys, *numbers)
+            with _TRACING:
+                states, buffers = self._chains.block(
+                    self.states, self._draw_keys, *numbers, self._inputs
+                )
             collected = {
                 name: np.moveaxis(np.asarray(value[:count]), 1, 0)
                 for name, value in buffers.items()
@@ -202,6 +377,19 @@ class Engine:
         self.states = states
         return collected
 
+    def positions(self) -> np.ndarray:
+        """Return where the chains are, in unconstrained coordinates, shape (chain, coordinate)."""
+        states = [self.states] if self.side_by_side else self.states
+        lead = self.num_chains if self.side_by_side else 1
+        rows = [
+            [np.reshape(leaf, (lead, -1)) for leaf in jax.tree.leaves(self._position(state))]
+            for state in states
+        ]
+        return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+    def _position(self, state: Any) -> Any:
+        return getattr(state, self.kernel.sample_field)
+
     def pool(self) -> None:
         """Share what chains that run separately have learnt, where the kernel can."""
         kernel: Any = self.kernel
@@ -219,52 +407,4 @@ class Engine:
     def _run(
         self, state: Any, key: Array, count: Array, thin: Array
     ) -> tuple[Any, dict[str, Array]]:
-        return jax.block_until_ready(self._block(state, key, count, thin))
-
-    def _one(self, state: Any, key: Array, thin: Array) -> tuple[Any, dict[str, Array]]:
-        """One draw: `thin` transitions, then the reduction."""
-
-        def transition(_: Any, carry: tuple) -> tuple:
-            state, steps, accept, diverging = carry
-            state = self.kernel.sample(state, *self._arguments)
-            return (
-                state,
-                steps + state.num_steps,
-                accept + state.accept_prob,
-                diverging | state.diverging,
-            )
-
-        zeros = jnp.zeros_like(state.num_steps)
-        state, steps, accept, diverging = lax.fori_loop(
-            0,
-            thin,
-            transition,
-            (state, zeros, jnp.zeros_like(state.accept_prob), jnp.zeros_like(state.diverging)),
-        )
-        reduce = self._reduction.function
-        fold = random.fold_in
-        if self.side_by_side:
-            reduce, fold = jax.vmap(reduce), jax.vmap(fold)
-        stored = reduce(fold(key, state.i), getattr(state, self.kernel.sample_field))
-        stored |= {
-            "stats:energy": state.energy,
-            "stats:lp": -state.potential_energy,
-            "stats:n_steps": steps,
-            "stats:acceptance_rate": accept / thin.astype(accept.dtype),
-            "stats:diverging": diverging,
-            "stats:step_size": state.adapt_state.step_size,
-        }
-        return state, stored
-
-    def _advance(
-        self, state: Any, key: Array, count: Array, thin: Array
-    ) -> tuple[Any, dict[str, Array]]:
-        shapes = jax.eval_shape(self._one, state, key, thin)[1]
-        buffers = {name: jnp.zeros((BLOCK, *s.shape), s.dtype) for name, s in shapes.items()}
-
-        def body(draw: Array, carry: tuple) -> tuple:
-            state, buffers = carry
-            state, stored = self._one(state, key, thin)
-            return state, {name: buffers[name].at[draw].set(stored[name]) for name in buffers}
-
-        return lax.fori_loop(0, count, body, (state, buffers))
+        return jax.block_until_ready(self._chains.block(state, key, count, thin, self._inputs))

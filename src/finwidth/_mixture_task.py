@@ -4,24 +4,23 @@ Given the order parameters f is a Gaussian process, so its moments at test point
 of it are exact (Williams & Rasmussen, Gaussian Processes (2006), eq. 2.19).
 """
 
-import functools
-import math
+import dataclasses
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as linalg
 import numpy as np
 from jax import Array, random
 
-from ._inputs import check_choice
-from ._kernels import bias_variances
 from ._mixture_law import check_mixture
 from ._network import Network
 from ._precision import float64
-from ._student_t import RandomField, random_field, student_t
+from ._student_t import RandomField, mixture_model, random_field
 from .infer._model import reported_values
 
-__all__ = ["SAMPLERS", "mixture_density", "mixture_reduction", "mixture_sites"]
+__all__ = ["SAMPLERS", "MixtureInputs", "MixtureProgram", "mixture_inputs", "mixture_sites"]
 
 # those that do not need Gaussian sites
 SAMPLERS = ("hmc", "langevin", "nuts")
@@ -39,22 +38,37 @@ def mixture_sites(
     return shapes | {"q_bar": (("layer",), (network.depth,))}
 
 
-def mixture_density(theory: str) -> Callable[..., None]:
-    """Return the model, whose arguments are those of the other models."""
-    check_choice("theory", theory, ("nested", "wishart"))
-    return functools.partial(student_t, theory=theory)
+class MixtureInputs(NamedTuple):
+    """The arrays of a run.
+
+    Attributes
+    ----------
+    field
+        f on the training patterns, then the test points.
+    y
+        Labels, shape (pattern,).
+    temperature
+        T.
+    root
+        R with R Rᵀ = the covariance of f at Q̄ = 1 without the bias, shape (point, point), where
+        the order parameters only scale it and there are test points; else None.
+    """
+
+    field: Any
+    y: Any
+    temperature: Any
+    root: Any
 
 
-def mixture_reduction(
+def mixture_inputs(
     network: Network,
     X: np.ndarray,
     y: np.ndarray,
     temperature: float,
     X_test: np.ndarray | None,
     theory: str,
-    keep: tuple[str, ...],
-) -> Callable[[Array, dict[str, Array]], dict[str, Array]]:
-    """Return the function from unconstrained values of the sites to what is stored of a draw.
+) -> MixtureInputs:
+    """Return the arrays of a run, in JAX's default precision.
 
     Parameters
     ----------
@@ -68,70 +82,79 @@ def mixture_reduction(
         Test points, shape (test_pattern, input), or None.
     theory
         "nested" or "wishart".
+    """
+    points = X if X_test is None else np.concatenate([X, X_test])
+    with float64():
+        field = random_field(network, points, theory)
+        root = _root(field) if X_test is not None and field.only_scale else None
+    inputs = MixtureInputs(field, np.asarray(y), np.asarray(temperature), root)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureProgram:
+    """What compiled code depends on besides arrays.
+
+    Parameters
+    ----------
     keep
         Sites to store.
     """
-    model = mixture_density(theory)
-    constrain = reported_values(model, (network, X, y), {"temperature": temperature})
-    predict = None if X_test is None else _predictor(network, X, y, temperature, X_test, theory)
 
-    def reduce(rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
-        values = constrain(sites)
-        stored = {} if predict is None else predict(rng_key, values)
-        return stored | {f"site:{name}": values[name] for name in keep}
+    keep: tuple[str, ...]
 
-    return reduce
+    def density(self, inputs: MixtureInputs) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the NumPyro model and its arguments."""
+        field = inputs.field.first(inputs.y.shape[0])
+        return mixture_model, (field, inputs.y, inputs.temperature), {}
+
+    def reduce(
+        self, inputs: MixtureInputs, rng_key: Array, sites: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Return what is stored of a draw, from unconstrained values of the sites."""
+        model, arguments, keywords = self.density(inputs)
+        values = reported_values(model, arguments, keywords)(sites)
+        stored = {}
+        if inputs.field.covariances.diag_a.shape[0] > inputs.y.shape[0]:
+            stored = _predict(inputs, rng_key, values)
+        return stored | {f"site:{name}": values[name] for name in self.keep}
 
 
-def _root(field: RandomField) -> Array:
-    """Return R with R Rᵀ = the covariance of f at Q̄ = 1 without the bias, shape (point, rank)."""
-    with float64():
-        covariance = np.asarray(field.covariance(jnp.ones(field.network.depth), output_bias=False))
+def _root(field: RandomField) -> np.ndarray:
+    covariance = np.asarray(field.covariance(jnp.ones(field.network.depth), output_bias=False))
     values, vectors = np.linalg.eigh(covariance)
     positive = values > values[-1] * values.size * np.finfo(np.float64).eps
-    return jnp.asarray(vectors[:, positive] * np.sqrt(values[positive]), float)
+    return vectors * np.sqrt(np.where(positive, values, 0.0))
 
 
-def _predictor(
-    network: Network,
-    X: np.ndarray,
-    y: np.ndarray,
-    temperature: float,
-    X_test: np.ndarray,
-    theory: str,
-) -> Callable[[Array, dict[str, Array]], dict[str, Array]]:
-    """Return the function from the sites to f (a joint draw) and its moments at the test points."""
-    n = X.shape[0]
-    field = random_field(network, np.concatenate([X, X_test]), theory)
-    labels = jnp.asarray(y, float)
-    bias = float(bias_variances(network)[-1])
-    root = _root(field) if field.only_scale else None
+def _predict(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) -> dict[str, Array]:
+    """Return f (a joint draw) and its moments at the test points, given the sites."""
+    field, labels, temperature, root = inputs
+    n = labels.shape[0]
+    mean, covariance = field.mean(values), field.covariance(values["q_bar"])
+    factor = jnp.linalg.cholesky(covariance[:n, :n] + temperature * jnp.eye(n))
+    # rows κ L⁻ᵀ
+    half = linalg.solve_triangular(factor, covariance[:n, n:], lower=True).T
 
-    def predict(rng_key: Array, values: dict[str, Array]) -> dict[str, Array]:
-        mean, covariance = field.mean(values), field.covariance(values["q_bar"])
-        factor = jnp.linalg.cholesky(covariance[:n, :n] + temperature * jnp.eye(n))
-        # rows κ L⁻ᵀ
-        half = linalg.solve_triangular(factor, covariance[:n, n:], lower=True).T
+    def regress(residual: Array) -> Array:
+        """Return κ A⁻¹ residual."""
+        return half @ linalg.solve_triangular(factor, residual, lower=True)
 
-        def regress(residual: Array) -> Array:
-            """Return κ A⁻¹ residual."""
-            return half @ linalg.solve_triangular(factor, residual, lower=True)
-
-        f_mean = mean[n:] + regress(labels - mean[:n])
-        f_variance = jnp.diagonal(covariance)[n:] - jnp.sum(half**2, axis=1)
-        keys = random.split(rng_key, 3)
-        if root is None:
-            eigenvalues, vectors = jnp.linalg.eigh(covariance[n:, n:] - half @ half.T)
-            # negative by rounding alone, where the kernel is singular
-            noise = random.normal(keys[0], eigenvalues.shape, eigenvalues.dtype)
-            f = f_mean + vectors @ (jnp.sqrt(jnp.maximum(eigenvalues, 0.0)) * noise)
-        else:
-            # Matheron's rule: condition a draw from the prior
-            prior = jnp.sqrt(jnp.prod(values["q_bar"])) * (
-                root @ random.normal(keys[0], root.shape[1:], root.dtype)
-            ) + math.sqrt(bias) * random.normal(keys[1], (), root.dtype)
-            noise = math.sqrt(temperature) * random.normal(keys[2], (n,), root.dtype)
-            f = f_mean + prior[n:] - regress(prior[:n] + noise)
-        return {"f": f, "f_mean": f_mean, "f_variance": f_variance}
-
-    return predict
+    f_mean = mean[n:] + regress(labels - mean[:n])
+    f_variance = jnp.diagonal(covariance)[n:] - jnp.sum(half**2, axis=1)
+    keys = random.split(rng_key, 3)
+    if root is None:
+        eigenvalues, vectors = jnp.linalg.eigh(covariance[n:, n:] - half @ half.T)
+        # negative by rounding alone, where the kernel is singular
+        noise = random.normal(keys[0], eigenvalues.shape, eigenvalues.dtype)
+        f = f_mean + vectors @ (jnp.sqrt(jnp.maximum(eigenvalues, 0.0)) * noise)
+    else:
+        # Matheron's rule: condition a draw from the prior
+        noise = root @ random.normal(keys[0], root.shape[1:], root.dtype)
+        prior = jnp.sqrt(jnp.prod(values["q_bar"])) * noise
+        if field.network.bias_precision is not None:
+            bias = random.normal(keys[1], (), root.dtype)
+            prior = prior + bias / jnp.sqrt(field.network.bias_precision[-1])
+        noise = jnp.sqrt(temperature) * random.normal(keys[2], (n,), root.dtype)
+        f = f_mean + prior[n:] - regress(prior[:n] + noise)
+    return {"f": f, "f_mean": f_mean, "f_variance": f_variance}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._blas import blas_threads as limit_blas
 from ._checkpoint import Checkpoint, digest
 from ._drive import Plan, drive
-from ._engine import Engine, Reduction, default_chain_method
+from ._engine import Engine, default_chain_method
 from ._errors import InputError
 from ._inputs import check_choice, check_count
 from ._network import Network
@@ -24,8 +25,8 @@ from ._task import (
     check_sampler,
     checked_task,
     default_sampler,
-    density,
-    reduction,
+    run_inputs,
+    run_program,
     sites_to_keep,
     stored_text,
 )
@@ -115,7 +116,7 @@ def sample(
         Transitions per stored draw.
     keep
         Names of the sites to store. Default: all while they take less than 256 MiB, else all but
-        the hidden layers' weights and biases.
+        the hidden layers' weights and biases; a run continued from a checkpoint keeps what it kept.
     dtype
         "float64" or "float32".
     blas_threads
@@ -159,8 +160,6 @@ def sample(
     ----------
     theory.md, sections 1, 5 and 9.
     """
-    import threadpoolctl
-
     task = checked_task(net, X, y, temperature, X_test, y_test, model, theory, dtype, data_name)
     samplers = available()
     sampler = default_sampler(model) if sampler is None else sampler
@@ -206,7 +205,7 @@ def sample(
         settings["theory"] = task.theory
     with contextlib.ExitStack() as stack:
         stack.enter_context(precision(dtype))
-        stack.enter_context(threadpoolctl.threadpool_limits(blas_threads, user_api="blas"))
+        stack.enter_context(limit_blas(blas_threads))
         saved = None
         if checkpoint is not None:
             run = settings | {
@@ -214,7 +213,11 @@ def sample(
                 "temperature": task.temperature,
                 "num_warmup": "adaptive" if plan.adaptive else plan.num_warmup,
             }
-            saved = stack.enter_context(Checkpoint(checkpoint, run))
+            # the default depends on the number of draws, which an extension changes
+            unset = {"keep"} if keep is None else set()
+            saved = stack.enter_context(Checkpoint(checkpoint, run, unset))
+            settings["keep"] = saved.run["keep"]
+            task = dataclasses.replace(task, keep=tuple(saved.run["keep"]))
         engine = stack.enter_context(
             _engine(task, chosen, options, plan, num_chains, seed, chain_method)
         )
@@ -258,21 +261,14 @@ def _engine(
     chain_method: str,
 ) -> Iterator[Engine]:
     """Give the compiled chains of a run, and stop their threads at the end."""
-    model, arguments, keywords = density(task)
-    try:
-        kernel = sampler.kernel(model, **options)
-    except TypeError as error:
-        raise InputError(
-            f"expected sampler_options = options of sampler {sampler.name!r}, got {error}"
-        ) from None
     engine = Engine(
-        kernel,
-        Reduction(reduction(task)),
+        run_program(task),
+        run_inputs(task),
+        sampler,
+        options,
         num_chains=num_chains,
         num_warmup=plan.num_warmup,
         seed=seed,
-        model_args=arguments,
-        model_kwargs=keywords,
         chain_method=chain_method,
     )
     try:

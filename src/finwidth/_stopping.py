@@ -13,11 +13,13 @@ import numpy as np
 
 from ._errors import InputError
 
-__all__ = ["Target", "error_series", "settled"]
+__all__ = ["Target", "error_series", "settled", "stuck"]
 
 # The chains must agree on the log density to this R-hat over the last half of the warm-up.
 _SETTLED_R_HAT = 1.05
 _SHORTEST_WARMUP = 100
+# Chains that have moved by less than this part of their distance from 0 have not moved.
+_STILL = 1e-3
 
 
 def _array_stats() -> Any:
@@ -50,6 +52,41 @@ def settled(log_density: np.ndarray, step_sizes: np.ndarray) -> bool:
         half = half[:, : n // 4 * 2].reshape(2, -1)
     r_hat = array_stats.rhat(half, chain_axis=0, draw_axis=1, method="rank")
     return bool(r_hat < _SETTLED_R_HAT)
+
+
+def stuck(
+    start: np.ndarray,
+    end: np.ndarray,
+    steps: np.ndarray,
+    max_num_steps: int | None,
+    *,
+    everywhere: bool = False,
+) -> str:
+    """Say how chains fail to move: they stay put, or trajectories are cut short; else return "".
+
+    Parameters
+    ----------
+    start, end
+        Positions before and after some draws, shape (chain, coordinate).
+    steps
+        Steps of each trajectory, shape (chain, draw).
+    max_num_steps
+        The most that a trajectory may take, where there is such a bound.
+    everywhere
+        Whether one chain that moves is enough.
+    """
+    moved = np.linalg.norm(end - start, axis=1)
+    still = int(np.sum(~(moved > _STILL * np.linalg.norm(start, axis=1))))
+    if still == len(start) or (still and not everywhere):
+        draws = steps.shape[1]
+        return (
+            f"{still} of {len(start)} chains that moved by less than {_STILL:.1%} in {draws} draws"
+        )
+    if max_num_steps is not None:
+        cut = float(np.mean(steps >= max_num_steps))
+        if cut > 0.5:
+            return f"{cut:.0%} of the trajectories cut short at {max_num_steps} steps"
+    return ""
 
 
 def error_series(blocks: Sequence[dict[str, np.ndarray]], y_test: np.ndarray) -> np.ndarray:

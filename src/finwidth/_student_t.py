@@ -17,43 +17,40 @@ from jaxtyping import Float
 
 from ._activation import get_activation
 from ._inputs import check_inputs, check_labels, check_temperature
-from ._kernels import Covariance, bias_variances, input_covariance, layer_rules, moments
+from ._kernels import Covariance, input_covariance, layer_rules, moments
 from ._mixture_law import check_mixture
 from ._network import Network, check_network
 from ._precision import float64
+from ._traceable import traceable
 from .theories import LayerConstants, OrderParameters, available
 
-__all__ = ["RandomField", "random_field", "student_t"]
+__all__ = ["RandomField", "mixture_model", "random_field", "student_t"]
 
 
+def _static() -> Any:
+    return dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class RandomField:
     """The output f on some patterns: a Gaussian, given the order parameters.
 
-    Made by `random_field`.
+    Made by `random_field`. A JAX type: compiled code serves all fields whose arrays, precisions
+    among them, have the same shapes.
     """
 
-    network: Network
-    theory: str
-    has_mean: bool
-    _covariance: tuple[np.ndarray, ...]  # C on the patterns, float64
-    _rules: tuple
+    network: Any  # a TraceableNetwork; JAX puts other things in its place when it compiles
+    covariances: Any  # C on the patterns, a Covariance
+    theory: str = _static()
+    has_mean: bool = _static()
+    only_scale: bool = _static()  # whether Q̄ only scales a fixed kernel (but for f's bias)
+    rules: tuple = _static()
 
-    @property
-    def _input(self) -> Covariance:
-        """C in the precision that JAX is set to."""
-        return Covariance(*(jnp.asarray(part, float) for part in self._covariance))
-
-    @property
-    def only_scale(self) -> bool:
-        """Whether the order parameters only scale a fixed kernel (but for the output's bias)."""
-        network = self.network
-        linear = network.activation == get_activation("identity")
-        return (
-            network.depth == 1
-            or self.theory == "wishart"
-            or (linear and network.bias_precision is None)
-        )
+    def first(self, n: int) -> "RandomField":
+        """Return f on the first `n` patterns."""
+        cross, a, b = self.covariances
+        return dataclasses.replace(self, covariances=Covariance(cross[:n, :n], a[:n], b[:n]))
 
     def covariance(self, q_bar: Array, *, output_bias: bool = True) -> Float[Array, "n n"]:
         """Return the covariance of f given Q̄, shape (layer,), with or without the bias's 1/λ^b_L.
@@ -61,22 +58,25 @@ class RandomField:
         With a mean term this is the part Q̄(K − m mᵀ)/λ_1; the other is `mean`.
         """
         network = self.network
-        biases = bias_variances(network)[1:]
-        biases[-1] *= output_bias
-        constants = LayerConstants(np.asarray(network.weight_precision[1:]), biases)
+        precisions = network.weight_precision[1:]
+        biases = jnp.zeros_like(precisions)
+        if network.bias_precision is not None:
+            biases = 1.0 / network.bias_precision[1:]
+            biases = biases if output_bias else biases.at[-1].set(0.0)
+        constants: Any = LayerConstants(precisions, biases)  # pyright: ignore[reportArgumentType]
         order = OrderParameters(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
         rule: Any = available()[self.theory]
-        return rule.kernel(network.activation, constants, self._input, order, self._rules).cross
+        return rule.kernel(network.activation, constants, self.covariances, order, self.rules).cross
 
     def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:
         """Return the mean of f given the sites: a m with a mean term, else 0."""
         if not self.has_mean:
-            return jnp.zeros(self._covariance[1].shape)
-        return values["a"] * moments(self.network.activation, self._input, self._rules[0])[1]
+            return jnp.zeros_like(self.covariances.diag_a)
+        return values["a"] * moments(self.network.activation, self.covariances, self.rules[0])[1]
 
 
 def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str) -> RandomField:
-    """Return f on the patterns X; may be called while JAX traces.
+    """Return f on the patterns X, in JAX's default precision; may be called while JAX traces.
 
     Raises
     ------
@@ -84,11 +84,41 @@ def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str)
         If the mixture is not defined for this network and theory.
     """
     has_mean = check_mixture(network, theory)
+    linear = network.activation == get_activation("identity")
+    only_scale = (
+        network.depth == 1 or theory == "wishart" or (linear and network.bias_precision is None)
+    )
     # the rules of quadrature are chosen by numbers
     with jax.ensure_compile_time_eval(), float64():
         covariance = tuple(map(np.asarray, input_covariance(network, X)))
         rules = layer_rules(network, covariance[1])
-    return RandomField(network, theory, has_mean, covariance, rules)
+    covariances = Covariance(*(jnp.asarray(part, float) for part in covariance))
+    return RandomField(traceable(network), covariances, theory, has_mean, only_scale, rules)
+
+
+def mixture_model(
+    field: RandomField, y: Float[Array, " n"] | None, temperature: float | Array
+) -> None:
+    """The NumPyro model of `student_t`, given what it knows of the patterns."""
+    net = field.network
+    values = {}
+    if field.has_mean:
+        width, precision = net.widths[0], net.weight_precision[1]
+        values["a"] = jnp.asarray(numpyro.sample("a", dist.Normal(0.0, precision**-0.5)))
+        square = values["a"] ** 2
+        if width > 1:
+            law = dist.Gamma(0.5 * (width - 1), 0.5 * precision)
+            square = square + jnp.asarray(numpyro.sample("r_squared", law))
+        q_bar = jnp.reshape(precision * square / width, (1,))
+        numpyro.deterministic("q_bar", q_bar)
+    else:
+        half = 0.5 * jnp.asarray(net.widths, float)
+        with numpyro.plate("layer", net.depth):
+            q_bar = jnp.asarray(numpyro.sample("q_bar", dist.Gamma(half, half)))
+    covariance = field.covariance(q_bar)
+    total = covariance + temperature * jnp.eye(covariance.shape[0])
+    law = dist.MultivariateNormal(field.mean(values), covariance_matrix=total)
+    numpyro.sample("y", law, obs=y)
 
 
 def student_t(
@@ -135,20 +165,4 @@ def student_t(
     labels = None if y is None else jnp.asarray(check_labels(y, inputs.shape[0]), float)
     if not isinstance(temperature, Array):
         temperature = check_temperature(temperature, zero=False)
-    values = {}
-    if field.has_mean:
-        width, precision = net.widths[0], net.weight_precision[1]
-        values["a"] = jnp.asarray(numpyro.sample("a", dist.Normal(0.0, precision**-0.5)))
-        square = values["a"] ** 2
-        if width > 1:
-            law = dist.Gamma(0.5 * (width - 1), 0.5 * precision)
-            square = square + jnp.asarray(numpyro.sample("r_squared", law))
-        q_bar = jnp.reshape(precision * square / width, (1,))
-        numpyro.deterministic("q_bar", q_bar)
-    else:
-        half = 0.5 * jnp.asarray(net.widths, float)
-        with numpyro.plate("layer", net.depth):
-            q_bar = jnp.asarray(numpyro.sample("q_bar", dist.Gamma(half, half)))
-    total = field.covariance(q_bar) + temperature * jnp.eye(inputs.shape[0])
-    law = dist.MultivariateNormal(field.mean(values), covariance_matrix=total)
-    numpyro.sample("y", law, obs=labels)
+    mixture_model(field, labels, temperature)

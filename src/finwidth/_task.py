@@ -3,8 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
@@ -19,18 +20,21 @@ from ._inputs import (
     check_training,
 )
 from ._mixture_law import check_mixture
-from ._mixture_task import SAMPLERS, mixture_density, mixture_reduction, mixture_sites
+from ._mixture_task import SAMPLERS, MixtureProgram, mixture_inputs, mixture_sites
 from ._network import Network, check_network
 from ._readout import condition
 from ._rotation import InputRotation, rotate_inputs
+from ._traceable import traceable
 
 __all__ = [
     "Task",
+    "WeightInputs",
+    "WeightProgram",
     "check_sampler",
     "checked_task",
     "default_sampler",
-    "density",
-    "reduction",
+    "run_inputs",
+    "run_program",
     "site_shapes",
     "sites_to_keep",
     "stored_text",
@@ -153,36 +157,83 @@ def stored_text(task: Task, draws: int) -> str:
     return f"storing {what}: {size / 2**20:.1f} MiB"
 
 
-def density(task: Task) -> tuple[Callable[..., None], tuple, dict]:
-    X = task.X if task.rotation is None else task.rotation.train
+def run_inputs(task: Task) -> Any:
+    """Return all arrays that the compiled code of a run takes, in the run's precision."""
     if task.model == "student_t":
-        function = mixture_density(task.theory)
-    else:
-        function = models.marginal if task.model == "marginal" else models.network
-    real = np.dtype(task.dtype)
-    return (
-        function,
-        (task.network, jnp.asarray(X, real), jnp.asarray(task.y, real)),
-        {"temperature": task.temperature},
-    )
-
-
-def reduction(task: Task) -> Callable[[Array, dict[str, Array]], dict[str, Array]]:
-    """Return the function from a draw of the latent sites to what is stored of it."""
-    if task.model == "student_t":
-        return mixture_reduction(
-            task.network, task.X, task.y, task.temperature, task.X_test, task.theory, task.keep
+        return mixture_inputs(
+            task.network, task.X, task.y, task.temperature, task.X_test, task.theory
         )
-    net, rotation = task.network, task.rotation
-    real = np.dtype(task.dtype)
-    X = jnp.asarray(task.X if rotation is None else rotation.train, real)
-    y = jnp.asarray(task.y, real)
-    X_test = None if task.X_test is None else jnp.asarray(task.X_test, real)
-    marginal = task.model == "marginal"
-    whole = "W_1" in task.keep or rotation is None
-    extended = None if rotation is None else jnp.asarray(rotation.test, real)
+    real, rotation = np.dtype(task.dtype), task.rotation
+    arrays = WeightInputs(
+        traceable(task.network),
+        task.X if rotation is None else rotation.train,
+        task.y,
+        np.asarray(task.temperature),
+        task.X_test,
+        rotation,
+    )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, real), arrays)
 
-    def reduce(rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
+
+def run_program(task: Task) -> "WeightProgram | MixtureProgram":
+    """Return what the compiled code of a run depends on besides arrays."""
+    if task.model == "student_t":
+        return MixtureProgram(task.keep)
+    return WeightProgram(task.model, task.keep)
+
+
+class WeightInputs(NamedTuple):
+    """The arrays of a run of "network" or "marginal".
+
+    Attributes
+    ----------
+    net
+        The network, traceable.
+    X, y
+        Training set, rotated where there is a rotation, shapes (pattern, input) and (pattern,).
+    temperature
+        T.
+    X_test
+        Test points in the original inputs, shape (test_pattern, input), or None.
+    rotation
+        The input rotation, or None.
+    """
+
+    net: Any
+    X: Any
+    y: Any
+    temperature: Any
+    X_test: Any
+    rotation: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightProgram:
+    """What compiled code depends on besides arrays.
+
+    Parameters
+    ----------
+    model
+        "network" or "marginal".
+    keep
+        Sites to store.
+    """
+
+    model: str
+    keep: tuple[str, ...]
+
+    def density(self, inputs: WeightInputs) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the NumPyro model and its arguments."""
+        function = models.marginal if self.model == "marginal" else models.network
+        keywords = {"temperature": inputs.temperature}
+        return function, (inputs.net, inputs.X, inputs.y), keywords
+
+    def reduce(
+        self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Return what is stored of a draw of the latent sites."""
+        net, X, y, temperature, points, rotation = inputs
+        whole = "W_1" in self.keep or rotation is None
         weight_key, readout_key = random.split(rng_key)
         sites = dict(sites)
         fitted = sites
@@ -190,24 +241,22 @@ def reduction(task: Task) -> Callable[[Array, dict[str, Array]], dict[str, Array
             complete = rotation.restore if whole else rotation.extend
             weights = complete(weight_key, sites["W_1"], net.weight_precision[0])
             sites = sites | {"W_1": weights}
-        points = X_test if whole else extended
+            points = points if whole or points is None else rotation.test
         stored = {}
         readout = None
-        if marginal:
+        if self.model == "marginal":
             features = models.hidden_features(net, fitted, X)
-            readout = condition(models.readout_features(net, features), y, task.temperature)
+            readout = condition(models.readout_features(net, features), y, temperature)
             coefficients = readout.draw(readout_key)
             width = net.widths[-1]
-            sites["v"] = coefficients[:width] / math.sqrt(net.weight_precision[-1])
+            sites["v"] = coefficients[:width] / jnp.sqrt(net.weight_precision[-1])
             if net.bias_precision is not None:
-                sites["b_out"] = coefficients[width] / math.sqrt(net.bias_precision[-1])
-        if points is not None and task.X_test is not None:
+                sites["b_out"] = coefficients[width] / jnp.sqrt(net.bias_precision[-1])
+        if points is not None:
             features = models.hidden_features(net, sites, points)
-            f = features @ sites["v"] / math.sqrt(net.widths[-1])
+            f = features @ sites["v"] / net.widths[-1] ** 0.5
             stored["f"] = f + sites["b_out"] if net.bias_precision is not None else f
             if readout is not None:
                 block = models.readout_features(net, features)
                 stored["f_mean"], stored["f_variance"] = readout.moments(block)
-        return stored | {f"site:{name}": sites[name] for name in task.keep}
-
-    return reduce
+        return stored | {f"site:{name}": sites[name] for name in self.keep}

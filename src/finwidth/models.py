@@ -9,7 +9,6 @@ Source: theory.md, sections 1 and 9.
 """
 
 import contextlib
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from ._inputs import check_inputs, check_labels, check_temperature
 from ._network import Network, check_network
 from ._readout import ReadoutMarginal
 from ._student_t import student_t as student_t
+from ._traceable import TraceableNetwork
 
 __all__ = [
     "hidden_features",
@@ -34,15 +34,16 @@ __all__ = [
 ]
 
 
-def unit_dim(net: Network, layer: int) -> str:
+def unit_dim(net: Network | TraceableNetwork, layer: int) -> str:
     """Return the name of the dimension over the units of hidden layer 1 … L."""
     return "unit" if net.depth == 1 else f"unit_{layer}"
 
 
 def _checked(
-    net: Network, X: Any, y: Any, temperature: Any
-) -> tuple[Array, Array | None, float | Array]:
-    check_network(net)
+    net: Any, X: Any, y: Any, temperature: Any
+) -> tuple[Network | TraceableNetwork, Array, Array | None, float | Array]:
+    if not isinstance(net, TraceableNetwork):
+        net = check_network(net)
     if not isinstance(X, Array):  # arrays of JAX (traced ones, too) are the caller's to check
         X = check_inputs(X)
     if y is not None and not isinstance(y, Array):
@@ -50,19 +51,19 @@ def _checked(
     if not isinstance(temperature, Array):
         temperature = check_temperature(temperature, zero=False)
     dtype = jnp.result_type(float)
-    return jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
+    return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
 
 
-def _gaussian(name: str, precision: float, *plates: tuple[str, int]) -> Array:
+def _gaussian(name: str, precision: float | Array, *plates: tuple[str, int]) -> Array:
     """Sample a site of independent N(0, 1/precision), one plate per axis, last axis last."""
-    law = dist.Normal(0.0, 1.0 / math.sqrt(precision))
+    law = dist.Normal(0.0, 1.0 / jnp.sqrt(jnp.asarray(precision, float)))
     with contextlib.ExitStack() as frames:
         for axis, (dim_name, size) in enumerate(plates):
             frames.enter_context(numpyro.plate(dim_name, size, dim=axis - len(plates)))
         return jnp.asarray(numpyro.sample(name, law))
 
 
-def _hidden_sites(net: Network, n_inputs: int) -> dict[str, Array]:
+def _hidden_sites(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Array]:
     values = {}
     previous = ("input", n_inputs)
     for layer, width in enumerate(net.widths, start=1):
@@ -77,7 +78,7 @@ def _hidden_sites(net: Network, n_inputs: int) -> dict[str, Array]:
 
 
 def hidden_features(
-    net: Network, values: Mapping[str, Array], X: Float[Array, "point input"]
+    net: Network | TraceableNetwork, values: Mapping[str, Array], X: Float[Array, "point input"]
 ) -> Float[Array, "point unit"]:
     """Return Φ = σ(h^L), the last hidden layer at the points X, shape (point, unit).
 
@@ -94,7 +95,7 @@ def hidden_features(
     columns = X.T
     for layer in range(1, net.depth + 1):
         weights = values[f"W_{layer}"]
-        preactivation = weights @ columns / math.sqrt(weights.shape[1])
+        preactivation = weights @ columns / weights.shape[1] ** 0.5
         if net.bias_precision is not None:
             preactivation = preactivation + values[f"b_{layer}"][:, None]
         columns = net.activation.fn(preactivation)
@@ -102,20 +103,23 @@ def hidden_features(
 
 
 def readout_features(
-    net: Network, features: Float[Array, "point unit"]
+    net: Network | TraceableNetwork, features: Float[Array, "point unit"]
 ) -> Float[Array, "point column"]:
     """Return F: features scaled so that a unit Gaussian readout has the network's prior.
 
     F = Φ/√(λ_L N_L), with a last column 1/√λ^b_L where the network has biases.
     """
-    scaled = features / math.sqrt(net.weight_precision[-1] * net.widths[-1])
+    dtype = features.dtype
+    scaled = features / jnp.sqrt(jnp.asarray(net.weight_precision[-1] * net.widths[-1], dtype))
     if net.bias_precision is None:
         return scaled
-    bias = jnp.full((scaled.shape[0], 1), 1.0 / math.sqrt(net.bias_precision[-1]), scaled.dtype)
-    return jnp.concatenate([scaled, bias], axis=1)
+    scale = 1.0 / jnp.sqrt(jnp.asarray(net.bias_precision[-1], dtype))
+    return jnp.concatenate([scaled, jnp.full((scaled.shape[0], 1), scale)], axis=1)
 
 
-def network(net: Network, X: Any, y: Any = None, *, temperature: float | Array) -> None:
+def network(
+    net: Network | TraceableNetwork, X: Any, y: Any = None, *, temperature: float | Array
+) -> None:
     """The network's posterior in weight space, as a NumPyro model.
 
     Parameters
@@ -142,11 +146,11 @@ def network(net: Network, X: Any, y: Any = None, *, temperature: float | Array) 
     ----------
     theory.md, section 1.
     """
-    X, y, temperature = _checked(net, X, y, temperature)
+    net, X, y, temperature = _checked(net, X, y, temperature)
     values = _hidden_sites(net, X.shape[1])
     features = hidden_features(net, values, X)
     v = _gaussian("v", net.weight_precision[-1], (unit_dim(net, net.depth), net.widths[-1]))
-    f = features @ v / math.sqrt(net.widths[-1])
+    f = features @ v / net.widths[-1] ** 0.5
     if net.bias_precision is not None:
         f = f + _gaussian("b_out", net.bias_precision[-1])
     numpyro.deterministic("f", f)
@@ -154,7 +158,9 @@ def network(net: Network, X: Any, y: Any = None, *, temperature: float | Array) 
         numpyro.sample("y", dist.Normal(f, jnp.sqrt(temperature)), obs=y)
 
 
-def marginal(net: Network, X: Any, y: Any = None, *, temperature: float | Array) -> None:
+def marginal(
+    net: Network | TraceableNetwork, X: Any, y: Any = None, *, temperature: float | Array
+) -> None:
     """The same posterior with the readout integrated exactly, as a NumPyro model.
 
     Parameters
@@ -176,7 +182,7 @@ def marginal(net: Network, X: Any, y: Any = None, *, temperature: float | Array)
     ----------
     theory.md, section 9.
     """
-    X, y, temperature = _checked(net, X, y, temperature)
+    net, X, y, temperature = _checked(net, X, y, temperature)
     values = _hidden_sites(net, X.shape[1])
     features = readout_features(net, hidden_features(net, values, X))
     numpyro.sample("y", ReadoutMarginal(features, temperature), obs=y)

@@ -1,5 +1,6 @@
 """Step-size adaptation in warm-up: dual averaging towards a target acceptance."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ from numpyro.infer.hmc_util import dual_averaging
 
 __all__ = ["AdaptState", "init_adapt", "pool_adapt", "update_adapt"]
 
-_INIT, _UPDATE = dual_averaging()
+# Hoffman & Gelman (2014), sec. 3.2.1
+_T0, _GAMMA = 10, 0.05
+_INIT, _UPDATE = dual_averaging(t0=_T0, gamma=_GAMMA)
 
 
 class AdaptState(NamedTuple):
@@ -47,12 +50,30 @@ def _step_size(averaging: tuple[Array, ...], finished: Array) -> Array:
     return jnp.exp(jnp.where(finished, mean_log_size, log_size))
 
 
-def update_adapt(adapt: AdaptState, i: Array, accept_prob: Array, target: float) -> AdaptState:
+def _bounded(gradient: Array, averaging: tuple[Array, ...], longest: float) -> Array:
+    """Return the gradient, raised to where it leads to log h = log `longest` if to more.
+
+    A step that stays at the bound thus leaves nothing behind: it falls as soon as a transition is
+    refused, however many were accepted before.
+    """
+    _, _, average, t, center = averaging
+    count = t + 1
+    lowest = (center - math.log(longest)) * _GAMMA / count**0.5  # log h = center − √t/γ · average
+    return jnp.maximum(gradient, lowest * (count + _T0) - average * (count + _T0 - 1))
+
+
+def update_adapt(
+    adapt: AdaptState, i: Array, accept_prob: Array, target: float, longest: float
+) -> AdaptState:
     """Return the state after transition `i`, which accepted with `accept_prob`.
 
     The last transition of the warm-up fixes the averaged step size; later ones change nothing.
+    Steps stay at most `longest`.
     """
-    averaging = _UPDATE(target - accept_prob, adapt.averaging)
+    gradient = target - accept_prob
+    if math.isfinite(longest):
+        gradient = _bounded(gradient, adapt.averaging, longest)
+    averaging = _UPDATE(gradient, adapt.averaging)
     updated = AdaptState(
         _step_size(averaging, i + 1 >= adapt.num_warmup), averaging, adapt.num_warmup
     )

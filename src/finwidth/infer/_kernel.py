@@ -2,6 +2,7 @@
 
 import abc
 import copy
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -124,6 +125,11 @@ class ChainKernel(MCMCKernel, abc.ABC):
         self._step_size = check_number("step_size", step_size, 0.0)
         self._adapt_step_size = adapt_step_size
         self._target_accept_prob = check_number("target_accept_prob", target_accept_prob, 0.0, 1.0)
+
+    @property
+    def _longest_step(self) -> float:
+        """Bound of the adapted step size; a longer step would change nothing."""
+        return math.inf
 
     @abc.abstractmethod
     def _check(self, model_args: tuple, model_kwargs: dict) -> None:
@@ -267,7 +273,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
         )
         mean = jnp.mean(moved.accept_prob)
         if self._adapt_step_size:
-            adapt = update_adapt(adapt, i, mean, self._target_accept_prob)
+            adapt = update_adapt(adapt, i, mean, self._target_accept_prob, self._longest_step)
         if not single:
             adapt = jax.tree.map(
                 lambda new, old: jnp.broadcast_to(new, old.shape), adapt, state.adapt_state

@@ -75,7 +75,7 @@ class SplitHMC(ChainKernel):
     step_size
         First step size; the only one with ``num_warmup=0`` or ``adapt_step_size=False``.
     adapt_step_size
-        Whether the warm-up adapts the step size.
+        Whether the warm-up adapts the step size, up to the longest trajectory.
     max_num_steps
         Most steps (gradients) of a trajectory. It shortens the trajectory, never lengthens the
         step; a ``num_steps`` that reaches it tells.
@@ -112,6 +112,15 @@ class SplitHMC(ChainKernel):
         self._trajectory = check_number("trajectory", trajectory, 0.0)
         self._jitter = check_number("jitter", jitter, 0.0, 1.0, include_low=True)
         self._max_num_steps = check_count("max_num_steps", max_num_steps)
+
+    @property
+    def max_num_steps(self) -> int:
+        """Most steps (gradients) of a trajectory."""
+        return self._max_num_steps
+
+    @property
+    def _longest_step(self) -> float:
+        return self._trajectory * (1 + self._jitter)  # of the longest trajectory
 
     def _check(self, model_args: tuple, model_kwargs: dict) -> None:
         check_gaussian(self._model, model_args, model_kwargs)

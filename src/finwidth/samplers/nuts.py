@@ -11,9 +11,18 @@ from . import Sampler
 __all__ = ["sampler"]
 
 
-def _kernel(model: Callable[..., None], **options: Any) -> NUTS:
+class _NUTS(NUTS):
+    """NUTS that tells how many steps a trajectory takes at most."""
+
+    max_num_steps = 0
+
+
+def _kernel(model: Callable[..., None], **options: Any) -> _NUTS:
     options.setdefault("init_strategy", init_to_sample)
-    return NUTS(model, **options)
+    kernel = _NUTS(model, **options)
+    depth = options.get("max_tree_depth", 10)  # NumPyro's default
+    kernel.max_num_steps = 2 ** (depth[1] if isinstance(depth, tuple) else depth) - 1
+    return kernel
 
 
 sampler = Sampler("nuts", _kernel, num_warmup=500, num_samples=1000)
