@@ -35,7 +35,7 @@ from jax.core import Tracer
 from jaxtyping import Float
 
 from ._activation import Activation
-from ._errors import AccuracyWarning
+from ._errors import AccuracyWarning, warn
 from ._precision import float64
 
 __all__ = ["Rule", "kernel", "mean", "prepare"]
@@ -167,13 +167,12 @@ def prepare(activation: Activation, c_max: float, tolerance: float = 1e-8) -> Ru
     steps = math.ceil(2 * math.log2(max(float(c_max), 2.0**-20)))  # few rules, so few compilations
     rule = _choose(activation, 2.0 ** (steps / 2), tolerance)
     if rule.error > tolerance or rule.gradient_error > 100 * tolerance:
-        warnings.warn(
+        warn(
             f"expected the moments of activation {activation.name!r} to a relative error of "
             f"{tolerance:.0e} (gradient {100 * tolerance:.0e}) for variances up to {c_max:.3g}, "
             f"got {rule.error:.0e} (gradient {rule.gradient_error:.0e}) with {rule.terms} Hermite "
             "terms; the worst case is at correlations near ±1; a closed form would be exact",
-            AccuracyWarning,
-            stacklevel=2,
+            about=("moments", activation),
         )
     return rule
 
