@@ -86,7 +86,7 @@ class Balanced(NamedTuple):
     """A pair's covariances in units of their own: c_xx = x p², c_xy = z p q, c_yy = y q².
 
     The units p and q are powers of two, so that nothing is rounded, and constants for derivatives.
-    x and y are 0 or between ½ and 2; so no product of two of these numbers overflows, and none
+    x and y are 0 or between ¼ and 4; so no product of two of these numbers overflows, and none
     that matters underflows.
     """
 
@@ -108,7 +108,9 @@ def _unit(c: Array, at_least: float) -> Array:
     root = jnp.sqrt(jnp.maximum(lax.stop_gradient(jnp.asarray(c)), at_least))
     bits = 11 if root.dtype == jnp.float64 else 8
     unit = lax.reduce_precision(root, exponent_bits=bits, mantissa_bits=0)
-    return jnp.where(unit > 0, unit, 1)
+    # the compiler divides by the square of a unit
+    limit = 2.0 ** (2 ** (bits - 2) - 1)
+    return jnp.where(root > 0, jnp.clip(unit, 1 / limit, limit), 1)
 
 
 def determinant(pair: Balanced) -> Array:

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +11,13 @@ import numpy as np
 
 from . import _quadrature
 from ._activation import Activation
-from ._errors import AccuracyWarning, InputError, PluginError
+from ._errors import InputError, PluginError
 from ._precision import float64, in_float64
 
 __all__ = ["check_activation", "validate_kernel"]
 
 # Five patterns in two dimensions: a plain one, its duplicate, a zero input, an opposite, a generic.
-_PATTERNS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.9, 1.2]])
+PATTERNS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.9, 1.2]])
 
 # Covariances (c_xx, c_xy, c_yy) at which moments are compared with adaptive quadrature.
 _COVARIANCES = np.array(
@@ -73,9 +72,7 @@ def check_activation(activation: Any) -> dict[str, float]:
     True
     """
     validate_kernel(activation)
-    with warnings.catch_warnings():  # the bound is the tolerance below
-        warnings.simplefilter("ignore", AccuracyWarning)
-        rule = _quadrature.prepare(activation, float(_COVARIANCES.max()))
+    rule = _quadrature.choose(activation, float(_COVARIANCES.max()))
     tolerance = max(1e-7, rule.error)
     kernel = jax.jit(functools.partial(_quadrature.kernel, activation, rule=rule))
     mean = jax.jit(functools.partial(_quadrature.mean, activation, rule=rule))
@@ -119,7 +116,7 @@ def validate_kernel(activation: Any) -> None:
 @functools.lru_cache(maxsize=256)
 def _validate(activation: Activation) -> None:
     with float64():
-        gram = jnp.asarray(_PATTERNS @ _PATTERNS.T)
+        gram = jnp.asarray(PATTERNS @ PATTERNS.T)
         c = jnp.diag(gram)
         h = jnp.linspace(-3.0, 3.0, 12).reshape(4, 3)
         values = _call(activation, "fn", activation.fn, (h,))
