@@ -39,8 +39,9 @@ __all__ = [
 ]
 
 _ROWS = 512  # of a rectangular kernel at a time
-# Variances that float64 holds with all their digits.
-_SMALLEST, _LARGEST = float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).max)
+# Variances that float64 holds, and with them covariances that are smaller by its precision.
+_SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Covariance(NamedTuple):
