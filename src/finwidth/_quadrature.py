@@ -493,6 +493,8 @@ def _smoothness(activation: Activation, c: float, levels: int) -> int:
 
     values = _evaluate(activation, 0, z)
     largest = float(np.max(np.abs(values))) or 1.0  # squares must not overflow
+    if not math.isfinite(largest):
+        return 0
     values = values / largest
     lower = integrate(values)
     for order in range(1, _MAX_ORDER + 1):
