@@ -96,7 +96,13 @@ def test_tiny_variances_are_linear(activation, slope: float, precision: float) -
 
 
 @pytest.mark.parametrize(
-    "activation", ["erf", "relu", pytest.param("tanh", marks=pytest.mark.slow), SWISH]
+    "activation",
+    [
+        "erf",
+        "relu",
+        pytest.param("tanh", marks=pytest.mark.slow),
+        pytest.param(SWISH, marks=pytest.mark.slow),
+    ],
 )
 def test_patterns_of_every_size_side_by_side(activation) -> None:
     """A pattern's entries do not depend on how large the others are."""
@@ -171,10 +177,10 @@ def test_what_no_series_can_follow_is_refused(fn: Callable) -> None:
 def test_layers_that_shrink_the_largest_variances_get_a_rule_for_the_others() -> None:
     """exp(−h²) gives more to small patterns: the second layer's largest are theirs."""
     bump = fw.Activation("bump", lambda h: 3 * jnp.exp(-(h**2)))
-    c = np.array([1e-4, 25.0])
+    c = np.array([1e-4, 9.0])
     for _ in range(2):
         c = 9 / np.sqrt(1 + 4 * c)  # E[exp(−2h²)] = 1/√(1 + 4c)
-    got = np.diag(kernel(net(bump, 2), np.array([[0.01], [5.0]])))
+    got = np.diag(kernel(net(bump, 2), np.array([[0.01], [3.0]])))
     np.testing.assert_allclose(got, c, rtol=1e-7)
 
 

@@ -255,8 +255,8 @@ def layer_rules(
     variances
         Variances of the first preactivations over all patterns that will be used, shape (n,).
     scales
-        max(Q̄_ℓ, 1/(1 + Q_ℓ)), shape (depth,); None where they are not known yet: then a rule has
-        room for twice the infinite-width variance.
+        max(Q̄_ℓ, 1/(1 + Q_ℓ)), shape (depth,); None where they are not known yet: then the rules
+        of the layers that they change have room for twice the infinite-width variance.
     tolerance
         Wanted relative accuracy of the moments.
 
@@ -274,12 +274,12 @@ def layer_rules(
     activation = network.activation
     closed = activation.kernel is not None
     exact = closed and (activation.mean is not None or activation.parity == "odd")
-    room = 2.0 if scales is None else 1.0
     rules = []
     points = _representatives(variances)
     for layer in range(1, network.depth + 1):
         rule = None
         if not exact:
+            room = 2.0 if scales is None and layer > 1 else 1.0
             rule = _quadrature.prepare(activation, room * float(points.max()), tolerance=tolerance)
         rules.append(rule)
         # closed forms by themselves: for this shape they were compiled when they were checked
