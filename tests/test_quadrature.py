@@ -130,8 +130,8 @@ def test_an_odd_activation_has_mean_zero() -> None:
 
 
 def test_growth_beyond_the_nodes_is_noticed() -> None:
-    """E[exp(2h)] at c = 30 has its weight at z = 2√30, outside the rule."""
-    with pytest.warns(fw.AccuracyWarning):
+    """E[exp(2h)] at c = 30 has its weight at z = 2√30, outside the rule: wrong by a factor."""
+    with pytest.raises(fw.InputError, match="expected X, weight_precision .* 'exp'"):
         _quadrature.prepare(fw.Activation("exp", jnp.exp), 30.0)
 
 

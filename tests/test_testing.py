@@ -56,10 +56,39 @@ UNUSABLE = {
         variant(kernel=lambda xx, xy, yy: ERF.kernel(xx, xy, yy).astype(jnp.float32)),
         "float64, got float32",
     ),
-    "numpy": (variant(kernel=lambda xx, xy, yy: np.arcsin(xy)), "can be jitted"),
+    "numpy": (variant(kernel=lambda xx, xy, yy: np.arcsin(xy)), "kernel to be a JAX function"),
+    "a ufunc": (variant(fn=np.tanh), "fn to be a JAX function, got <ufunc"),
     "raises": (variant(kernel=lambda xx, xy, yy: 1 / 0), "ZeroDivisionError"),
     "mean shape": (relu_variant(mean=lambda c: jnp.sum(c)), "mean to return shape"),
-    "fn shape": (relu_variant(fn=lambda h: jnp.sum(h)), "fn to return shape"),
+    "fn shape": (relu_variant(fn=lambda h: jnp.sum(h)), "elementwise fn to return shape"),
+}
+
+# whose outputs depend on more than the element
+NOT_ELEMENTWISE = {
+    "softmax": jax.nn.softmax,
+    "sort": jnp.sort,
+    "flip": jnp.flip,
+    "cumsum": jnp.cumsum,
+    "centred": lambda h: h - jnp.mean(h),
+    "normalised": lambda h: h / (1 + jnp.sum(h * h)),
+    "by the largest": lambda h: jnp.where(jnp.max(jnp.abs(h)) > 100, 0 * h, h),
+    "by the size": lambda h: h if h.size < 1000 else 2 * h,
+    "by the rank": lambda h: h if h.ndim < 3 else 2 * h,
+    "scan": lambda h: jax.lax.associative_scan(jnp.add, h),
+}
+
+# that are not what they are in the usual range
+ODD_NEARBY = {
+    "beyond 9": lambda h: jnp.where(jnp.abs(h) <= 9, h, jnp.abs(h)),
+    "beyond 10000": lambda h: jnp.where(jnp.abs(h) <= 1e4, h, jnp.abs(h)),
+    "a step at 5": lambda h: jnp.where(h > 5, 0.0, jnp.tanh(h)),
+    "a band": lambda h: jnp.where((h > 20) & (h < 21), 0.0, h),
+}
+FINITE_NEARBY = {
+    "nan": lambda h: jnp.where(jnp.abs(h) > 30, jnp.nan, h),
+    "inf": lambda h: jnp.where(h > 30, jnp.inf, jnp.tanh(h)),
+    "tanh as a quotient": lambda h: (jnp.exp(h) - jnp.exp(-h)) / (jnp.exp(h) + jnp.exp(-h)),
+    "softplus as a logarithm": lambda h: jnp.log(1 + jnp.exp(h)),
 }
 
 # what only the thorough check finds
@@ -75,10 +104,6 @@ WRONG = {
     "another's kernel": (relu_variant(kernel=ERF.kernel), r"expected kernel\("),
     "mean": (relu_variant(mean=lambda c: 1.0001 * RELU.mean(c)), r"expected mean\("),
     "gradient": (variant(kernel=wrong_slope), "match finite differences"),
-    "not elementwise": (
-        relu_variant(fn=lambda h: RELU.fn(h) / (1 + jnp.sum(h * h))),
-        "elementwise fn",
-    ),
 }
 
 
@@ -139,3 +164,43 @@ def test_solve_refuses_a_broken_kernel() -> None:
     x = np.random.default_rng(0).normal(size=(6, 3))
     with pytest.raises(fw.PluginError, match=message):
         fw.solve(fw.Network((5,), activation), x, np.sign(x[:, 0]), temperature=0.1)
+
+
+def refused_everywhere(activation: fw.Activation, message: str) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    y, net = np.sign(x[:, 0]), fw.Network((5,), activation)
+    for use in (
+        lambda: check_activation(activation),
+        lambda: fw.solve(net, x, y, temperature=0.1),
+        lambda: fw.mixture(net, x, y, temperature=0.1),
+        lambda: fw.sample(net, x, y, temperature=0.1, progress=False),
+        lambda: fw.nngp_kernel(net, x),
+    ):
+        with pytest.raises(fw.PluginError, match=message) as raised:
+            use()
+        assert "\n" not in str(raised.value) and "jit" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", NOT_ELEMENTWISE)
+def test_units_that_see_one_another_are_refused(name: str) -> None:
+    activation = fw.Activation(name, NOT_ELEMENTWISE[name])
+    refused_everywhere(activation, f"'{name}': expected an elementwise fn")
+
+
+@pytest.mark.parametrize("name", ODD_NEARBY)
+def test_a_parity_of_the_usual_range_alone_is_refused(name: str) -> None:
+    refused_everywhere(
+        fw.Activation(name, ODD_NEARBY[name], "odd"), f"'{name}': expected fn.-h. = -fn.h."
+    )
+
+
+@pytest.mark.parametrize("name", FINITE_NEARBY)
+def test_values_that_are_lost_far_out_are_refused(name: str) -> None:
+    refused_everywhere(
+        fw.Activation(name, FINITE_NEARBY[name]), f"'{name}': expected an elementwise fn to be fin"
+    )
+
+
+@pytest.mark.parametrize("fn", [jnp.exp, jnp.sinh, lambda h: jnp.exp(h * h), lambda h: h**5])
+def test_growth_that_overflows_in_the_end_is_accepted(fn) -> None:
+    validate_kernel(fw.Activation("growing", fn))

@@ -1,14 +1,13 @@
 """The course of a run: warm up until it has settled, draw until there is enough, lose nothing."""
 
 import dataclasses
-import warnings
 from typing import Any
 
 import numpy as np
 
 from ._checkpoint import Checkpoint
 from ._engine import BLOCK, Engine
-from ._errors import AccuracyWarning
+from ._errors import warn
 from ._progress import Progress
 from ._stopping import Target, error_series, settled, stuck
 
@@ -107,11 +106,9 @@ def drive(
     is_settled = bool(warm) and _settled(warm)
     bar.skip(plan.num_warmup - done)
     if plan.adaptive and not is_settled:
-        warnings.warn(
+        warn(
             f"expected a warm-up that settles within {plan.num_warmup} transitions, got chains "
-            "that still disagree on the log density or a step size that still changes",
-            AccuracyWarning,
-            stacklevel=4,
+            "that still disagree on the log density or a step size that still changes"
         )
 
     start = engine.positions()
@@ -124,11 +121,9 @@ def drive(
         reached, numbers = _check_target(plan, blocks)
         bar.update(_length([block]), _describe("sampling", block))
     if plan.target.active and not reached:
-        warnings.warn(
+        warn(
             f"expected target_mcse = {plan.target.mcse} and target_ess = {plan.target.ess} on the "
-            f"test error, got {numbers} after {plan.num_samples} draws per chain",
-            AccuracyWarning,
-            stacklevel=4,
+            f"test error, got {numbers} after {plan.num_samples} draws per chain"
         )
     return {
         "num_warmup": done,
@@ -171,11 +166,7 @@ def _stuck(
     found = stuck(start, engine.positions(), steps, most, everywhere=not last)
     if found and not told:
         step = blocks[-1]["stats:step_size"].min()
-        warnings.warn(
-            f"expected chains that move, got {found} (step size {step:.1g})",
-            AccuracyWarning,
-            stacklevel=5,
-        )
+        warn(f"expected chains that move, got {found} (step size {step:.1g})")
     return found
 
 

@@ -1,8 +1,27 @@
 """Exceptions and warnings; every message reads 'expected …, got …' and names the argument."""
 
+import contextlib
+import contextvars
+import functools
+import os
+import warnings
+from collections.abc import Hashable, Iterator
 from typing import Any
 
-__all__ = ["AccuracyWarning", "ConvergenceError", "FinwidthError", "InputError", "PluginError"]
+__all__ = [
+    "AccuracyWarning",
+    "ConvergenceError",
+    "FinwidthError",
+    "InputError",
+    "PluginError",
+    "one_call",
+    "warn",
+]
+
+# what lies between the place that warns and the user's line: finwidth, and cached properties (a
+# prefix must be shorter than the name)
+_INSIDE = (os.path.join(os.path.dirname(__file__), ""), functools.__file__.removesuffix(".py"))
+_told: contextvars.ContextVar[set[Hashable] | None] = contextvars.ContextVar("told", default=None)
 
 
 class FinwidthError(Exception):
@@ -36,3 +55,40 @@ class PluginError(FinwidthError, RuntimeError):
 
 class AccuracyWarning(UserWarning):
     """A result is returned, but its stated accuracy is worse than the one wanted."""
+
+
+@contextlib.contextmanager
+def one_call() -> Iterator[None]:
+    """Mark what one call of the user's runs; within it `warn` says a thing once."""
+    if _told.get() is not None:
+        yield
+        return
+    token = _told.set(set())
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+def warn(
+    message: str, category: type[Warning] = AccuracyWarning, about: Hashable | None = None
+) -> None:
+    """Warn at the line outside of finwidth that called it.
+
+    Parameters
+    ----------
+    message
+        What was expected and what came.
+    category
+        Class of the warning.
+    about
+        What the message is about: within one call of the user's, only the first message about it
+        is given. By default the message itself.
+    """
+    told = _told.get()
+    key = (category, message if about is None else about)
+    if told is not None:
+        if key in told:
+            return
+        told.add(key)
+    warnings.warn(message, category, skip_file_prefixes=_INSIDE)

@@ -5,13 +5,12 @@
 
 import abc
 import math
-import warnings
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from ._errors import AccuracyWarning, InputError
+from ._errors import InputError, warn
 
 __all__ = ["Factor", "Factorization", "check_conditioning"]
 
@@ -70,11 +69,9 @@ class Factorization(abc.ABC):
     def warn(self) -> None:
         """Warn where rounding costs more than the eighth digit."""
         if self.rounding > 1e-8:
-            warnings.warn(
+            warn(
                 "expected a relative accuracy of 1e-8, got about "
-                f"{self.rounding:.0e}: the kernel is ill-conditioned at this temperature",
-                AccuracyWarning,
-                stacklevel=5,
+                f"{self.rounding:.0e}: the kernel is ill-conditioned at this temperature"
             )
 
 

@@ -17,7 +17,7 @@ import xarray as xr
 from jax import Array
 
 from ._errors import InputError
-from ._inputs import check_inputs, check_labels
+from ._inputs import check_labels
 from ._kernels import Covariance, input_covariance, layer_rules
 from ._precision import in_float64
 from ._problem import LayerConstants
@@ -88,7 +88,7 @@ def fluctuations(solution: Any, X_test: Any = None, y_test: Any = None) -> xr.Da
     """
     _check(solution)
     if X_test is not None:
-        X_test = check_inputs(X_test, name="X_test", n_inputs=solution.problem.X.shape[1])
+        X_test = solution.problem.test_inputs(X_test)
     if y_test is not None:
         if X_test is None:
             raise InputError("expected X_test along with y_test, got y_test alone")

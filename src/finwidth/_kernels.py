@@ -14,14 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jaxtyping import Float
 
 from . import _quadrature
 from ._activation import Activation
+from ._errors import InputError
 from ._inputs import check_inputs
-from ._network import Network
+from ._network import Network, check_network
 from ._precision import float64
 from ._tiles import assemble
+from .testing import PATTERNS, validate_kernel
 
 __all__ = [
     "Covariance",
@@ -37,6 +40,9 @@ __all__ = [
 ]
 
 _ROWS = 512  # of a rectangular kernel at a time
+# Variances that float64 holds, and with them covariances that are smaller by its precision.
+_SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Covariance(NamedTuple):
@@ -73,19 +79,60 @@ def input_covariance(network: Network, X: Any, X2: Any = None) -> Covariance:
         Patterns, shapes (a, input) and (b, input); X2=None means X.
     """
     X2 = X if X2 is None else X2
-    scale = 1.0 / (network.weight_precision[0] * X.shape[1])
-    shift = bias_variances(network)[0]
     return Covariance(
-        jnp.asarray(scale * (X @ X2.T) + shift, jnp.float64),
+        jnp.asarray(_products(network, X, X2) + bias_variances(network)[0], jnp.float64),
         jnp.asarray(input_variances(network, X), jnp.float64),
         jnp.asarray(input_variances(network, X2), jnp.float64),
     )
 
 
-def input_variances(network: Network, X: Float[np.ndarray, "a input"]) -> np.ndarray:
-    """Return the diagonal of C, shape (a,)."""
-    scale = 1.0 / (network.weight_precision[0] * X.shape[1])
-    return scale * np.einsum("ij,ij->i", X, X) + bias_variances(network)[0]
+def input_variances(
+    network: Network, X: Float[np.ndarray, "a input"], name: str = "X"
+) -> np.ndarray:
+    """Return the diagonal of C, shape (a,); InputError where it is not within float64."""
+    variances = _products(network, X) + bias_variances(network)[0]
+    lost = ~(variances <= _LARGEST) | ((variances < _SMALLEST) & np.any(X, axis=1))
+    if lost.any():
+        row = int(np.argmax(lost))
+        raise InputError(
+            f"expected {name} = patterns of variance |x|²/(λ_0 N_0) between {_SMALLEST:.0e} and "
+            f"{_LARGEST:.0e} (λ_0 is weight_precision[0]), got {variances[row]:.1e} in row {row}: "
+            "it has no covariance in float64"
+        )
+    return variances
+
+
+def _products(
+    network: Network,
+    X: Float[np.ndarray, "a input"],
+    X2: Float[np.ndarray, "b input"] | None = None,
+) -> np.ndarray:
+    """Return x·x'/(λ_0 N_0), shape (a, b), or for X2=None its diagonal, shape (a,).
+
+    Where the products themselves would leave float64, each pattern is divided by a power of two.
+    """
+    precision, inputs = network.weight_precision[0], X.shape[1]
+
+    def multiply(X: np.ndarray, X2: np.ndarray | None) -> np.ndarray:
+        return np.einsum("ij,ij->i", X, X) if X2 is None else X @ X2.T
+
+    if _is_moderate(precision) and _is_moderate(X) and (X2 is None or _is_moderate(X2)):
+        return 1.0 / (precision * inputs) * multiply(X, X2)
+    mantissa, exponent = np.frexp(precision)
+    unit = np.frexp(np.max(np.abs(X), axis=1))[1]
+    unit2 = unit if X2 is None else np.frexp(np.max(np.abs(X2), axis=1))[1]
+    product = multiply(
+        np.ldexp(X, -unit[:, None]), None if X2 is None else np.ldexp(X2, -unit2[:, None])
+    )
+    units = 2 * unit if X2 is None else unit[:, None] + unit2
+    with np.errstate(over="ignore", under="ignore"):  # of the variances it is refused
+        return np.ldexp(1.0 / (mantissa * inputs) * product, units - exponent)
+
+
+def _is_moderate(values: Any) -> bool:
+    """Whether sums of products of two of these numbers stay well within float64."""
+    sizes = np.abs(values)
+    return bool(np.max(sizes) < 1e100 and np.min(sizes, initial=1.0, where=sizes > 0) > 1e-100)
 
 
 @functools.partial(jax.jit, static_argnames=("activation", "rule"))
@@ -208,8 +255,8 @@ def layer_rules(
     variances
         Variances of the first preactivations over all patterns that will be used, shape (n,).
     scales
-        max(Q̄_ℓ, 1/(1 + Q_ℓ)), shape (depth,); None where they are not known yet: then a rule has
-        room for twice the infinite-width variance.
+        max(Q̄_ℓ, 1/(1 + Q_ℓ)), shape (depth,); None where they are not known yet: then the rules
+        of the layers that they change have room for twice the infinite-width variance.
     tolerance
         Wanted relative accuracy of the moments.
 
@@ -218,31 +265,69 @@ def layer_rules(
     tuple
         One static rule (or None) per hidden layer. Warns with AccuracyWarning where the
         tolerance cannot be met.
+
+    Raises
+    ------
+    InputError
+        If a layer's variances leave float64, or quadrature fails at them.
     """
     activation = network.activation
-    if activation.kernel is not None and (
-        activation.mean is not None or activation.parity == "odd"
-    ):
-        return (None,) * network.depth
+    closed = activation.kernel is not None
+    exact = closed and (activation.mean is not None or activation.parity == "odd")
     rules = []
-    largest = jnp.asarray([float(np.max(variances))], jnp.float64)
-    biases = bias_variances(network)
+    points = _representatives(variances)
     for layer in range(1, network.depth + 1):
-        room = 2.0 if scales is None else 1.0
-        rule = _quadrature.prepare(activation, room * float(largest[0]), tolerance=tolerance)
+        rule = None
+        if not exact:
+            room = 2.0 if scales is None and layer > 1 else 1.0
+            rule = _quadrature.prepare(activation, room * float(points.max()), tolerance=tolerance)
         rules.append(rule)
-        point = Covariance(largest[:, None], largest, largest)
+        # closed forms by themselves: for this shape they were compiled when they were checked
+        square = jax.jit(activation.kernel) if closed else _second_moment(activation, rule)
+        with float64():
+            second = np.asarray(square(*(jnp.asarray(points),) * 3))
         scale = 1.0 if scales is None else float(scales[layer - 1])
-        largest = layer_map(
-            activation,
-            point,
-            scale,
-            scale,
-            network.weight_precision[layer],
-            biases[layer],
-            rule,
-        ).diag_a
+        points = _next_variances(network, layer, points, second, scale)
     return tuple(rules)
+
+
+def _representatives(variances: np.ndarray) -> np.ndarray:
+    """Variances from the smallest to the largest that are there, as many as `PATTERNS`."""
+    variances = np.asarray(variances, dtype=np.float64)
+    positive = variances[variances > 0]
+    if not positive.size:
+        return np.zeros(len(PATTERNS))
+    spread = np.geomspace(positive.min(), positive.max(), len(PATTERNS) - 1)
+    return np.append(spread, variances.min())
+
+
+@functools.lru_cache(maxsize=128)
+def _second_moment(activation: Activation, rule: Any) -> Any:
+    return jax.jit(functools.partial(_quadrature.kernel, activation, rule=rule))
+
+
+def _next_variances(
+    network: Network, layer: int, points: np.ndarray, second: np.ndarray, scale: float
+) -> np.ndarray:
+    """Return the next layer's variances from E[σ²], or raise InputError where float64 ends."""
+    precision, bias = network.weight_precision[layer], bias_variances(network)[layer]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        result = scale * second / precision + bias
+    lost = ~(result <= _LARGEST)
+    small = result < _SMALLEST
+    if small.any():  # right only where the activation is zero
+        with float64():
+            root = jnp.sqrt(jnp.asarray(points))
+            values = network.activation.fn(jnp.stack([root, -root]))
+        lost |= small & np.any(np.asarray(values) != 0, axis=0)
+    if lost.any():
+        row = int(np.argmax(lost))
+        raise InputError(
+            f"expected X, weight_precision and bias_precision that keep the variances of layer "
+            f"{layer + 1} between {_SMALLEST:.0e} and {_LARGEST:.0e}, got {result[row]:.1e} where "
+            f"that of layer {layer} is {points[row]:.1e}"
+        )
+    return result
 
 
 def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "a b"]:
@@ -265,16 +350,28 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     Raises
     ------
     InputError
-        If X or X2 is not a finite 2-D array, or their numbers of inputs differ.
+        If X or X2 is not a finite 2-D array, or their numbers of inputs differ, or a covariance
+        leaves float64.
+    PluginError
+        If the activation breaks its contract.
 
     References
     ----------
     Lee et al., ICLR 2018; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eq. 8.
     """
+    network = check_network(network, "network")
+    for name, value in (("X", X), ("X2", X2)):
+        if isinstance(value, Tracer):
+            raise InputError(
+                f"expected {name} = an array of numbers, got a tracer of jax.jit, grad or vmap: "
+                "call nngp_kernel outside of them (inside, one layer's map is Activation.kernel, "
+                "a JAX function of covariances)"
+            )
     X = check_inputs(X)
     X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
+    validate_kernel(network.activation)
     with float64():
-        variances = [input_variances(network, points) for points in (X, X2)]
+        variances = [input_variances(network, X), input_variances(network, X2, "X2")]
         rules = layer_rules(network, np.concatenate(variances))
         if X2 is X:
             return assemble(

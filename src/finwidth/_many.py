@@ -8,7 +8,7 @@ import xarray as xr
 
 from ._errors import InputError
 from ._grid import ScaledPoints, predict_many
-from ._inputs import check_inputs, check_labels, check_temperature
+from ._inputs import check_labels, check_temperature
 from ._kernels import input_covariance, layer_rules
 from ._network import Network
 from ._precision import in_float64
@@ -91,7 +91,7 @@ def solve_many(
     if (X_test is None) != (y_test is None):
         raise InputError("expected X_test and y_test together, got one of them")
     if X_test is not None:
-        X_test = check_inputs(X_test, name="X_test", n_inputs=problem.X.shape[1])
+        X_test = problem.test_inputs(X_test)
         test = X_test, check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
     networks = _networks(net, weight_precision)
     rule.check(net)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ._compare import compare
-from ._errors import AccuracyWarning, ConvergenceError, InputError
+from ._errors import AccuracyWarning, ConvergenceError, InputError, warn
 from ._fluctuations import fluctuations
 from ._inputs import check_count, check_number, check_temperature
 from ._mixture import mixture
@@ -164,12 +164,10 @@ def sample_point(
         if not r_hat <= R_HAT_LIMIT:
             target_ess = 1.5 * max(target_ess, report.ess_bulk_error.item())
     if not good:
-        warnings.warn(
+        warn(
             f"expected R-hat ≤ {R_HAT_LIMIT:g} and a relative MCSE ≤ {effort.relative_mcse:g} at "
             f"{point}, got {r_hat:.4f} and {mcse / abs(error):.2g} after {effort.max_draws} draws "
-            "per chain",
-            AccuracyWarning,
-            stacklevel=3,
+            "per chain"
         )
     values = {name: float(report.exact.sel(quantity=name)) for name in _QUANTITIES}
     values |= {f"{name}_mcse": float(report.mcse.sel(quantity=name)) for name in _QUANTITIES}

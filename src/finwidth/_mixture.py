@@ -7,13 +7,12 @@ integrals run over log Q̄_ℓ, one inside the other, each placed where the post
 import dataclasses
 import functools
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ._errors import AccuracyWarning, ConvergenceError, InputError
+from ._errors import ConvergenceError, InputError, warn
 from ._factor import Factor
 from ._integrate import TOLERANCE
 from ._kernels import input_covariance, layer_rules
@@ -223,5 +222,5 @@ def mixture(
     if residual > _LARGEST_ERROR:
         raise ConvergenceError(f"{message}; the result is in .best", result)
     if residual > TOLERANCE:
-        warnings.warn(message, AccuracyWarning, stacklevel=3)
+        warn(message)
     return result

@@ -22,13 +22,12 @@ import os
 import pkgutil
 import re
 import threading
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
 from . import _hookspecs
-from ._errors import InputError, PluginError
+from ._errors import InputError, PluginError, warn
 from ._hookspecs import PROJECT, hookimpl, hookspec
 
 if TYPE_CHECKING:
@@ -355,7 +354,7 @@ def _registry() -> _Registry:
     _current = registry  # before the warnings, which may be turned into errors
     for plugin in registry.plugins:
         if plugin.record.error is not None and not plugin.fatal:
-            warnings.warn(f"left out {plugin.record.error}", RuntimeWarning, stacklevel=3)
+            warn(f"left out {plugin.record.error}", RuntimeWarning)
     return registry
 
 

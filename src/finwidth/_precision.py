@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from ._errors import one_call
+
 __all__ = ["float64", "in_float64", "precision"]
 
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
     """Run the enclosed JAX code with `dtype`, "float64" or "float32", as default float."""
-    with jax.enable_x64(dtype == "float64"):
+    with jax.enable_x64(dtype == "float64"), one_call():
         yield
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ._errors import InputError
+from ._inputs import check_inputs
 from ._kernels import (
     Covariance,
     bias_variances,
@@ -72,6 +73,12 @@ class Problem:
     def input_variances(self) -> Float[np.ndarray, " pattern"]:
         """The diagonal of C on the training set."""
         return input_variances(self.network, self.X)
+
+    def test_inputs(self, X_test: Any) -> Float[np.ndarray, "point input"]:
+        """Return `X_test` as a checked array of patterns like those of X, or raise InputError."""
+        X_test = check_inputs(X_test, name="X_test", n_inputs=self.X.shape[1])
+        input_variances(self.network, X_test, "X_test")
+        return X_test
 
     @property
     def nngp(self) -> Float[np.ndarray, "pattern pattern"]:

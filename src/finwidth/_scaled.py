@@ -122,15 +122,20 @@ class ScaledKernel:
         n = self.n_patterns
         if n == 1:
             return float(self.diagonal[0]), float(self.diagonal[0])
+        # LAPACK squares entries: in a unit of their size, a power of two, none overflows
+        size = max(float(np.max(np.abs(self.diagonal))), float(np.max(np.abs(self.off_diagonal))))
+        unit = float(np.ldexp(1.0, np.frexp(size)[1] - 1))
         ends = []
         for index in (1, n):
             arguments = (2, 0.0, 0.0, index, index, 0.0, "E")
-            count, values, _, _, info = lapack.dstebz(self.diagonal, self.off_diagonal, *arguments)
+            count, values, _, _, info = lapack.dstebz(
+                self.diagonal / unit, self.off_diagonal / unit, *arguments
+            )
             if info != 0 or count != 1:  # pragma: no cover - only for NaN
                 raise InputError(
                     f"expected kernel = a finite symmetric matrix, got LAPACK info {info}"
                 )
-            ends.append(float(values[0]))
+            ends.append(unit * float(values[0]))
         return ends[0], ends[1]
 
     def data_term(

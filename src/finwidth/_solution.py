@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ._errors import InputError
 from ._factor import Factor
-from ._inputs import check_inputs, check_labels
+from ._inputs import check_labels
 from ._network import Network
 from ._precision import float64, in_float64
 from ._problem import Problem
@@ -176,7 +176,7 @@ class Solution(abc.ABC):
         ----------
         theory.md, section 3; Pacelli et al. (2023), eqs. 11-13.
         """
-        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
+        X_test = self.problem.test_inputs(X_test)
         if full_covariance:
             return self._predict_block(X_test, True)
         blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
@@ -208,7 +208,7 @@ class Solution(abc.ABC):
         ----------
         theory.md, section 3.
         """
-        X_test = check_inputs(X_test, name="X_test", n_inputs=self.problem.X.shape[1])
+        X_test = self.problem.test_inputs(X_test)
         y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
         return self._expected_error(X_test, y_test)
 

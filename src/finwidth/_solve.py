@@ -4,6 +4,7 @@ from typing import Any
 
 from ._errors import ConvergenceError
 from ._inputs import check_choice, check_temperature, check_training
+from ._kernels import input_variances
 from ._network import Network, check_network
 from ._precision import in_float64
 from ._problem import Problem
@@ -28,6 +29,7 @@ def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
     X, y = check_training(X, y)
     temperature = check_temperature(temperature)
     validate_kernel(network.activation)
+    input_variances(network, X)
     return Problem(network, X, y, temperature)
 
 

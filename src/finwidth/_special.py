@@ -1,14 +1,18 @@
-"""Elementary functions of which XLA's own float64 versions would dominate a kernel's cost."""
+"""What closed forms of kernels are made of: quick elementary functions, and covariances to scale.
+
+XLA's own float64 versions of the functions would dominate a kernel's cost.
+"""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
-__all__ = ["arctan2", "polynomial"]
+__all__ = ["Balanced", "arctan2", "balance", "determinant", "polynomial"]
 
 # Rational approximation of the Cephes library (Moshier, Methods and Programs for Mathematical
 # Functions, 1989), highest power first: atan(t) = t + t z P(z)/Q(z), z = t², for |t| ≤ 0.66.
@@ -76,3 +80,42 @@ def arctan2(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "...
     """
     y, x = jnp.broadcast_arrays(jnp.asarray(y), jnp.asarray(x))
     return _arctan2(y, x) if x.dtype == jnp.float64 else jnp.arctan2(y, x)
+
+
+class Balanced(NamedTuple):
+    """A pair's covariances in units of their own: c_xx = x p², c_xy = z p q, c_yy = y q².
+
+    The units p and q are powers of two, so that nothing is rounded, and constants for derivatives.
+    x and y are 0 or between ¼ and 4; so no product of two of these numbers overflows, and none
+    that matters underflows.
+    """
+
+    x: Array
+    z: Array
+    y: Array
+    p: Array
+    q: Array
+
+
+def balance(c_xx: Array, c_xy: Array, c_yy: Array, at_least: float = 0.0) -> Balanced:
+    """Return the covariances in units of their own; where `at_least` is 1, p ≥ 1 and q ≥ 1."""
+    p, q = _unit(c_xx, at_least), _unit(c_yy, at_least)
+    return Balanced(c_xx / p / p, c_xy / p / q, c_yy / q / q, p, q)
+
+
+def _unit(c: Array, at_least: float) -> Array:
+    """The power of two nearest to √c, and 1 for c = 0."""
+    root = jnp.sqrt(jnp.maximum(lax.stop_gradient(jnp.asarray(c)), at_least))
+    bits = 11 if root.dtype == jnp.float64 else 8
+    unit = lax.reduce_precision(root, exponent_bits=bits, mantissa_bits=0)
+    # the compiler divides by the square of a unit
+    limit = 2.0 ** (2 ** (bits - 2) - 1)
+    return jnp.where(root > 0, jnp.clip(unit, 1 / limit, limit), 1)
+
+
+def determinant(pair: Balanced) -> Array:
+    """Return x y − z², zero where it is no more than rounding; its derivatives are not changed."""
+    product = pair.x * pair.y
+    value = product - pair.z * pair.z
+    rounding = value <= 4 * jnp.finfo(value.dtype).eps * product
+    return value - lax.stop_gradient(jnp.where(rounding, value, 0))

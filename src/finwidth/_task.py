@@ -25,6 +25,7 @@ from ._network import Network, check_network
 from ._readout import condition
 from ._rotation import InputRotation, rotate_inputs
 from ._traceable import traceable
+from .testing import validate_kernel
 
 __all__ = [
     "Task",
@@ -77,6 +78,7 @@ def checked_task(
     check_network(net)
     X, y = check_training(X, y)
     temperature = check_temperature(temperature, zero=False)
+    validate_kernel(net.activation)
     check_choice("model", model, ("marginal", "network", "student_t"))
     check_choice("dtype", dtype, ("float32", "float64"))
     if model == "student_t":

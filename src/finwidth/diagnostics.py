@@ -10,7 +10,7 @@ import scipy.linalg
 import xarray as xr
 
 from ._errors import InputError
-from ._inputs import check_count, check_inputs, check_labels, check_number
+from ._inputs import check_count, check_labels, check_number
 from ._network import Network
 from ._precision import in_float64
 from ._solution import expected_error
@@ -68,7 +68,7 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
     Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eq. 14; theory.md, section 2.
     """
     solution = _saddle(solution)
-    X_test = check_inputs(X_test, name="X_test", n_inputs=solution.problem.X.shape[1])
+    X_test = solution.problem.test_inputs(X_test)
     y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
     slope = _response(solution)
     gradients = []

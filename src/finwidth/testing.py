@@ -2,7 +2,7 @@
 
 import functools
 import math
-import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 
 from . import _quadrature
 from ._activation import Activation
-from ._errors import AccuracyWarning, InputError, PluginError
+from ._errors import InputError, PluginError
 from ._precision import float64, in_float64
 
 __all__ = ["check_activation", "validate_kernel"]
 
 # Five patterns in two dimensions: a plain one, its duplicate, a zero input, an opposite, a generic.
-_PATTERNS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.9, 1.2]])
+PATTERNS = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.9, 1.2]])
 
 # Covariances (c_xx, c_xy, c_yy) at which moments are compared with adaptive quadrature.
 _COVARIANCES = np.array(
@@ -73,24 +73,25 @@ def check_activation(activation: Any) -> dict[str, float]:
     True
     """
     validate_kernel(activation)
-    with warnings.catch_warnings():  # the bound is the tolerance below
-        warnings.simplefilter("ignore", AccuracyWarning)
-        rule = _quadrature.prepare(activation, float(_COVARIANCES.max()))
+    report = _validate(activation)
+    rule = _quadrature.choose(activation, float(_COVARIANCES.max()))
     tolerance = max(1e-7, rule.error)
     kernel = jax.jit(functools.partial(_quadrature.kernel, activation, rule=rule))
     mean = jax.jit(functools.partial(_quadrature.mean, activation, rule=rule))
-    report = _check_fn(activation)
-    report["symmetry"] = _check_symmetry(activation, kernel)
-    report["positive semidefinite"] = _check_gram(activation, kernel)
-    report["gradient"] = _check_gradients(activation, kernel, mean)
+    report = report | {
+        "symmetry": _check_symmetry(activation, kernel),
+        "positive semidefinite": _check_gram(activation, kernel),
+        "gradient": _check_gradients(activation, kernel, mean),
+    }
     return report | _check_moments(activation, kernel, mean, tolerance)
 
 
 def validate_kernel(activation: Any) -> None:
-    """Check shape, type, finiteness and symmetry of an activation's moments at a few points.
+    """Check that `fn` is elementwise and of its parity, and the moments at a few points.
 
-    Takes a fraction of a second, once per activation: `finwidth.solve` calls it before any
-    long work. `check_activation` is the thorough version.
+    Of the moments it looks at shape, type, finiteness and symmetry. Takes a fraction of a second,
+    once per activation: `finwidth.solve` calls it before any long work. `check_activation` is the
+    thorough version.
 
     Parameters
     ----------
@@ -117,19 +118,17 @@ def validate_kernel(activation: Any) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _validate(activation: Activation) -> None:
+def _validate(activation: Activation) -> dict[str, float]:
+    """Return the deviations "elementwise" and "parity" of `fn`."""
     with float64():
-        gram = jnp.asarray(_PATTERNS @ _PATTERNS.T)
+        gram = jnp.asarray(PATTERNS @ PATTERNS.T)
         c = jnp.diag(gram)
-        h = jnp.linspace(-3.0, 3.0, 12).reshape(4, 3)
-        values = _call(activation, "fn", activation.fn, (h,))
-        if activation.parity == "odd":
-            _expect_odd(activation, h, values)
+        report = _check_fn(activation)
         if activation.mean is not None:
             _call(activation, "mean", activation.mean, (c,))
             _call(activation, "mean", activation.mean, (c[0],))
         if activation.kernel is None:
-            return
+            return report
         _call(activation, "kernel", activation.kernel, (c[0], gram[0, 1], c[1]))
         _call(activation, "kernel", activation.kernel, (c, c, c))
         matrix = _call(activation, "kernel", activation.kernel, (c[:, None], gram, c[None, :]))
@@ -141,6 +140,7 @@ def _validate(activation: Activation) -> None:
                 f"got {matrix[i, j]} and {matrix[j, i]} for the same pair"
             )
         _expect_finite(activation, "the gradient of kernel", _derivative(activation.kernel, 1))
+        return report
 
 
 def _call(
@@ -149,12 +149,17 @@ def _call(
     """Evaluate under jit; expect a finite float64 array of the broadcast shape."""
     shape = np.broadcast_shapes(*(a.shape for a in arguments))
     given = ", ".join(str(a.shape) for a in arguments)
-    prefix = f"activation {activation.name!r}: expected {field}"
+    name = "an elementwise fn" if field == "fn" else field
+    prefix = f"activation {activation.name!r}: expected {name}"
+    try:
+        weakref.ref(function)
+    except TypeError:  # one of NumPy's, with which jax.jit crashes
+        raise PluginError(f"{prefix} to be a JAX function, got {function!r}") from None
     try:
         result = jax.jit(function)(*arguments)
     except Exception as error:
         raise PluginError(
-            f"{prefix} to be a JAX function that can be jitted, got {type(error).__name__}: {error}"
+            f"{prefix} to be a JAX function that takes arguments {given}, got {_describe(error)}"
         ) from error
     got = getattr(result, "shape", type(result).__name__)
     if got != shape:
@@ -169,34 +174,90 @@ def _call(
     return values
 
 
-def _expect_odd(activation: Activation, h: Any, values: np.ndarray) -> float:
-    """Largest |σ(h) + σ(-h)|, relative to max|σ|."""
-    sums = np.abs(values + np.asarray(activation.fn(-h)))
-    worst = sums.argmax()
-    deviation = float(sums.flat[worst] / max(np.abs(values).max(), 1e-300))
-    if not deviation <= 1e-10:
-        at = float(np.ravel(h)[worst])
-        raise PluginError(
-            f"activation {activation.name!r}: expected fn(-h) = -fn(h) because parity = 'odd', got "
-            f"fn({at:.3g}) = {values.flat[worst]} and fn(-h) + fn(h) = {sums.flat[worst]}"
-        )
-    return deviation
+def _describe(error: Exception) -> str:
+    """What was raised, without the text: JAX's runs over many lines. It is the cause, in full."""
+    return f"{type(error).__name__} (are all its operations JAX's, and for arrays of any shape?)"
 
 
 def _check_fn(activation: Activation) -> dict[str, float]:
-    """`fn` works element by element and has the parity that it claims."""
-    h = jnp.linspace(-8.0, 8.0, 96)
-    values = _call(activation, "fn", activation.fn, (h,))
-    one_by_one = np.asarray(jax.vmap(activation.fn)(h))
-    scale = max(np.abs(values).max(), 1e-300)
-    gap = float(np.abs(values - one_by_one).max() / scale)
-    if not gap <= 1e-10:
-        raise PluginError(
-            f"activation {activation.name!r}: expected an elementwise fn, got values that depend "
-            f"on the other elements (by {gap:.1e})"
-        )
+    """`fn` works element by element, is finite, and has the parity that it claims."""
+    _call(activation, "fn", activation.fn, (jnp.linspace(-3.0, 3.0, 12).reshape(4, 3),))
+    sizes = np.concatenate([np.linspace(0, 40, 117)[1:] ** 1.01, 41 * 1.6 ** np.arange(30.0)])
+    h = np.random.default_rng(0).permutation(np.concatenate([sizes, -sizes, np.zeros(8)]))
+    single = _values(activation, jax.vmap(activation.fn), h, "a single number")
+    _expect_finite_fn(activation, h, single)
+    # rounding is relative to the largest value at arguments no larger
+    order = np.argsort(np.abs(h), kind="stable")
+    scale = np.empty(h.size)
+    finite = np.where(np.isfinite(single), np.abs(single), 0.0)
+    least = max(1e-6 * finite[np.abs(h) < 3].max(), 1e-300)
+    scale[order] = np.maximum(np.maximum.accumulate(finite[order]), least)
+    tolerance = np.where(np.abs(h) > 1e3, 1e-6, 1e-10)
+    worst = 0.0
+    for shape in ((h.size,), (4, 3), (5, 6, h.size // 30), (40, h.size)):
+        index = np.resize(np.arange(h.size), shape)
+        values = _values(activation, activation.fn, h[index], f"shape {shape}")
+        gap = _gap(values, single[index]) / scale[index]
+        if not (gap <= tolerance[index]).all():
+            raise PluginError(
+                f"activation {activation.name!r}: expected an elementwise fn, got values that "
+                f"depend on the other elements or on the shape (by {gap.max():.1e} for {shape})"
+            )
+        worst = max(worst, float(gap.max()))
     odd = activation.parity == "odd"
-    return {"elementwise": gap, "parity": _expect_odd(activation, h, values) if odd else 0.0}
+    parity = _expect_odd(activation, h, single, scale) if odd else 0.0
+    return {"elementwise": worst, "parity": parity}
+
+
+def _values(activation: Activation, fn: Callable[..., Any], h: np.ndarray, what: str) -> np.ndarray:
+    prefix = f"activation {activation.name!r}: expected an elementwise fn"
+    try:
+        values = np.asarray(jax.jit(fn)(jnp.asarray(h)))
+    except Exception as error:
+        raise PluginError(f"{prefix} to take {what}, too, got {_describe(error)}") from error
+    if values.shape != h.shape:
+        raise PluginError(f"{prefix} to return the shape of its argument, got another for {what}")
+    return values
+
+
+def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a − b|; zero where both are the same infinity."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, np.abs(a - b))
+
+
+def _expect_finite_fn(activation: Activation, h: np.ndarray, values: np.ndarray) -> None:
+    """`fn` is finite, or infinite after it has grown: the exponential may overflow."""
+    order = np.argsort(np.abs(h), kind="stable")
+    for sign in (1, -1):
+        side = order[sign * h[order] >= 0]
+        finite = np.isfinite(values[side])
+        reached = np.maximum.accumulate(np.where(finite, np.abs(values[side]), 0.0))
+        bad = np.isnan(values[side]) | (~finite & (reached < 1e20))
+        if bad.any():
+            at = side[int(np.argmax(bad))]
+            raise PluginError(
+                f"activation {activation.name!r}: expected an elementwise fn to be finite, got "
+                f"{values[at]} at {h[at]:.4g}"
+            )
+
+
+def _expect_odd(
+    activation: Activation, h: np.ndarray, values: np.ndarray, scale: np.ndarray
+) -> float:
+    """Largest |σ(h) + σ(-h)|, relative to the largest |σ| up to there."""
+    order = np.argsort(h)  # symmetric about the middle
+    deviation = np.empty(h.size)
+    deviation[order] = _gap(values[order], -values[order[::-1]])
+    deviation = deviation / scale
+    worst = int(np.argmax(np.where(np.isnan(deviation), np.inf, deviation)))
+    if not deviation[worst] <= 1e-10:
+        raise PluginError(
+            f"activation {activation.name!r}: expected fn(-h) = -fn(h) because parity = 'odd', got "
+            f"fn({h[worst]:.4g}) = {values[worst]:.6g} and fn(-h) + fn(h) = "
+            f"{deviation[worst] * scale[worst]:.3g}"
+        )
+    return float(deviation[worst])
 
 
 def _check_moments(
@@ -309,8 +370,7 @@ def _expect_finite(
         values = np.asarray(derivative(jnp.asarray(_COVARIANCES)))
     except Exception as error:
         raise PluginError(
-            f"activation {activation.name!r}: expected {label} to exist, got "
-            f"{type(error).__name__}: {error}"
+            f"activation {activation.name!r}: expected {label} to exist, got {_describe(error)}"
         ) from error
     finite = np.isfinite(values).reshape(len(_COVARIANCES), -1).all(axis=1)
     if not finite.all():

@@ -37,3 +37,31 @@ def test_price_theorem(gelu: fw.Activation) -> None:
         one = jnp.asarray(1.0)
         slope = jax.grad(gelu.kernel, argnums=1)(one, jnp.asarray(0.0), one)
     assert np.isclose(slope, 0.25, rtol=1e-14)
+
+
+def test_far_out_it_is_a_relu_and_close_by_it_is_linear() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    gelu, relu = (fw.Network((4,), name) for name in ("gelu", "relu"))
+    for scale in (1e10, 1e100, 1e150):
+        np.testing.assert_allclose(
+            fw.nngp_kernel(gelu, scale * x), fw.nngp_kernel(relu, scale * x), rtol=1e-8
+        )
+    for scale in (1e-10, 1e-140):
+        unit = scale / np.sqrt(3)
+        got = fw.nngp_kernel(gelu, scale * x) / unit / unit
+        np.testing.assert_allclose(got, x @ x.T / 4, atol=1e-8)
+
+
+def test_derivatives_at_every_scale() -> None:
+    """On the diagonal E[σ'²] → 1/2 and ∂K/∂C_xx → −1/(8π√(2C)), a difference of terms in √C."""
+    kernel = fw.get_activation("gelu").kernel
+    with jax.enable_x64(True):
+        gradient = jax.jit(jax.grad(kernel, argnums=(0, 1, 2)))
+        hessian = jax.jit(jax.hessian(kernel, argnums=(0, 1, 2)))
+        for c in (1e12, 1e100, 1e280):
+            by_xx, by_xy, by_yy = gradient(c, c, c)
+            assert float(by_xy) == pytest.approx(0.5, rel=1e-5)
+            expected = -1 / (8 * np.pi * np.sqrt(2) * np.sqrt(c))
+            assert float(by_xx) == pytest.approx(expected, rel=1e-9) == float(by_yy)
+            assert np.isfinite(hessian(c, c, c)).all()
+        assert np.isfinite(hessian(0.0, 0.0, 1.0)).all()

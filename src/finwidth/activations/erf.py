@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from .._activation import Activation
 from .._hookspecs import hookimpl
-from .._special import arctan2, polynomial
+from .._special import arctan2, balance, determinant, polynomial
 
 __all__ = ["finwidth_register_activations"]
 
@@ -99,9 +99,13 @@ def _kernel(
     The arcsine is written as an arctangent, which keeps full accuracy where its argument
     comes close to ±1.
     """
+    pair = balance(c_xx, c_xy, c_yy, at_least=1.0)
+    # 1/p² and 1/q²; not so small that an infinite slope of the root below is possible
+    least = 2.0**64 * jnp.finfo(pair.x.dtype).tiny
+    u, v = jnp.maximum(1 / pair.p / pair.p, least), jnp.maximum(1 / pair.q / pair.q, least)
     # (1 + 2c_xx)(1 + 2c_yy) − 4c_xy², without the difference of two large products
-    rest = 1 + 2 * (c_xx + c_yy) + 4 * (c_xx * c_yy - c_xy * c_xy)
-    return (2 / jnp.pi) * arctan2(2 * c_xy, jnp.sqrt(rest))
+    rest = u * v + 2 * (pair.x * v + pair.y * u) + 4 * determinant(pair)
+    return (2 / jnp.pi) * arctan2(2 * pair.z, jnp.sqrt(rest))
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from .._activation import Activation
 from .._hookspecs import hookimpl
-from .._special import arctan2
+from .._special import Balanced, arctan2, balance
 
 __all__ = ["finwidth_register_activations"]
 
@@ -18,17 +18,17 @@ def _positive_root(x: Float[Array, "..."], at_least: Float[Array, "..."]) -> Flo
     return jnp.where(inside, jnp.sqrt(jnp.where(inside, x, 1)), 0)
 
 
-def _root_and_angle(c_xx: Array, c_xy: Array, c_yy: Array) -> tuple[Array, Array]:
-    """√(c_xx c_yy) sin θ and π − θ, with cos θ = c_xy/√(c_xx c_yy).
+def _root_and_angle(pair: Balanced) -> tuple[Array, Array]:
+    """√(x y) sin θ and π − θ, with cos θ = z/√(x y).
 
     On the diagonal, for duplicate or opposite patterns and for a zero input the determinant
-    c_xx c_yy − c_xy² is zero up to rounding: it then counts as zero.
+    x y − z² is zero up to rounding: it then counts as zero.
     """
-    product = c_xx * c_yy
-    rounding = 4 * jnp.finfo(jnp.result_type(product)).eps * product
-    root = _positive_root(product - c_xy * c_xy, rounding)
+    product = pair.x * pair.y
+    rounding = 4 * jnp.finfo(product.dtype).eps * product
+    root = _positive_root(product - pair.z * pair.z, rounding)
     positive = product > 0  # for a zero input the angle is undefined: take π/2
-    angle = arctan2(jnp.where(positive, root, 1), jnp.where(positive, -c_xy, 0))
+    angle = arctan2(jnp.where(positive, root, 1), jnp.where(positive, -pair.z, 0))
     return root, angle
 
 
@@ -37,8 +37,9 @@ def _kernel(
     c_xx: Float[Array, "..."], c_xy: Float[Array, "..."], c_yy: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     """√(c_xx c_yy)/(2π) [sin θ + (π − θ) cos θ]."""
-    root, angle = _root_and_angle(c_xx, c_xy, c_yy)
-    return (root + angle * c_xy) / (2 * jnp.pi)
+    pair = balance(c_xx, c_xy, c_yy)
+    root, angle = _root_and_angle(pair)
+    return (root * pair.p * pair.q + angle * c_xy) / (2 * jnp.pi)
 
 
 @_kernel.defjvp
@@ -46,14 +47,15 @@ def _kernel_jvp(
     primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
     """∂K/∂c_xy = (π − θ)/2π and ∂K/∂c_xx = √(c_yy/c_xx) sin θ/4π, without dividing by sin θ."""
-    c_xx, c_xy, c_yy = primals
-    root, angle = _root_and_angle(*primals)
+    pair = balance(*primals)
+    root, angle = _root_and_angle(pair)
 
-    def share(c: Array) -> Array:
-        return jnp.where(c > 0, root / jnp.where(c > 0, c, 1), 0)
+    def share(x: Array, p: Array, q: Array) -> Array:
+        return jnp.where(x > 0, root / jnp.where(x > 0, x, 1), 0) * (q / p)
 
     d_xx, d_xy, d_yy = tangents
-    slope = angle * d_xy + (share(c_xx) * d_xx + share(c_yy) * d_yy) / 2
+    by_xx, by_yy = share(pair.x, pair.p, pair.q), share(pair.y, pair.q, pair.p)
+    slope = angle * d_xy + (by_xx * d_xx + by_yy * d_yy) / 2
     return _kernel(*primals), slope / (2 * jnp.pi)
 
 

@@ -6,13 +6,12 @@ plus terms in 1/N_1, 1/N_1², …; the first of them is known exactly and comput
 
 import dataclasses
 import functools
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
 
-from .._errors import AccuracyWarning, ConvergenceError, InputError
+from .._errors import ConvergenceError, InputError, warn
 from .._hookspecs import hookimpl
 from .._network import Network
 from .._problem import Problem
@@ -261,12 +260,10 @@ class PerturbativeSolution(Solution):
             total, np.concatenate([self.problem.X, X_test]), lambda _, e: worst(e) <= _TOLERANCE
         )
         if worst(estimate.error) > _TOLERANCE:
-            warnings.warn(
+            warn(
                 f"expected a standard error of {_TOLERANCE:g} on the change of the predictions, "
                 f"relative to the prior's, got {worst(estimate.error):.1e} with "
-                f"{estimate.points} points in each of the replicates",
-                AccuracyWarning,
-                stacklevel=6,
+                f"{estimate.points} points in each of the replicates"
             )
         return estimate
 
