@@ -59,8 +59,10 @@ def _plain(value: Any) -> Any:
     """Return `value` in JSON types; numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
-    if hasattr(value, "__array__"):  # of NumPy, which help and errors do without
-        return _plain(value.tolist())
+    if hasattr(value, "__array__"):
+        import numpy as np  # here, as help and errors do without it
+
+        return _plain(np.asarray(value).tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Path):
