@@ -38,9 +38,8 @@ __all__ = [
 ]
 
 _ROWS = 512  # of a rectangular kernel at a time
-_UNROLLED = (
-    4  # layers that are compiled one by one; more are a loop, so that any depth compiles fast
-)
+# Layers that are compiled one by one; more are a loop, so that any depth compiles fast.
+_UNROLLED = 4
 
 
 class Covariance(NamedTuple):

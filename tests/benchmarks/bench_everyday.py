@@ -86,11 +86,11 @@ def imports(repeats: int) -> tuple[float, float]:
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
-def problem(number: int, size: int = 30) -> dict[str, Any]:
+def problem(number: int, size: int = 20) -> dict[str, Any]:
     """Return data and temperature of one shape, other numbers for each `number`."""
     rng = np.random.default_rng(number)
     X = rng.normal(size=(size, 20))
-    return {"X": X, "y": np.sign(X[:, 0]), "temperature": 0.1 + 0.05 * number}
+    return {"X": X, "y": np.sign(X[:, 0]), "temperature": 0.5 + 0.05 * number}
 
 
 def network(activation: str, depth: int, number: int) -> fw.Network:
