@@ -7,7 +7,17 @@ import pytest
 
 import finwidth
 
-HEAVY = "numpy jax numpyro arviz arviz_base matplotlib xarray sklearn scipy".split()
+HEAVY = [
+    "numpy",
+    "jax",
+    "numpyro",
+    "arviz",
+    "arviz_base",
+    "matplotlib",
+    "xarray",
+    "sklearn",
+    "scipy",
+]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["--version"]])
