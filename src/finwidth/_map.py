@@ -31,7 +31,6 @@ from ._map_point import (
     solve_point,
     theory_name,
 )
-from ._provenance import network_record
 from .theories import Theory
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _key(point: MapPoint) -> dict[str, Any]:
         "format": _FORMAT,
         "finwidth": importlib.metadata.version("finwidth"),
         "data": digest(data.X_train, data.y_train, data.X_test, data.y_test),
-        "network": network_record(point.network),
+        "network": point.network.record(),
         "temperature": point.temperature,
     }
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from ._errors import InputError
 
@@ -140,6 +140,33 @@ class Network:
                 if value is not None and len(set(value)) == 1:
                     fields[name] = value[0]
         return Network(**(fields | changes))
+
+    def record(self) -> dict[str, Any]:
+        """Return the network as plain JSON types.
+
+        Returns
+        -------
+        dict
+            widths, activation (its name), activation_digest (of its values: two functions of one
+            name differ in it; None where it has none), weight_precision and bias_precision.
+        """
+        bias = self.bias_precision
+        return {
+            "widths": list(self.widths),
+            "activation": self.activation.name,
+            "activation_digest": self.activation.digest,
+            "weight_precision": list(self.weight_precision),
+            "bias_precision": None if bias is None else list(bias),
+        }
+
+    def __copy__(self) -> Self:
+        return self  # nothing in it can change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def __repr__(self) -> str:
         return (
