@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from jax import Array
 
@@ -78,10 +78,10 @@ class Activation:
         except TypeError:  # functions that cannot be hashed
             return None
 
-    def __copy__(self) -> Self:
+    def __copy__(self) -> "Activation":
         return self  # nothing in it can change
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Activation":
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from ._errors import InputError
 
@@ -159,10 +159,10 @@ class Network:
             "bias_precision": None if bias is None else list(bias),
         }
 
-    def __copy__(self) -> Self:
+    def __copy__(self) -> "Network":
         return self  # nothing in it can change
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
