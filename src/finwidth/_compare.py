@@ -14,7 +14,7 @@ import numpy as np
 
 from ._errors import InputError
 from ._io import prediction_points
-from ._provenance import network_record, require_same_run
+from ._provenance import require_same_run
 from ._verdict import Limits, verdict
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def compare(
             "theory_name": str(theory.theory),
         },
         attrs={
-            "network": json.dumps(network_record(theory.network)),
+            "network": json.dumps(theory.network.record()),
             "model": str(record.get("model", "")),
             "sampler": str(record.get("sampler", "")),
             "posterior": _sampled(record),

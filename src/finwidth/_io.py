@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
-from ._provenance import (
-    network_record,
-    provenance,
-    read_provenance,
-    require_same_run,
-)
+from ._provenance import provenance, read_provenance, require_same_run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -262,7 +257,7 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
         },
         attrs={
             "theory": str(theory.theory),
-            "network": json.dumps(network_record(theory.network)),
+            "network": json.dumps(theory.network.record()),
             "temperature": float(theory.temperature),
         },
     )
