@@ -17,14 +17,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+# before NumPy and JAX start: one thread for linear algebra, and bytecode that is kept
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
-import numpy as np
-from rich.console import Console
-from rich.table import Table
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
 
-import finwidth as fw
+import finwidth as fw  # noqa: E402
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 THEORIES = (

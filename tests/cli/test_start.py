@@ -7,17 +7,7 @@ import pytest
 
 import finwidth
 
-HEAVY = [
-    "numpy",
-    "jax",
-    "numpyro",
-    "arviz",
-    "arviz_base",
-    "matplotlib",
-    "xarray",
-    "sklearn",
-    "scipy",
-]
+HEAVY = ("numpy", "jax", "numpyro", "arviz", "matplotlib", "xarray", "sklearn", "scipy")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["--version"]])
