@@ -4,11 +4,12 @@ What is accepted is taken exactly: an entry that float64 cannot hold, a masked o
 refused, never rounded, filled or dropped.
 """
 
+import contextlib
 import math
 import numbers
 import os
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _EXACT = 2**53  # float64 holds every int up to here
+_DEEPEST = 64  # axes that an array of NumPy can have
 
 
 def shown(value: Any, limit: int = 120) -> str:
@@ -66,14 +68,14 @@ def as_float64(name: str, value: Any, shape: str) -> np.ndarray:
     expected = f"expected {name} = a real numeric array of shape {shape}"
     _check_parts(name, value)
     try:
-        array = np.asanyarray(value)  # keeps a mask
+        array = _as_numpy(value)
     except Exception as error:  # of NumPy, or of the object's own way to become an array
         if isinstance(error, ValueError) and isinstance(value, (list, tuple)):
             raise InputError(f"{expected}, got a ragged sequence") from None
         raise InputError(
             f"{expected}, got {_kind(value)} ({type(error).__name__}: {shown(str(error))})"
         ) from None
-    _check_mask(name, array)
+    _check_parts(name, array)
     array = np.asarray(array)
     if array.dtype.kind == "O":
         if array.ndim == 0 and not isinstance(value, np.ndarray):
@@ -90,25 +92,42 @@ def _kind(value: Any) -> str:
     return f"an object of type {type(value).__name__}"
 
 
-def _check_parts(name: str, value: Any) -> None:
+def _as_numpy(value: Any) -> np.ndarray:
+    """Return `value` as NumPy sees it, with its mask: xarray and dask drop it on the way."""
+    if type(value).__module__.startswith("xarray.") and hasattr(value, "data"):
+        value = value.data
+    if hasattr(value, "__dask_graph__"):
+        value = value.compute()
+    return np.asanyarray(value)
+
+
+def _check_parts(name: str, value: Any, depth: int = 0) -> None:
     """Refuse what NumPy would lose or trip over, at any depth of nested sequences."""
-    if isinstance(value, float):
+    if isinstance(value, (float, str, bytes)) or depth > _DEEPEST:
         return
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (np.ndarray, np.generic)):
+        _check_mask(name, value)
+        _check_ints(name, value)
+        if value.dtype.kind == "O":
+            for part in np.asarray(value).ravel().tolist():
+                _check_parts(name, part, depth + 1)
+    elif isinstance(value, Sequence):
         for part in value:
-            _check_parts(name, part)
+            _check_parts(name, part, depth + 1)
     elif isinstance(value, int):
         if abs(value) > _EXACT and not _holds(value):
             raise _inexact(name, value)
-    elif isinstance(value, (np.ndarray, np.generic)):
-        _check_mask(name, value)
-        _check_ints(name, value)
     elif hasattr(value, "iloc") and hasattr(value, "columns"):
         if len(set(value.dtypes)) > 1:  # a DataFrame brings its columns to one type
             for column in range(value.shape[1]):
-                _check_ints(name, np.asarray(value.iloc[:, column]))
+                _check_parts(name, np.asarray(value.iloc[:, column]), depth + 1)
     else:
         check_concrete(name, value)
+        if depth and hasattr(value, "__array__"):
+            with contextlib.suppress(Exception):  # NumPy meets it again, and it is reported then
+                value = _as_numpy(value)
+            if isinstance(value, np.ndarray):
+                _check_parts(name, value, depth + 1)
 
 
 def check_concrete(name: str, value: Any) -> None:
@@ -275,6 +294,7 @@ def check_count(name: str, value: Any, minimum: int = 1, maximum: int = 2**53) -
 
     The default `maximum` is what a float64 can count to.
     """
+    check_concrete(name, value)
     integral = isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.timedelta64))
     if not integral or not minimum <= value:
         raise InputError(f"expected {name} = an int of at least {minimum}, got {shown(value)}")
