@@ -190,7 +190,7 @@ def _from_objects(name: str, array: np.ndarray, expected: str) -> np.ndarray:
         if isinstance(entry, (np.generic, np.ndarray)) or hasattr(entry, "__array__"):
             if np.ndim(entry) != 0:
                 raise InputError(f"{expected}, got an array of arrays")
-            entry = as_float64(name, entry, "()").item()  # noqa: PLW2901
+            entry = as_float64(name, entry, "()").item()
         elif entry is None or type(entry).__name__ in ("NAType", "NaTType"):
             raise InputError(f"{expected}, got a missing entry ({entry!s}){where}")
         elif not isinstance(entry, (numbers.Real, Decimal)):
@@ -296,11 +296,12 @@ def check_count(name: str, value: Any, minimum: int = 1, maximum: int = 2**53) -
     """
     check_concrete(name, value)
     integral = isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.timedelta64))
-    if not integral or not minimum <= value:
+    count = int(value) if integral else minimum - 1
+    if count < minimum:
         raise InputError(f"expected {name} = an int of at least {minimum}, got {shown(value)}")
-    if value > maximum:
+    if count > maximum:
         raise InputError(f"expected {name} = an int of at most {maximum}, got {shown(value)}")
-    return int(value)
+    return count
 
 
 def check_seed(seed: Any) -> int:

@@ -190,9 +190,7 @@ def _netcdf(tree: "xr.DataTree") -> memoryview:
         content = clean.to_netcdf(None, engine=_ENGINE)
         assert isinstance(content, memoryview)
         with xr.open_datatree(content, engine=_ENGINE, cache=False) as opened:  # pyright: ignore
-            again = {
-                path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys
-            }
+            again = {path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys}
             for path, dataset in groups.items():
                 _require_same("/" if path == "." else f"/{path}", dataset, again[path])
     except InputError:

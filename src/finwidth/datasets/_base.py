@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
 
 from .._errors import InputError
-from .._inputs import check_count, check_inputs, check_labels
+from .._inputs import as_float64, check_count, check_inputs, check_labels
 
 __all__ = ["Dataset", "Pool", "Request", "make_dataset"]
 
@@ -165,13 +165,15 @@ class Pool:
                     f"expected y = numbers in data set {name!r} where classes is None, "
                     f"got dtype {self.labels.dtype}"
                 )
-            return Pool(self.X, self.labels.astype(np.float64))
+            return Pool(self.X, as_float64("y", self.labels, "(pattern,)"))
         known = np.unique(self.labels).tolist() if self.known is None else list(self.known)
+        numeric = self.labels.dtype.kind in "fiu"
+        hint = ": classes=None (--classes none) takes labels as numbers" if numeric else ""
         for value in classes:
             if value not in known:
                 raise InputError(
                     f"expected classes = labels that data set {name!r} has ({_shown(known)}), "
-                    f"got {value!r}"
+                    f"got {value!r}{hint}"
                 )
         keep = np.isin(self.labels, classes)
         return Pool(self.X[keep], np.where(self.labels[keep] == classes[1], 1.0, -1.0))
