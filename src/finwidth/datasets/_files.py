@@ -52,7 +52,8 @@ def read_npz(path: Path) -> tuple[Pool, Pool | None]:
     """
     check_file(path, _WANTED)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # NumPy leaves a file open that is no archive
+            archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise InputError(f"expected path = {_WANTED}, got one array in {str(path)!r}")
             names = _members(archive.files)

@@ -14,10 +14,12 @@ from ._files import check_file
 
 __all__ = ["load"]
 
-_SEPARATORS = {",": "a comma", ";": "';'", "\t": "a tab"}
+_SEPARATORS = {"\t": "a tab", ";": "';'", ",": "a comma"}
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.I | re.A)
 _COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)(e[+-]?\d+)?", re.I | re.A)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.A)
+
+_BROKEN = re.compile(r"[+\-\u2212]?[\d.,][\d\s.,_'\u2019%:/+-]*")  # meant as a number or a date
 
 type _Row = tuple[int, list[str]]  # its line in the file, and its fields
 
@@ -46,11 +48,9 @@ def load(request: Request, *, path: str | Path | None = None, target: str | None
 
 
 def _read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
-    text, separator = _decoded(path)
-    if separator is None:
-        separator = _separator(text)
+    text, declared = _decoded(path)
     try:
-        rows = _rows(text, separator)
+        separator, rows = _parsed(text, declared)
     except csv.Error as error:
         raise InputError(f"expected path = a .csv file, got {str(path)!r} ({error})") from None
     if not rows or len(rows[0][1]) < 2:
@@ -58,10 +58,11 @@ def _read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
             "expected path = a .csv table with at least two columns, separated by ',', ';' or a "
             f"tab, got {str(path)!r}"
         )
-    rows = _without_empty_ends(rows)
     decimal = _decimal(rows, separator)
     first = rows[0][1]
     named = target is not None or not all(_number(field, decimal) for field in first[:-1])
+    if named and target is None:
+        _check_first(first, decimal)
     names = rows.pop(0)[1] if named else []
     _check_names(names or first, named, target)
     if not rows:
@@ -116,30 +117,38 @@ def _decoded(path: Path) -> tuple[str, str | None]:
     return text[declared.start(2) :], declared[1]
 
 
-def _separator(text: str) -> str:
-    """Return what separates columns: a tab or a semicolon, wherever the first row has one."""
-    first = next((line for line in text.splitlines() if line.strip(" \t;,")), "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    return next((mark for mark in ("\t", ";") if mark in bare), ",")
+def _parsed(text: str, declared: str | None) -> tuple[str, list[_Row]]:
+    """Return the separator of columns and the rows that it gives.
+
+    It is the first that gives every row as many columns; where none does, the one that gives the
+    first row most, for the message that names the row.
+    """
+    found: dict[str, list[_Row]] = {}
+    failures: list[csv.Error] = []
+    for separator in [declared] if declared else _SEPARATORS:
+        try:
+            found[separator] = _rows(text, separator)
+        except csv.Error as error:  # quotes make no sense with this separator
+            failures.append(error)
+    for separator, rows in found.items():
+        if rows and len(rows[0][1]) > 1 and len({len(row) for _, row in rows}) == 1:
+            return separator, rows
+    if failures:
+        raise failures[-1]
+    return max(found.items(), key=lambda item: len(item[1][0][1]) if item[1] else 0)
 
 
 def _rows(text: str, separator: str) -> list[_Row]:
-    """Return the rows that are not empty throughout, each with its line."""
+    """Return the rows without those, and without last columns, that are empty throughout."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     stripped = ((reader.line_num, [field.strip() for field in row]) for row in reader)
-    return [(line, row) for line, row in stripped if any(row)]
-
-
-def _without_empty_ends(rows: list[_Row]) -> list[_Row]:
-    """Leave out columns at the end that are empty in every row, or are not there in some."""
-    width = max(max(n for n, field in enumerate(row, start=1) if field) for _, row in rows)
+    rows = [(line, row) for line, row in stripped if any(row)]
+    width = max((n for _, row in rows for n, field in enumerate(row, start=1) if field), default=0)
     return [(line, row[:width]) for line, row in rows]
 
 
 def _decimal(rows: list[_Row], separator: str) -> str:
-    """Return the decimal sign of the numbers: a comma only beside other separators."""
-    if separator == ",":
-        return "."
+    """Return the decimal sign of the numbers, or raise InputError if they have two."""
     fields = [field for _, row in rows for field in row]
     commas = [field for field in fields if "," in field and _COMMA.fullmatch(field)]
     points = [field for field in fields if "." in field and _POINT.fullmatch(field)]
@@ -148,13 +157,13 @@ def _decimal(rows: list[_Row], separator: str) -> str:
             f"expected one decimal sign in the table, got {commas[0]!r} and {points[0]!r}: write "
             "numbers with a decimal point and nothing between thousands"
         )
-    # 1,234 alone may be either number; a point beside tabs is a decimal point
+    # 1,234 alone may be either number; only where ';' separates may a point be more than decimal
     for found in (commas, points if separator == ";" else []):
         if found and all(_THOUSANDS.fullmatch(field) for field in found):
             raise InputError(
                 f"expected numbers with one meaning in the table, got {found[0]!r}, which may "
-                "have a decimal sign or one between thousands: write them with a decimal point, "
-                "separated by commas"
+                "have a decimal sign or one between thousands: write them with a decimal point, in "
+                "columns separated by commas"
             )
     return "," if commas else "."
 
@@ -166,6 +175,19 @@ def _number(field: str, decimal: str) -> bool:
 
 def _value(field: str, decimal: str) -> float:
     return float(field.replace(",", ".") if decimal == "," else field)
+
+
+def _check_first(first: list[str], decimal: str) -> None:
+    """Refuse a first row that may be names or a pattern with an entry that is no number."""
+    numbers = [field for field in first[:-1] if _number(field, decimal)]
+    others = [field for field in first[:-1] if field and not _number(field, decimal)]
+    doubtful = others if numbers else [field for field in others if _BROKEN.fullmatch(field)]
+    if doubtful:
+        raise InputError(
+            f"expected numbers or names in the first row of the table, got {shown(doubtful[0])}"
+            f"{_hint(doubtful[0], decimal)}: if the row is the names of columns, say which holds "
+            "the labels (target=…)"
+        )
 
 
 def _hint(field: str, decimal: str) -> str:
