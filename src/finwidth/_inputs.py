@@ -171,7 +171,7 @@ def _from_objects(name: str, array: np.ndarray, expected: str) -> np.ndarray:
         if isinstance(entry, (np.generic, np.ndarray)) or hasattr(entry, "__array__"):
             if np.ndim(entry) != 0:
                 raise InputError(f"{expected}, got an array of arrays")
-            entry = as_float64(name, entry, "()").item()  # noqa: PLW2901
+            entry = as_float64(name, entry, "()").item()
         elif entry is None or type(entry).__name__ in ("NAType", "NaTType"):
             raise InputError(f"{expected}, got a missing entry ({entry!s}){where}")
         elif not isinstance(entry, (numbers.Real, Decimal)):

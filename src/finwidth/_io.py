@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import io
 import json
 import os
 import secrets
@@ -203,7 +202,9 @@ def _netcdf(tree: "xr.DataTree") -> memoryview:
         content = clean.to_netcdf(None, engine=_ENGINE)
         assert isinstance(content, memoryview)
         with xr.open_datatree(content, engine=_ENGINE, cache=False) as opened:  # pyright: ignore
-            again = {path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys}
+            again = {
+                path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys
+            }
             for path, dataset in groups.items():
                 _require_same("/" if path == "." else f"/{path}", dataset, again[path])
     except InputError:
