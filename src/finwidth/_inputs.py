@@ -376,7 +376,8 @@ def check_path(name: str, value: Any, what: str) -> Path:
     if isinstance(value, (str, os.PathLike)):
         try:
             text = os.fspath(value)
-        except TypeError:
+            os.fsencode(text)
+        except (TypeError, UnicodeEncodeError):
             text = None
         if isinstance(text, str) and text and "\0" not in text:
             try:

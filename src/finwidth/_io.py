@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import io
 import json
 import os
 import secrets
@@ -73,16 +72,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     given = check_path("path", path, _WRITABLE)
     try:
         target = given.resolve()
-        mode = target.stat().st_mode if os.path.lexists(target) else None
-        folder = stat.S_ISDIR(target.parent.stat().st_mode)
-    except FileNotFoundError:
-        mode, folder = None, False
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{expected}, got {str(path)!r} ({reason})") from None
+        mode, parent = _mode(target), _mode(target.parent)
+    except (OSError, RuntimeError) as error:  # a name too long, a circle of links
+        raise InputError(f"{expected}, got {str(path)!r} ({_reason(error)})") from None
     if mode is not None and not stat.S_ISREG(mode):
         raise InputError(f"{expected}, got the {_file_kind(mode)} {str(path)!r}")
-    if not folder:
+    if parent is None or not stat.S_ISDIR(parent):
         raise InputError(f"{expected}, got {str(path)!r} (no folder {str(target.parent)!r})")
     # of the stem so much that the name does not become too long for the system
     temporary = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(4)}.tmp{target.suffix}")
@@ -91,19 +86,33 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise InputError(f"{expected}, got {str(path)!r} ({error.strerror})") from error
+    written = False
     try:
         yield temporary
+        written = True
         _flush(temporary)
         os.replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+        if isinstance(error, OSError) and (written or error.errno in _CANNOT_WRITE):
             raise InputError(
-                f"expected path = a file that there is room for, got {str(path)!r} "
-                f"({error.strerror}); what was there before is unchanged"
+                f"expected path = a file that can be written, got {str(path)!r} "
+                f"({_reason(error)}); what was there before is unchanged"
             ) from error
         raise
     _flush(target.parent)
+
+
+def _mode(path: Path) -> int | None:
+    """Return what kind of file there is, links followed; None if there is none."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _file_kind(mode: int) -> str:
@@ -177,27 +186,49 @@ def _netcdf(tree: "xr.DataTree") -> memoryview:
     """Return a tree as the content of a netCDF file, read back and found the same.
 
     In memory, since HDF5 crashes the process if a write to a file fails (a full disk, a limit on
-    the size of files), and cannot tell whether what it wrote is on the disk. This costs as much
-    memory as the tree has; comparing, one variable more.
+    the size of files). This costs as much memory as the tree takes, and while it compares, that
+    of one variable more.
     """
     import xarray as xr
 
     # paths from this node down, for a tree that is part of another
-    groups = {path: _storable(f"/{path}", node) for path, node in _relative(tree).items()}
+    groups = {
+        path: _storable("/" if path == "." else f"/{path}", node)
+        for path, node in tree.subtree_with_keys
+    }
     clean = xr.DataTree.from_dict(groups, name=tree.name)
     expected = "expected tree = data that netCDF can hold"
     try:
         content = clean.to_netcdf(None, engine=_ENGINE)
         assert isinstance(content, memoryview)
         with xr.open_datatree(content, engine=_ENGINE, cache=False) as opened:  # pyright: ignore
-            again = {path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys}
+            again = {
+                path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys
+            }
             for path, dataset in groups.items():
                 _require_same("/" if path == "." else f"/{path}", dataset, again[path])
     except InputError:
         raise
     except Exception as error:  # of h5py, h5netcdf or xarray: what they cannot write
-        raise InputError(f"{expected}, got {shown_error(error)}") from error
+        raise InputError(f"{expected}, got {_blame(groups)}{shown_error(error)}") from error
     return content
+
+
+def _blame(groups: Mapping[str, "xr.Dataset"]) -> str:
+    """Say which variable cannot be written even alone, as its library's errors do not."""
+    import xarray as xr
+
+    for path, dataset in groups.items():
+        for name, variable in dataset.variables.items():
+            alone = xr.Dataset({name: variable.to_base_variable()})
+            try:
+                content = alone.to_netcdf(None, engine=_ENGINE)
+                xr.open_dataset(content, engine=_ENGINE).close()  # pyright: ignore
+            except Exception:
+                kind = "coordinate" if name in dataset.coords else "variable"
+                where = f"{path.strip('/.')}/{name}".lstrip("/")
+                return f"the {kind} /{where} of {variable.dtype}, or its attributes: "
+    return ""
 
 
 def shown_error(error: BaseException) -> str:
@@ -206,13 +237,8 @@ def shown_error(error: BaseException) -> str:
     return text if len(text) <= 240 else f"{text[:239]}…"
 
 
-def _relative(tree: "xr.DataTree") -> dict[str, "xr.DataTree"]:
-    return dict(tree.subtree_with_keys)
-
-
 def _storable(path: str, node: "xr.DataTree") -> "xr.Dataset":
     """Return a group's own Dataset with NumPy arrays and without storage settings."""
-    path = "/" if path == "/." else path
     # what this node inherits from above is its own where it becomes the top
     dataset = node.to_dataset(inherit=path == "/").drop_encoding()
     _require_storable_attrs(path, dataset.attrs)
@@ -289,8 +315,8 @@ def _require_storable_attrs(where: str, attrs: Mapping[Any, Any]) -> None:
             raise InputError(f"expected attributes of {where} = strings as names, got {name!r}")
         if not _is_storable_attr(value):
             raise InputError(
-                f"expected attributes of {where} = strings, numbers or arrays of them "
-                f"(JSON in a string for the rest), got {name} = {shown(value)}"
+                f"expected attributes of {where} = strings, numbers of up to 64 bits or lists of "
+                f"them (JSON in a string for the rest), got {name} = {shown(value)}"
             )
 
 
@@ -307,7 +333,7 @@ def _is_storable_attr(value: Any) -> bool:
         return False
     kinds = "iufSU" if isinstance(value, np.ndarray) else "iufU"
     # of what is larger than 64 bits NumPy makes objects, which are none of these kinds
-    return array.dtype.kind in kinds and array.ndim < 2 and array.size > 0
+    return array.dtype.kind in kinds
 
 
 def _require_same(path: str, ours: "xr.Dataset", theirs: "xr.Dataset") -> None:
@@ -371,11 +397,11 @@ def load(path: str | os.PathLike[str]) -> "xr.DataTree":
     expected = f"expected path = {wanted}"
     source = check_path("path", path, wanted)
     try:
-        mode = source.stat().st_mode
+        mode = _mode(source)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else error.strerror
-        raise InputError(f"{expected}, got {str(path)!r} ({reason})") from None
+        raise InputError(f"{expected}, got {str(path)!r} ({_reason(error)})") from None
+    if mode is None:
+        raise InputError(f"{expected}, got {str(path)!r} (no such file)")
     if not stat.S_ISREG(mode):
         raise InputError(f"{expected}, got {str(path)!r} (a {_file_kind(mode)})")
     try:
