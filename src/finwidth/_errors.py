@@ -25,7 +25,11 @@ _told: contextvars.ContextVar[set[Hashable] | None] = contextvars.ContextVar("to
 
 
 class FinwidthError(Exception):
-    """Base class of every error that finwidth raises on purpose."""
+    """Base class of every error that finwidth raises on purpose; its message is one line."""
+
+    def __init__(self, message: str = "") -> None:
+        # what is quoted in it, a repr or another library's message, may have line breaks
+        super().__init__(" ".join(message.split()) if len(message.splitlines()) > 1 else message)
 
 
 class InputError(FinwidthError, ValueError):

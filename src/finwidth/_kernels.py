@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 from jaxtyping import Float
 
 from . import _quadrature
@@ -372,13 +371,6 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     Lee et al., ICLR 2018; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eq. 8.
     """
     network = check_network(network, "network")
-    for name, value in (("X", X), ("X2", X2)):
-        if isinstance(value, Tracer):
-            raise InputError(
-                f"expected {name} = an array of numbers, got a tracer of jax.jit, grad or vmap: "
-                "call nngp_kernel outside of them (inside, one layer's map is Activation.kernel, "
-                "a JAX function of covariances)"
-            )
     X = check_inputs(X)
     X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
     validate_kernel(network.activation)

@@ -1,55 +1,104 @@
 """Reading files that users name: paths and NumPy archives, without pickles."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .._errors import InputError
+from .._errors import InputError, warn
+from .._inputs import check_path, shown
 from ._base import Pool
 
-__all__ = ["check_path", "read_npz"]
+__all__ = ["check_existing", "check_file", "read_npz"]
+
+_WANTED = (
+    "an .npz archive with the arrays X_train, y_train, X_test, y_test, or X, y, X_test, y_test, or "
+    "X, y"
+)
+_KNOWN = {"x", "y", "x_train", "y_train", "x_test", "y_test"}
 
 
-def check_path(path: Any, what: str) -> Path:
+def check_existing(path: Any, what: str) -> Path:
     """Return `path` as an existing Path, or raise InputError that says what it should be."""
-    if not isinstance(path, (str, Path)) or not str(path):
-        raise InputError(f"expected path = {what}, got {path!r}")
-    found = Path(path).expanduser()
-    if not found.exists():
+    found = check_path("path", path, what)
+    try:
+        exists = found.exists()
+    except OSError as error:
+        raise InputError(f"expected path = {what}, got {str(path)!r} ({error.strerror})") from None
+    if not exists:
         raise InputError(f"expected path = {what}, got {str(path)!r}, which does not exist")
     return found
 
 
-def read_npz(path: Path) -> tuple[Pool, Pool | None]:
-    """Read arrays ``X_train, y_train, X_test, y_test`` or ``X, y`` from an .npz archive.
+def check_file(path: Any, what: str) -> Path:
+    """Return `path` as an existing file; reading from a pipe or a device would wait for ever."""
+    found = check_existing(path, what)
+    if not found.is_file():
+        kind = "a folder" if found.is_dir() else "not a regular file"
+        raise InputError(f"expected path = {what}, got {str(path)!r}, which is {kind}")
+    return found
 
-    Capitals do not matter. Arrays of Python objects are refused, as they are pickles.
+
+def read_npz(path: Path) -> tuple[Pool, Pool | None]:
+    """Read ``X_train, y_train, X_test, y_test`` or ``X, y`` (``X_test, y_test``) from an archive.
+
+    Capitals do not matter. Arrays of Python objects are refused, as they are pickles. A warning
+    names the arrays that are not used.
 
     Returns
     -------
     tuple
         Training rows and, where the archive has them, test rows.
     """
-    wanted = "an .npz archive with the arrays X_train, y_train, X_test, y_test, or X, y"
+    check_file(path, _WANTED)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # NumPy leaves a file open that is no archive
+            archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
-                raise InputError(f"expected path = {wanted}, got one array in {str(path)!r}")
-            names = {name.lower(): name for name in archive.files}
-            if {"x_train", "y_train", "x_test", "y_test"} <= names.keys():
-                keys = [("x_train", "y_train"), ("x_test", "y_test")]
-            elif {"x", "y"} <= names.keys():
-                keys = [("x", "y")]
-            else:
-                raise InputError(
-                    f"expected path = {wanted}, got the arrays {sorted(archive.files)}"
-                )
-            pools = [Pool(archive[names[x]], archive[names[y]]) for x, y in keys]
+                raise InputError(f"expected path = {_WANTED}, got one array in {str(path)!r}")
+            names = _members(archive.files)
+            pools = [Pool(_array(archive, x), _array(archive, y)) for x, y in names]
+            used = {name for pair in names for name in pair}
+            ignored = [name for name in archive.files if name not in used]
     except InputError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"expected path = {wanted}, got {str(path)!r} ({reason})") from None
+    except Exception as error:  # damage shows anywhere: in zipfile, its codecs, NumPy's headers
+        reason = shown(error) if not str(error) else " ".join(str(error).split())
+        raise InputError(f"expected path = {_WANTED}, got {str(path)!r} ({reason})") from None
+    if ignored:
+        warn(
+            f"expected only {', '.join(sorted(used))} in {str(path)!r}, got {ignored} too, which "
+            "are ignored",
+            UserWarning,
+        )
     return pools[0], pools[1] if len(pools) == 2 else None
+
+
+def _members(files: list[str]) -> list[tuple[str, str]]:
+    """Return the names of the arrays of each pool: (X, y) to train on, and perhaps to test."""
+    names: dict[str, str] = {}
+    for file in files:
+        if file.lower() in names and file.lower() in _KNOWN:
+            raise InputError(
+                f"expected path = {_WANTED}, got both {names[file.lower()]!r} and {file!r}"
+            )
+        names[file.lower()] = file
+    plain, split = {"x", "y"} & names.keys(), {"x_train", "y_train"} & names.keys()
+    test = {"x_test", "y_test"} & names.keys()
+    if plain and split:
+        known = sorted(names[key] for key in plain | split)
+        raise InputError(f"expected path = {_WANTED}, got {known}: which are to train on?")
+    if len(plain) != 2 and len(split | test) != 4 or len(test) == 1:
+        raise InputError(f"expected path = {_WANTED}, got the arrays {sorted(files)}")
+    pairs = [("x", "y") if plain else ("x_train", "y_train")]
+    if test:
+        pairs.append(("x_test", "y_test"))
+    return [(names[x], names[y]) for x, y in pairs]
+
+
+def _array(archive: Any, name: str) -> np.ndarray:
+    """Return one member, which may be a file that is not an array."""
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"expected path = {_WANTED}, got {name!r}, which is not an array")
+    return array

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._errors import InputError
 from ._base import Dataset, Pool, Request, make_dataset
-from ._files import check_path, read_npz
+from ._files import check_existing, read_npz
 
 __all__ = ["load"]
 
@@ -28,7 +28,7 @@ def load(request: Request, *, path: str | Path | None = None) -> Dataset:
         and t10k-labels-idx1-ubyte, gzipped or not; or an .npz archive with the arrays
         x_train, y_train, x_test, y_test.
     """
-    found = check_path(path, _WANTED)
+    found = check_existing(path, _WANTED)
     if found.is_dir():
         train, test = (
             Pool(_idx(found, f"{split}-images", 3), _idx(found, f"{split}-labels", 1))
@@ -57,7 +57,8 @@ def _read_idx(file: Path, ndim: int) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"expected {file.name} = a gzip file, got {error}") from None
     start = 4 + 4 * ndim
-    shape = tuple(int(size) for size in np.frombuffer(raw[4:start], dtype=">u4"))
+    sizes = np.frombuffer(raw[4:start].ljust(4 * ndim, b"\0"), dtype=">u4")
+    shape = tuple(int(size) for size in sizes)
     if raw[:4] != bytes([0, 0, 8, ndim]) or len(raw) - start != math.prod(shape):
         raise InputError(
             f"expected {file.name} = an idx file of unsigned bytes with {ndim} axes, "
