@@ -93,7 +93,9 @@ def get_activation(name: str) -> Activation:
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        failed = "; ".join(str(record.error) for record in failed_plugins())
+        failed = "; ".join(
+            str(record.error) for record in failed_plugins(["finwidth_register_activations"])
+        )
         if failed:
             hint += f"; left out: {failed}"
         raise InputError(f"expected activation = one of {sorted(known)}, got {name!r}{hint}")

@@ -8,6 +8,7 @@ Source: theory.md sections 2, 4 and 7; Pacelli et al., Nat. Mach. Intell. 5, 149
 """
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +44,9 @@ _ROWS = 512  # of a rectangular kernel at a time
 # Variances that float64 holds, and with them covariances that are smaller by its precision.
 _SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 _LARGEST = float(np.finfo(np.float64).max)
+_UNROLLED = (
+    4  # layers that are compiled one by one; more are a loop, so that any depth compiles fast
+)
 
 
 class Covariance(NamedTuple):
@@ -225,19 +229,28 @@ def recursion(
     rules
         From `layer_rules`.
     """
-    for layer, rule in enumerate(rules):
-        covariance = layer_map(
-            activation,
-            covariance,
-            q_bar[layer],
-            shrinkage[layer],
-            precisions[layer],
-            biases[layer],
-            rule,
-        )
-        # without it the compiler computes a layer anew for each of its uses in the next
-        covariance = jax.lax.optimization_barrier(covariance)
+    numbers = q_bar, shrinkage, precisions, biases
+    layer = 0
+    for rule, run in itertools.groupby(rules):
+        count = len(list(run))
+        rows = tuple(values[layer : layer + count] for values in numbers)
+        layer += count
+        step = functools.partial(_layer, activation, rule)
+        if len(rules) > _UNROLLED and count > 1:
+            covariance, _ = jax.lax.scan(step, covariance, tuple(map(jnp.asarray, rows)))
+            continue
+        for row in zip(*rows, strict=True):
+            covariance, _ = step(covariance, row)
     return covariance
+
+
+def _layer(
+    activation: Activation, rule: Any, covariance: Covariance, numbers: tuple
+) -> tuple[Covariance, None]:
+    """Return one layer of `recursion`, as a step of `jax.lax.scan`."""
+    covariance = layer_map(activation, covariance, *numbers, rule)
+    # without it the compiler computes a layer anew for each of its uses in the next
+    return jax.lax.optimization_barrier(covariance), None
 
 
 def layer_rules(

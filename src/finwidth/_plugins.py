@@ -10,6 +10,9 @@ same name and ignores misspelt hooks. Here
   going on would mean to use less, or something else, than what was installed;
 * the order is that of the distributions' names, so that it is the same everywhere.
 
+A look-up loads the distributions, and of finwidth's own modules those of its own kind alone: an
+activation is found without importing the theories.
+
 The environment variable ``FINWIDTH_LOAD_PLUGINS`` names the distributions to load, separated
 by commas: unset loads all, empty none.
 """
@@ -19,14 +22,14 @@ import difflib
 import importlib
 import importlib.metadata
 import os
-import pkgutil
 import re
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
-from . import _hookspecs
+from . import _hookspecs, _shelf
 from ._errors import InputError, PluginError, warn
 from ._hookspecs import PROJECT, hookimpl, hookspec
 
@@ -55,8 +58,11 @@ _ITEM_TYPES = {
     "finwidth_register_theories": ("finwidth.theories", "Theory"),
 }
 
-# Packages whose modules are the built-in plugins.
-_BUILT_IN = ("activations", "theories")
+# The package whose modules are the built-in plugins of each hook.
+_BUILT_IN = {
+    "finwidth_register_activations": "activations",
+    "finwidth_register_theories": "theories",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +128,19 @@ def registered(hook: str) -> dict[str, tuple[Any, PluginRecord]]:
     return {name: (item, plugin.record) for name, (item, plugin) in items.items()}
 
 
-def loaded_plugins() -> list[PluginRecord]:
+def loaded_plugins(hooks: Iterable[str] = _ITEM_TYPES) -> list[PluginRecord]:
     """Return a record of every plugin, built-in ones first, broken ones included.
 
     Unlike `activations` this never raises for what a plugin does: use it to find out.
+
+    Parameters
+    ----------
+    hooks
+        The hooks whose built-in plugins are wanted, and whose names may clash; all by default.
     """
     with _lock:
         registry = _registry()
-        clashes = [clash for hook in _ITEM_TYPES for clash in registry.merge(hook)[1]]
+        clashes = [clash for hook in hooks for clash in registry.merge(hook)[1]]
         records = []
         for plugin in registry.plugins:
             record = plugin.record
@@ -140,9 +151,9 @@ def loaded_plugins() -> list[PluginRecord]:
         return records
 
 
-def failed_plugins() -> list[PluginRecord]:
+def failed_plugins(hooks: Iterable[str] = _ITEM_TYPES) -> list[PluginRecord]:
     """Return the records of the plugins that are not used, each with its error."""
-    return [record for record in loaded_plugins() if record.error is not None]
+    return [record for record in loaded_plugins(hooks) if record.error is not None]
 
 
 def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> None:
@@ -178,7 +189,7 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
         for earlier in old:
             registry.remove(earlier)
         registry.add(new)
-        clashes = [clash for hook in _ITEM_TYPES for clash in registry.merge(hook)[1]]
+        clashes = [clash for hook in new.items for clash in registry.merge(hook)[1]]
         error = new.record.error or next((c.message for c in clashes if c.second is new), None)
         if error:
             registry.remove(new)
@@ -230,19 +241,31 @@ class _Registry:
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(PROJECT)
         self.manager.add_hookspecs(_hookspecs)
-        self.plugins: list[_Plugin] = []
+        self.built_in: dict[str, list[_Plugin]] = {}  # by hook, those that were asked for
+        self.others: list[_Plugin] = []
 
-    def load(self) -> None:
-        """Add the built-ins, then the distributions that the environment selects."""
+    @property
+    def plugins(self) -> list[_Plugin]:
+        """All plugins, finwidth's own first."""
+        own = [plugin for hook in _BUILT_IN for plugin in self.built_in.get(hook, ())]
+        return own + self.others
+
+    def load_built_in(self, hook: str) -> None:
+        """Add the built-in plugins of one hook, if they are not there."""
         from . import __version__
 
-        for folder in _BUILT_IN:
-            package = importlib.import_module(f".{folder}", __package__)
-            for info in pkgutil.iter_modules(package.__path__):
-                if not info.name.startswith("_"):
-                    module = importlib.import_module(f"{package.__name__}.{info.name}")
-                    record = PluginRecord(PROJECT, __version__, "built-in", module.__name__)
-                    self.add(_Plugin(record, module, f"{folder}.{info.name}"))
+        if hook in self.built_in:
+            return
+        found = []
+        for module in _shelf.modules(f"{__package__}.{_BUILT_IN[hook]}"):
+            record = PluginRecord(PROJECT, __version__, "built-in", module.__name__)
+            plugin = _Plugin(record, module, module.__name__)
+            self.check(plugin)
+            found.append(plugin)
+        self.built_in[hook] = found
+
+    def load(self) -> None:
+        """Add the distributions that the environment selects."""
         for entry in _selected_entry_points():
             name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
             plugin = _Plugin(
@@ -252,13 +275,17 @@ class _Registry:
                 plugin.obj = entry.load()
             except (Exception, SystemExit) as error:
                 plugin.fail(f"cannot be imported: {_describe(error)}")
-                self.plugins.append(plugin)
+                self.others.append(plugin)
             else:
                 self.add(plugin)
 
     def add(self, plugin: _Plugin) -> None:
+        """Add a plugin that is not built in, and check it."""
+        self.others.append(plugin)
+        self.check(plugin)
+
+    def check(self, plugin: _Plugin) -> None:
         """Register a plugin and call its hooks; what goes wrong is noted in its record."""
-        self.plugins.append(plugin)
         try:
             self.manager.register(plugin.obj, name=plugin.key)
         except Exception as error:  # arguments that the hook does not have, registered before
@@ -289,11 +316,12 @@ class _Registry:
 
     def remove(self, plugin: _Plugin) -> None:
         """Take a plugin out."""
-        self.plugins.remove(plugin)
+        self.others.remove(plugin)
         self._unregister(plugin)
 
     def merge(self, hook: str) -> tuple[dict[str, tuple[Any, _Plugin]], list[_Clash]]:
         """Put together what the plugins return from one hook, and list names used twice."""
+        self.load_built_in(hook)
         items: dict[str, tuple[Any, _Plugin]] = {}
         clashes = []
         for plugin in self.plugins:

@@ -11,8 +11,13 @@ WRONG = [
     (["solve", "extra"], "got: Got unexpected extra argument"),
     (["solve", "--width", "0"], "expected widths = .*, got 0"),
     (["solve", "--width", "-3"], "expected widths = .*, got -3"),
-    (["solve", "--width", "2.5"], "expected --width = an int, got '2.5'"),
-    (["solve", "--width", ""], "expected --width = an int, got ''"),
+    (["solve", "--width", "2.5"], r"expected --width = an int, .*, got '2.5'"),
+    (["solve", "--width", ""], r"expected --width = an int, .*, got ''"),
+    (
+        ["solve", "--width", "10,20"],
+        r"expected --width = .* \(two layers: --width 10 --width 20\), got '10,20'",
+    ),
+    (["demo", "--width", "10"], "got: No such option: --width .*--widths"),
     (["solve", "--weight-precision", "0"], "expected weight_precision = .*, got 0.0"),
     (["solve", "--weight-precision", "1,1,1"], r"expected weight_precision = .*got 3 value"),
     (["solve", "--weight-precision", "1,a"], "expected --weight-precision = .*, got '1,a'"),
@@ -37,14 +42,24 @@ WRONG = [
     (["solve", "--test", "0"], "expected n_test = an int of at least 1, got 0"),
     (["solve", "--data-option", "n_inputs"], "expected --data-option = NAME=VALUE, got 'n_inputs'"),
     (["solve", "--data-option", "n_inputs=3"], "expected options of data set 'digits' = none"),
+    (
+        ["solve", "--data-option", "seed=3"],
+        "expected --data-option = .*'seed', which is --data-seed",
+    ),
+    (
+        ["solve", "--data", "npz", "--path", "a.npz", "--data-option", "path=b.npz"],
+        "expected --data-option = each name once, got 'path' twice",
+    ),
+    (["solve", "--data", "csv", "--data-path", "/dev/null"], "expected path = a .csv table"),
     (["solve", "--data", "mnist"], "expected path = a folder with the four MNIST idx files"),
     (["solve", "--data", "npz", "--data-path", "absent.npz"], "'absent.npz', which does not exist"),
     (["compare", "absent.nc"], "expected path = a netCDF file .*'absent.nc'"),
     (
-        ["demo", "--width", "5", "--width", "5"],
-        r"expected --width = different widths, got \[5, 5\]",
+        ["demo", "--widths", "5,6", "--widths", "5"],
+        r"expected --widths = different widths, got \[5, 6, 5\]",
     ),
-    (["demo", "--width", "0"], "expected widths = .*, got 0"),
+    (["demo", "--widths", "0"], "expected widths = .*, got 0"),
+    (["demo", "--widths", "5,"], "expected --widths = ints separated by commas, .*, got '5,'"),
     (["plugins", "check", "ref"], "expected activation = .*, got 'ref'"),
 ]
 
@@ -101,5 +116,19 @@ def test_output_folder_without_permission(run, folder, monkeypatch):
     assert list((folder / "locked").iterdir()) == []
 
 
-def test_file_and_network_options_do_not_mix(run):
-    assert_refused(run("compare", "run.nc", "--width", "3"), "got --width")
+GIVEN_TWICE = [
+    ("--width", "3"),
+    ("--width", "50"),  # the default is no less an answer than any other value
+    ("--temperature", "0.01"),
+    ("--activation", "erf"),
+    ("--classes", "0,1"),
+    ("--data-option", "n_inputs=3"),
+    ("--seed", "0"),
+    ("--chains", "4"),
+    ("--warmup", "10"),
+]
+
+
+@pytest.mark.parametrize("arguments", GIVEN_TWICE, ids=" ".join)
+def test_what_the_file_answers_is_not_asked_again(run, arguments):
+    assert_refused(run("compare", "run.nc", *arguments), f"with FILE.*, got {arguments[0]}\n")

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,17 +24,20 @@ __all__ = [
     "CLASSES",
     "Extent",
     "Files",
+    "Given",
     "Hidden",
     "Json",
     "Problem",
     "Report",
     "Sampling",
     "Widths",
+    "data_options",
     "float_option",
     "int_option",
     "named",
     "option",
     "options",
+    "widths_option",
 ]
 
 
@@ -83,6 +86,49 @@ def named(text: Any) -> tuple[str, Any]:
     return name.replace("-", "_"), _scalar(value)
 
 
+def _widths(text: Any) -> tuple[int, ...]:
+    if not isinstance(text, str):
+        return text
+    return tuple(int(part) for part in text.split(","))
+
+
+# Arguments of `load_dataset` that have options of their own.
+_OF_ALL_DATA = {
+    "classes": "--classes",
+    "n_train": "--train",
+    "n_test": "--test",
+    "seed": "--data-seed",
+    "name": "--data",
+}
+
+
+def data_options(
+    option: str, pairs: Iterable[tuple[str, Any]], allowed: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return NAME=VALUE pairs as a dict, or raise InputError for a name that is not free.
+
+    Parameters
+    ----------
+    option
+        The option that they were given with.
+    pairs
+        What `named` makes of each.
+    allowed
+        Arguments that may be given although they have options of their own.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in _OF_ALL_DATA and name not in allowed:
+            raise InputError(
+                f"expected {option} = options of the data set's own, got {name!r}, which is "
+                f"{_OF_ALL_DATA[name]}"
+            )
+        if name in found:
+            raise InputError(f"expected {option} = each name once, got {name!r} twice")
+        found[name] = value
+    return found
+
+
 def option(
     name: str,
     help_text: str,
@@ -107,6 +153,18 @@ def int_option(name: str, help_text: str) -> Any:
 def float_option(name: str, help_text: str) -> Any:
     """Return an option that takes a float."""
     return option(name, help_text, kind=float, metavar="FLOAT", expected="a float")
+
+
+def widths_option(help_text: str, shown: bool | str = True) -> Any:
+    """Return the option for the widths of a grid, one network for each: a list of tuples."""
+    return option(
+        "--widths",
+        help_text,
+        kind=_widths,
+        metavar="INT[,INT…]",
+        expected="ints separated by commas, one for each network",
+        shown=shown,
+    )
 
 
 CLASSES = option(
@@ -178,16 +236,16 @@ class Problem:
         """Return the data, or raise InputError."""
         import finwidth as fw
 
-        given: dict[str, Any] = dict(self.data_option)
+        pairs = list(self.data_option)
         if self.data_path is not None:
-            given["path"] = self.data_path
+            pairs.append(("path", self.data_path))
         return fw.load_dataset(
             self.data,
             classes=self.classes,
             n_train=self.train,
             n_test=self.test,
             seed=self.data_seed,
-            **given,
+            **data_options("--data-option", pairs),
         )
 
 
@@ -196,7 +254,14 @@ class Hidden:
     """The widths of one network."""
 
     width: Annotated[
-        list[int], int_option("--width", "Width of a hidden layer; one for each layer.")
+        list[int],
+        option(
+            "--width",
+            "Width of one hidden layer; repeat it for each further layer.",
+            kind=int,
+            metavar="INT",
+            expected="an int, the width of one hidden layer (two layers: --width 10 --width 20)",
+        ),
     ] = dataclasses.field(default_factory=lambda: [50])
 
 
@@ -204,9 +269,14 @@ class Hidden:
 class Widths:
     """The widths of several networks with one hidden layer."""
 
-    width: Annotated[
-        list[int], int_option("--width", "Width of a network; one for each network.")
-    ] = dataclasses.field(default_factory=lambda: [20, 50, 200])
+    widths: Annotated[
+        list[Any],
+        widths_option("Widths of the networks, each with one hidden layer.", shown="20,50,200"),
+    ] = dataclasses.field(default_factory=lambda: [(20, 50, 200)])
+
+    def flat(self) -> list[int]:
+        """Return all widths."""
+        return [width for part in self.widths for width in part]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,8 +353,23 @@ class Files(Report):
     out: Annotated[Path, _OUT] = Path("finwidth-results")
 
 
+class Given(frozenset[str]):
+    """The names of the parameters that the command line gives, be their values the defaults."""
+
+    @classmethod
+    def of(cls, context: Any) -> "Given":
+        """Return those of a command's context."""
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        unset = (None, "DEFAULT", "DEFAULT_MAP")
+        return cls(
+            name for name, source in sources.items() if getattr(source, "name", None) not in unset
+        )
+
+
 def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make the fields of a command's option groups its command-line options.
+
+    A parameter of type `Given` is told which of all its options the command line gives.
 
     Parameters
     ----------
@@ -295,11 +380,19 @@ def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., No
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         hints = typing.get_type_hints(function, include_extras=True)
         groups: dict[str, Any] = {}
+        given: list[str] = []
         parameters: list[inspect.Parameter] = []
         for name, parameter in inspect.signature(function).parameters.items():
             if dataclasses.is_dataclass(hints[name]):
                 groups[name] = hints[name]
                 parameters += _fields(hints[name], defaults)
+            elif hints[name] is Given:
+                given.append(name)
+                parameters.append(
+                    inspect.Parameter(
+                        "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+                    )
+                )
             else:
                 parameters.append(
                     parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
@@ -311,6 +404,8 @@ def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., No
                 name: group(**{f.name: values.pop(f.name) for f in dataclasses.fields(group)})
                 for name, group in groups.items()
             }
+            if given:
+                filled[given[0]] = Given.of(values.pop("context"))
             function(**filled, **values)
 
         command.__signature__ = inspect.Signature(parameters)  # pyright: ignore

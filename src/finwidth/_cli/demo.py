@@ -42,13 +42,14 @@ class _Finished:
 def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> None:
     """Compare theory, infinite width and exact posterior at several widths.
 
-    One network with one hidden layer for each --width. DIR gets a netCDF file for each and a
+    One network with one hidden layer for each of --widths. DIR gets a netCDF file for each and a
     picture of all; Ctrl-C keeps the widths that are finished.
     """
     folder = Folder(files.out)
-    if len(set(widths.width)) < len(widths.width):
-        raise InputError(f"expected --width = different widths, got {widths.width}")
-    networks = [problem.network([width]) for width in widths.width]
+    wanted = widths.flat()
+    if len(set(wanted)) < len(wanted):
+        raise InputError(f"expected --widths = different widths, got {wanted}")
+    networks = [problem.network([width]) for width in wanted]
     data = problem.dataset()
     solutions = [
         [solve_theory(problem, network, data, theory) for theory in (None, "infinite")]
@@ -60,10 +61,10 @@ def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> 
         for pair in solutions:
             finished.append(_sample(problem, sampling, data, pair, folder))
     except KeyboardInterrupt:
-        complain(_kept(finished, widths.width, folder), kind="interrupted")
+        complain(_kept(finished, wanted, folder), kind="interrupted")
         code = 130
     except ConvergenceError as error:
-        complain(f"{error}; {_kept(finished, widths.width, folder)}")
+        complain(f"{error}; {_kept(finished, wanted, folder)}")
         code = 1
     if finished:
         picture = _picture(finished, folder)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats.qmc
 from scipy.special import ndtri
 
 from .._errors import InputError
@@ -26,7 +25,7 @@ _FIRST = 10  # 2^10 points in each replicate
 _LAST = 16
 _CHUNK = 1024  # points at once; divides the number of points
 _SEED = 20240712
-_MOST_INPUTS = scipy.stats.qmc.Sobol.MAXDIM
+_MOST_INPUTS = 21201  # MAXDIM of scipy.stats.qmc.Sobol
 
 
 class Estimate(NamedTuple):
@@ -89,6 +88,8 @@ class Neuron:
         Estimate
             Not better than `enough` asks where the largest number of points was reached.
         """
+        import scipy.stats.qmc  # a second, which the other theories need not spend
+
         rotated = self._scaled(X) @ self._rotation
         engines = [
             scipy.stats.qmc.Sobol(rotated.shape[1], scramble=True, rng=_SEED + replicate)
@@ -110,7 +111,7 @@ class Neuron:
         self,
         function: Callable[[np.ndarray], np.ndarray],
         rotated: np.ndarray,
-        engine: scipy.stats.qmc.Sobol,
+        engine: Any,
         points: int,
     ) -> np.ndarray:
         total: Any = 0.0
