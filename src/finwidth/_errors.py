@@ -21,11 +21,17 @@ __all__ = [
 # what lies between the place that warns and the user's line: finwidth, and cached properties (a
 # prefix must be shorter than the name)
 _INSIDE = (os.path.join(os.path.dirname(__file__), ""), functools.__file__.removesuffix(".py"))
+_LONGEST, _TAIL = 1000, 400  # characters of a message; and of its end, where it is cut
 _told: contextvars.ContextVar[set[Hashable] | None] = contextvars.ContextVar("told", default=None)
 
 
 class FinwidthError(Exception):
-    """Base class of every error that finwidth raises on purpose."""
+    """Base class of every error that finwidth raises on purpose; its message is one line."""
+
+    def __str__(self) -> str:
+        # what came may be an array or a table, whose text has lines, or a long list
+        text = " ".join(line.strip() for line in super().__str__().splitlines())
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_TAIL:]}"
 
 
 class InputError(FinwidthError, ValueError):
