@@ -2,6 +2,9 @@
 
 import math
 import numbers
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +12,24 @@ import numpy as np
 from ._errors import InputError
 
 __all__ = [
+    "as_float",
+    "check_array",
+    "check_bool",
     "check_choice",
     "check_count",
     "check_inputs",
     "check_labels",
     "check_number",
+    "check_path",
+    "check_sequence",
+    "check_solution",
     "check_temperature",
+    "check_text",
     "check_training",
+    "check_tree",
 ]
+
+_LARGEST_INT = 2**63 - 1
 
 
 def _as_float64(name: str, value: Any, shape: str) -> np.ndarray:
@@ -78,12 +91,7 @@ def check_number(
     name: str, value: Any, low: float, high: float = math.inf, *, include_low: bool = False
 ) -> float:
     """Return `value` as a float between `low` and `high` (excluded), or raise InputError."""
-    number = math.nan
-    if not isinstance(value, bool | str | bytes):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
+    number = as_float(value)
     if low < number < high or (include_low and number == low):
         return number
     at_least = "≥" if include_low else ">"
@@ -97,9 +105,11 @@ def check_temperature(temperature: Any, *, zero: bool = True) -> float:
 
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`, or raise InputError."""
+    """Return `value` as an int of at least `minimum` that 64 bits hold, or raise InputError."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
         raise InputError(f"expected {name} = an int of at least {minimum}, got {value!r}")
+    if value > _LARGEST_INT:
+        raise InputError(f"expected {name} = an int of at most {_LARGEST_INT}, got one beyond it")
     return int(value)
 
 
@@ -108,8 +118,78 @@ def check_choice(name: str, value: Any, choices: Any) -> str:
     import difflib
 
     names = sorted(choices)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         close = difflib.get_close_matches(str(value), names, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise InputError(f"expected {name} = one of {names}, got {value!r}{hint}")
     return value
+
+
+def as_float(value: Any) -> float:
+    """Return `value` as a float, NaN if it is not one real number."""
+    if isinstance(value, (bool, str, bytes, bytearray)) or getattr(value, "shape", ()) != ():
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise InputError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"expected {name} = True or False, got {value!r}")
+    return bool(value)
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return `value` if it is a string, or raise InputError."""
+    if not isinstance(value, str):
+        raise InputError(f"expected {name} = a string, got {value!r}")
+    return value
+
+
+def check_path(name: str, value: Any, what: str = "a path") -> Path:
+    """Return `value` as a Path with the user's home filled in, or raise InputError."""
+    if isinstance(value, (str, os.PathLike)):
+        text = os.fspath(value)
+        if isinstance(text, str) and text and "\0" not in text:
+            try:
+                return Path(text).expanduser()
+            except RuntimeError:  # no home of this user's
+                pass
+    raise InputError(f"expected {name} = {what}, got {value!r}")
+
+
+def check_sequence(name: str, value: Any, what: str) -> tuple[Any, ...]:
+    """Return the entries of `value`, at least one, or raise InputError that says what it takes."""
+    refused = isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) == 0
+    entries = () if refused or not isinstance(value, Iterable) else tuple(value)
+    if not entries:
+        raise InputError(f"expected {name} = {what}, at least one, got {value!r}")
+    return entries
+
+
+def check_array(name: str, value: Any, shape: str) -> np.ndarray:
+    """Return `value` as an array of real numbers, or raise InputError."""
+    return _as_float64(name, value, shape)
+
+
+def check_tree(tree: Any) -> Any:
+    """Return `tree` if it is an xarray.DataTree, or raise InputError."""
+    import xarray as xr
+
+    if not isinstance(tree, xr.DataTree):
+        raise InputError(f"expected tree = an xarray.DataTree, got {type(tree).__name__}")
+    return tree
+
+
+def check_solution(solution: Any, name: str = "solution") -> Any:
+    """Return `solution` if it is one (or answers like one), or raise InputError."""
+    wanted = ("network", "temperature", "theory", "predict", "generalization_error")
+    if isinstance(solution, type) or not all(hasattr(solution, part) for part in wanted):
+        raise InputError(
+            f"expected {name} = what finwidth.solve or finwidth.mixture returned, got "
+            f"{type(solution).__name__}"
+        )
+    return solution

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
+from ._inputs import check_path, check_solution, check_tree
 from ._provenance import (
     network_record,
     provenance,
@@ -127,8 +128,8 @@ def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
     """
     import xarray as xr
 
-    if not isinstance(tree, xr.DataTree):
-        raise InputError(f"expected tree = an xarray.DataTree, got {type(tree).__name__}")
+    check_tree(tree)
+    check_path("path", path, "a file in an existing, writable folder")
     groups = {node.path: _storable(node) for node in tree.subtree}
     clean = xr.DataTree.from_dict(groups, name=tree.name)
     with atomic_path(path) as temporary:
@@ -184,7 +185,7 @@ def load(path: str | os.PathLike[str]) -> "xr.DataTree":
     import xarray as xr
 
     expected = "expected path = a netCDF file as finwidth.save writes it"
-    source = Path(path).expanduser()
+    source = check_path("path", path, expected.removeprefix("expected path = "))
     if not source.is_file():
         reason = "a folder" if source.is_dir() else "no such file"
         raise InputError(f"{expected}, got {str(path)!r} ({reason})")
@@ -252,6 +253,8 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     """
     import xarray as xr
 
+    check_tree(tree)
+    check_solution(theory, "theory")
     require_same_run(theory, tree)
     x_test, y_test = prediction_points(tree)
     prediction = theory.predict(x_test)

@@ -59,6 +59,8 @@ def summarize_error_map(
     import xarray as xr
 
     check_map(dataset)
+    if not isinstance(by, Sequence):
+        raise InputError(f"expected by = a sequence of names, got {by!r}")
     names = [str(name) for name in dataset.coords if dataset[name].dims == ("point",)]
     unknown = [name for name in by if name not in names]
     if isinstance(by, str) or unknown:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._errors import InputError
@@ -13,7 +13,8 @@ __all__ = ["Network", "check_network"]
 
 def _widths(value: Any) -> tuple[int, ...]:
     expected = "expected widths = a non-empty tuple of positive ints, one per hidden layer"
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+    refused = isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) == 0
+    if refused or not isinstance(value, Iterable):
         raise InputError(f"{expected}, got {value!r}")
     widths = tuple(value)
     if not widths:
@@ -42,7 +43,7 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
             raise InputError(f"{expected}, got {entry!r}")
         try:
             number = float(entry)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"{expected}, got {entry!r}") from None
         if not math.isfinite(number) or number <= 0:
             raise InputError(f"{expected}, got {entry!r}")
