@@ -3,11 +3,11 @@
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from jax import Array
 
-from ._errors import InputError
+from ._errors import InputError, PluginError
 
 __all__ = ["Activation", "get_activation", "list_activations"]
 
@@ -64,6 +64,59 @@ class Activation:
                     f"expected {field} = a callable or None for activation {self.name!r}, "
                     f"got {value!r}"
                 )
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the values of `fn`, `kernel` and `mean`: tells functions of one name apart.
+
+        The same on every machine. None where `fn` cannot be evaluated on a float64 array.
+        """
+        from ._fingerprint import fingerprint
+
+        try:
+            return fingerprint(self)
+        except TypeError:  # functions that cannot be hashed
+            return None
+
+    def __copy__(self) -> "Activation":
+        return self  # nothing in it can change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Activation":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a registered activation as its name, another one as its functions."""
+        from ._fingerprint import carry
+        from ._plugins import activations
+
+        try:
+            registered = activations().get(self.name) == self
+        except PluginError:  # somebody else's, which using a name would raise
+            registered = False
+        if registered and (digest := self.digest) is not None:
+            return _registered, (self.name, digest)
+        functions = carry(self.fn), carry(self.kernel), carry(self.mean)
+        return _made, (type(self), self.name, functions, self.parity, self.reference)
+
+
+def _registered(name: str, digest: str) -> Activation:
+    """Return the activation that a pickle names."""
+    expected = f"expected activation {name!r}, which a pickled object uses, to be registered here"
+    try:
+        found = get_activation(name)
+    except InputError as error:
+        raise PluginError(f"{expected} as it was there (by a plugin?), got none: {error}") from None
+    if found.digest != digest:
+        raise PluginError(f"{expected} with the same functions, got other ones of that name")
+    return found
+
+
+def _made(kind: type[Activation], name: str, functions: Any, parity: Any, ref: str) -> Activation:
+    """Return the activation that a pickle describes."""
+    from ._fingerprint import restore
+
+    fn, kernel, mean = map(restore, functions)
+    return kind(name, fn, parity, kernel, mean, ref)
 
 
 def list_activations() -> list[str]:

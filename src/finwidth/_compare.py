@@ -15,7 +15,7 @@ import numpy as np
 from ._errors import InputError
 from ._inputs import check_number, check_solution
 from ._io import prediction_points
-from ._provenance import network_record, require_same_run
+from ._provenance import require_same_run
 from ._verdict import Limits, verdict
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def compare(
             "theory_name": str(theory.theory),
         },
         attrs={
-            "network": json.dumps(network_record(theory.network)),
+            "network": json.dumps(theory.network.record()),
             "model": str(record.get("model", "")),
             "sampler": str(record.get("sampler", "")),
             "posterior": _sampled(record),

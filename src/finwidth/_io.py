@@ -12,12 +12,7 @@ import numpy as np
 
 from ._errors import InputError
 from ._inputs import check_path, check_solution, check_tree
-from ._provenance import (
-    network_record,
-    provenance,
-    read_provenance,
-    require_same_run,
-)
+from ._provenance import provenance, read_provenance, require_same_run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -265,7 +260,7 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
         },
         attrs={
             "theory": str(theory.theory),
-            "network": json.dumps(network_record(theory.network)),
+            "network": json.dumps(theory.network.record()),
             "temperature": float(theory.temperature),
         },
     )

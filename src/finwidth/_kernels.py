@@ -44,9 +44,8 @@ _ROWS = 512  # of a rectangular kernel at a time
 # Variances that float64 holds, and with them covariances that are smaller by its precision.
 _SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 _LARGEST = float(np.finfo(np.float64).max)
-_UNROLLED = (
-    4  # layers that are compiled one by one; more are a loop, so that any depth compiles fast
-)
+# Layers that are compiled one by one; more are a loop, so that any depth compiles fast.
+_UNROLLED = 4
 
 
 class Covariance(NamedTuple):

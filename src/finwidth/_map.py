@@ -30,8 +30,8 @@ from ._map_point import (
     sample_point,
     solve_point,
     theory_name,
+    theory_record,
 )
-from ._provenance import network_record
 from .theories import Theory
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MapPoint", "error_map"]
 
-_FORMAT = 1
+_FORMAT = 2
 _QUANTITIES = ("error", "bias2", "variance")
 
 
@@ -103,7 +103,7 @@ def _key(point: MapPoint) -> dict[str, Any]:
         "format": _FORMAT,
         "finwidth": importlib.metadata.version("finwidth"),
         "data": digest(data.X_train, data.y_train, data.X_test, data.y_test),
-        "network": network_record(point.network),
+        "network": point.network.record(),
         "temperature": point.temperature,
     }
 
@@ -112,11 +112,12 @@ def _exact_key(point: MapPoint, effort: Effort) -> dict[str, Any]:
     return _key(point) | {"kind": "exact", "effort": dataclasses.asdict(effort)}
 
 
-def _theory_key(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
-    settings = {}
-    if isinstance(theory, Theory) and dataclasses.is_dataclass(theory):
-        settings = {name: str(value) for name, value in vars(theory).items() if name != "progress"}
-    return _key(point) | {"kind": "theory", "theory": theory_name(theory), "settings": settings}
+def _theory_key(point: MapPoint, theory: str | Theory) -> dict[str, Any] | None:
+    """Return the key of a theory's result; None where nothing tells what it depends on."""
+    record = theory_record(theory)
+    if record is None or point.network.activation.digest is None:
+        return None
+    return _key(point) | {"kind": "theory", "theory": theory_name(theory), "record": record}
 
 
 def _say(text: str, progress: bool) -> None:
@@ -147,8 +148,9 @@ def error_map(
         `finwidth.theories.Theory` objects. Default: all but "cavity", which takes minutes a point.
     folder
         Where results are kept, one small file each. The same call continues a map that was
-        stopped, draw by draw; exact results are kept when theories are added. None: nothing is
-        kept.
+        stopped, draw by draw; exact results are kept when theories are added. Activations are told
+        apart by their values, theories by their `record`; one without is solved every time. None:
+        nothing is kept.
     relative_mcse
         Wanted Monte Carlo standard error of the test error, relative to it.
     target_ess
@@ -234,10 +236,11 @@ def exact_result(point: MapPoint, effort: Effort, store: Store, progress: bool) 
 def theory_result(point: MapPoint, theory: str | Theory, store: Store) -> dict[str, Any]:
     """Return what a theory says at a point, from the store or by solving it."""
     key = _theory_key(point, theory)
-    result = store.read(key)
+    result = None if key is None else store.read(key)
     if result is None:
         result = solve_point(point, theory)
-        store.write(key, result)
+        if key is not None:
+            store.write(key, result)
     return result
 
 

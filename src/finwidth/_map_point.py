@@ -31,6 +31,7 @@ __all__ = [
     "sample_point",
     "solve_point",
     "theory_name",
+    "theory_record",
 ]
 
 R_HAT_LIMIT = 1.01
@@ -215,6 +216,13 @@ def default_theories() -> tuple[str, ...]:
 def theory_name(theory: str | Theory) -> str:
     """Return the name of a theory."""
     return theory.name if isinstance(theory, Theory) else theory
+
+
+def theory_record(theory: str | Theory) -> dict[str, Any] | None:
+    """Return what a theory's numbers depend on besides the problem (see `Theory.record`)."""
+    if isinstance(theory, str) and theory in _BEYOND:
+        return {}
+    return choose_theory(theory).record()
 
 
 def check_theories(theories: Any) -> tuple[str | Theory, ...]:

@@ -142,6 +142,33 @@ class Network:
                     fields[name] = value[0]
         return Network(**(fields | changes))
 
+    def record(self) -> dict[str, Any]:
+        """Return the network as plain JSON types.
+
+        Returns
+        -------
+        dict
+            widths, activation (its name), activation_digest (of its values: two functions of one
+            name differ in it; None where it has none), weight_precision and bias_precision.
+        """
+        bias = self.bias_precision
+        return {
+            "widths": list(self.widths),
+            "activation": self.activation.name,
+            "activation_digest": self.activation.digest,
+            "weight_precision": list(self.weight_precision),
+            "bias_precision": None if bias is None else list(bias),
+        }
+
+    def __copy__(self) -> "Network":
+        return self  # nothing in it can change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
     def __repr__(self) -> str:
         return (
             f"Network(widths={self.widths}, activation={self.activation.name!r}, "

@@ -13,16 +13,12 @@ same name and ignores misspelt hooks. Here
 A look-up loads the distributions, and of finwidth's own modules those of its own kind alone: an
 activation is found without importing the theories.
 
-The environment variable ``FINWIDTH_LOAD_PLUGINS`` names the distributions to load, separated
-by commas: unset loads all, empty none.
+Which distributions are loaded `_distributions` says.
 """
 
 import dataclasses
 import difflib
 import importlib
-import importlib.metadata
-import os
-import re
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,13 +26,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 from . import _hookspecs, _shelf
-from ._errors import InputError, PluginError, warn
+from ._distributions import VARIABLE, selected_entry_points
+from ._errors import PluginError, warn
 from ._hookspecs import PROJECT, hookimpl, hookspec
 
 if TYPE_CHECKING:
     from ._activation import Activation
 
 __all__ = [
+    "VARIABLE",
     "PluginRecord",
     "activation_sources",
     "activations",
@@ -48,8 +46,6 @@ __all__ = [
     "registered",
     "reset",
 ]
-
-VARIABLE = "FINWIDTH_LOAD_PLUGINS"
 
 # What each hook collects: a list of items of this type, which must have a `name`. Public module
 # and class; imported when a plugin first uses the hook.
@@ -266,7 +262,7 @@ class _Registry:
 
     def load(self) -> None:
         """Add the distributions that the environment selects."""
-        for entry in _selected_entry_points():
+        for entry in selected_entry_points():
             name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
             plugin = _Plugin(
                 PluginRecord(name, version, "distribution", entry.value), entry_point=entry.name
@@ -384,33 +380,6 @@ def _registry() -> _Registry:
         if plugin.record.error is not None and not plugin.fatal:
             warn(f"left out {plugin.record.error}", RuntimeWarning)
     return registry
-
-
-def _selected_entry_points() -> list[importlib.metadata.EntryPoint]:
-    """Entry points of the distributions to load, in the order of distribution and name."""
-
-    def distribution(entry: importlib.metadata.EntryPoint) -> str:
-        return _canonical(entry.dist.name if entry.dist else "unknown")
-
-    entries = importlib.metadata.entry_points(group=PROJECT)
-    ordered = sorted(entries, key=lambda entry: (distribution(entry), entry.name))
-    wanted = os.environ.get(VARIABLE)
-    if wanted is None:
-        return ordered
-    names = {_canonical(name.strip()) for name in wanted.split(",") if name.strip()}
-    installed = {distribution(entry) for entry in ordered}
-    unknown = sorted(names - installed)
-    if unknown:
-        raise InputError(
-            f"expected {VARIABLE} = names of distributions with finwidth plugins, out of "
-            f"{sorted(installed)}, separated by commas, got {', '.join(unknown)!r}"
-        )
-    return [entry for entry in ordered if distribution(entry) in names]
-
-
-def _canonical(name: str) -> str:
-    """A distribution's name as packaging tools compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _describe(error: BaseException) -> str:

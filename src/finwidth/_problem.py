@@ -54,6 +54,10 @@ class Problem:
     temperature: float
     _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out what is shared: it is made again, bit for bit, where it is needed."""
+        return type(self), (self.network, self.X, self.y, self.temperature)
+
     @property
     def n_patterns(self) -> int:
         """P."""

@@ -17,7 +17,6 @@ from ._inputs import check_choice, check_count
 from ._network import Network
 from ._precision import precision
 from ._progress import Progress
-from ._provenance import network_record
 from ._results import build_tree
 from ._stopping import Target
 from ._task import (
@@ -50,6 +49,9 @@ class SamplingInterrupted(KeyboardInterrupt):
     def __init__(self, message: str, tree: "xr.DataTree") -> None:
         super().__init__(message)
         self.tree = tree
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.tree)
 
 
 def sample(
@@ -208,8 +210,13 @@ def sample(
         stack.enter_context(limit_blas(blas_threads))
         saved = None
         if checkpoint is not None:
+            if net.activation.digest is None:
+                raise InputError(
+                    "expected an activation whose values on float64 arrays can be computed, with "
+                    f"a checkpoint to be found again by them, got {net.activation.name!r}"
+                )
             run = settings | {
-                "network": network_record(net),
+                "network": net.record(),
                 "temperature": task.temperature,
                 "num_warmup": "adaptive" if plan.adaptive else plan.num_warmup,
             }

@@ -24,10 +24,8 @@ _DIAGNOSTICS = (
 
 def setting_record(network: "Network", temperature: float, data: "Dataset") -> dict[str, Any]:
     """Return what was asked for: network, temperature, data."""
-    from .._provenance import network_record
-
     return {
-        "network": network_record(network),
+        "network": network.record(),
         "temperature": temperature,
         "data": {"name": data.name} | data.attrs,
     }

@@ -9,18 +9,16 @@ import typer
 
 from .._errors import InputError
 from ._app import app, complain
-from ._options import (
+from ._option import (
     CLASSES,
-    Files,
-    Given,
     data_options,
     float_option,
     int_option,
     named,
     option,
-    options,
     widths_option,
 )
+from ._options import Files, Given, options
 from ._output import Folder, print_json, print_table, progress
 
 if TYPE_CHECKING:

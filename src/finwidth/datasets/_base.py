@@ -65,6 +65,10 @@ class Dataset:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "attrs", dict(attrs or {}))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make copies anew: checked and read-only."""
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
     def __repr__(self) -> str:
         return (
             f"Dataset({self.name!r}, n_train={len(self.y_train)}, n_test={len(self.y_test)}, "

@@ -57,6 +57,14 @@ class Neuron:
         self._activate = jax.jit(network.activation.fn)
         self._rotation = np.linalg.svd(self._scaled(X), full_matrices=True)[2].T
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the compiled function."""
+        return {name: value for name, value in vars(self).items() if name != "_activate"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._activate = jax.jit(self._network.activation.fn)
+
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         """Return X̃ with h = X̃ w for standard normal w."""
         network = self._network
