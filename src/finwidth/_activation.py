@@ -140,10 +140,10 @@ def get_activation(name: str) -> Activation:
         If no activation has that name; the message suggests the closest one, and names the
         plugins that are installed but could not be used.
     """
-    from ._inputs import check_text
+    from ._inputs import check_name
     from ._plugins import activations, failed_plugins
 
-    check_text("name", name)
+    check_name("name", name)
     known = activations()
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)

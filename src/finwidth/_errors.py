@@ -21,17 +21,19 @@ __all__ = [
 # what lies between the place that warns and the user's line: finwidth, and cached properties (a
 # prefix must be shorter than the name)
 _INSIDE = (os.path.join(os.path.dirname(__file__), ""), functools.__file__.removesuffix(".py"))
-_LONGEST, _TAIL = 1000, 400  # characters of a message; and of its end, where it is cut
+_LONGEST = 1000  # characters of a message; the middle of a longer one is cut out
 _told: contextvars.ContextVar[set[Hashable] | None] = contextvars.ContextVar("told", default=None)
 
 
 class FinwidthError(Exception):
     """Base class of every error that finwidth raises on purpose; its message is one line."""
 
-    def __str__(self) -> str:
-        # what came may be an array or a table, whose text has lines, or a long list
-        text = " ".join(line.strip() for line in super().__str__().splitlines())
-        return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_TAIL:]}"
+    def __init__(self, message: str = "") -> None:
+        # what is quoted in it, a repr or another library's message, may have line breaks or be long
+        text = " ".join(message.split()) if len(message.splitlines()) > 1 else message
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 3 :]}"
+        super().__init__(text)
 
 
 class InputError(FinwidthError, ValueError):

@@ -1,9 +1,11 @@
 """Files: a run and the theory attached to it, written whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
-from ._inputs import check_path, check_solution, check_tree
+from ._inputs import check_path, check_solution, check_tree, shown
 from ._provenance import provenance, read_provenance, require_same_run
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ __all__ = [
 ]
 
 _ENGINE = "h5netcdf"
+
+
+# Of the system, not of what is written: no space, a quota, a limit on sizes, a device that fails
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_WRITABLE = "a file in an existing, writable folder"
 
 
 @contextlib.contextmanager
@@ -52,29 +59,66 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the folder does not exist or is not writable, or `path` is a folder. Raised on
-        entry, before the block runs.
+        If the folder does not exist or is not writable, or `path` is a folder, a pipe, a socket
+        or a device: on entry, before the block runs. If the disk is full, or a limit on the size
+        of files is reached.
     """
-    target = Path(path).expanduser().resolve()
-    expected = "expected path = a file in an existing, writable folder"
-    if target.is_dir():
-        raise InputError(f"{expected}, got the folder {str(path)!r}")
-    if not target.parent.is_dir():
+    expected = f"expected path = {_WRITABLE}"
+    given = check_path("path", path, _WRITABLE)
+    try:
+        target = given.resolve()
+        mode, parent = _mode(target), _mode(target.parent)
+    except (OSError, RuntimeError) as error:  # a name too long, a circle of links
+        raise InputError(f"{expected}, got {str(path)!r} ({_reason(error)})") from None
+    if mode is not None and not stat.S_ISREG(mode):
+        raise InputError(f"{expected}, got the {_file_kind(mode)} {str(path)!r}")
+    if parent is None or not stat.S_ISDIR(parent):
         raise InputError(f"{expected}, got {str(path)!r} (no folder {str(target.parent)!r})")
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
+    # of the stem so much that the name does not become too long for the system
+    temporary = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(4)}.tmp{target.suffix}")
     try:
         # Not tempfile: the file must get the permissions that the user's umask gives.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise InputError(f"{expected}, got {str(path)!r} ({error.strerror})") from error
+    written = False
     try:
         yield temporary
+        written = True
         _flush(temporary)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (written or error.errno in _CANNOT_WRITE):
+            raise InputError(
+                f"expected path = a file that can be written, got {str(path)!r} "
+                f"({_reason(error)}); what was there before is unchanged"
+            ) from error
         raise
     _flush(target.parent)
+
+
+def _mode(path: Path) -> int | None:
+    """Return what kind of file there is, links followed; None if there is none."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _file_kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "folder",
+        stat.S_IFIFO: "pipe",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "special file")
 
 
 def _flush(path: Path) -> None:
@@ -111,51 +155,213 @@ def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     InputError
-        If `tree` is not a DataTree, the folder does not exist or is not writable, or an
-        attribute or variable is of a type that netCDF does not have (bool, None and dict
-        attributes among them). Nothing is left behind.
+        If `tree` is not a DataTree, the folder does not exist or is not writable, `path` is a
+        device or a pipe, or netCDF cannot hold a coordinate, variable or attribute as it is (a
+        MultiIndex, an interval, an object; a bool, None or dict as attribute): the message names
+        it. If the disk is full. Nothing is left behind, and an older file stays as it was.
 
     Notes
     -----
     `load` gives back the same values, dimensions, coordinates, types, attributes and groups;
     only an attribute that is a list of one entry comes back as that entry, as netCDF does not
-    tell the two apart. ``arviz.from_netcdf`` opens the file as well.
+    tell the two apart, and categories come back as the values that they name.
+    ``arviz.from_netcdf`` opens the file as well.
+    """
+    check_tree(tree)
+    target = check_path("path", path, _WRITABLE)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(_netcdf(tree))
+    return target.resolve()
+
+
+def _netcdf(tree: "xr.DataTree") -> memoryview:
+    """Return a tree as the content of a netCDF file, read back and found the same.
+
+    In memory, since HDF5 crashes the process if a write to a file fails (a full disk, a limit on
+    the size of files). This costs as much memory as the tree takes, and while it compares, that
+    of one variable more.
     """
     import xarray as xr
 
-    check_tree(tree)
-    check_path("path", path, "a file in an existing, writable folder")
-    groups = {node.path: _storable(node) for node in tree.subtree}
+    # paths from this node down, for a tree that is part of another
+    groups = {
+        path: _storable("/" if path == "." else f"/{path}", node)
+        for path, node in tree.subtree_with_keys
+    }
     clean = xr.DataTree.from_dict(groups, name=tree.name)
-    with atomic_path(path) as temporary:
-        try:
-            clean.to_netcdf(temporary, mode="w", engine=_ENGINE)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"expected tree = data that netCDF can hold, got {error}") from error
-    return Path(path).expanduser().resolve()
+    expected = "expected tree = data that netCDF can hold"
+    try:
+        content = clean.to_netcdf(None, engine=_ENGINE)
+        assert isinstance(content, memoryview)
+        with xr.open_datatree(content, engine=_ENGINE, cache=False) as opened:  # pyright: ignore
+            again = {
+                path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys
+            }
+            for path, dataset in groups.items():
+                _require_same("/" if path == "." else f"/{path}", dataset, again[path])
+    except InputError:
+        raise
+    except Exception as error:  # of h5py, h5netcdf or xarray: what they cannot write
+        raise InputError(f"{expected}, got {_blame(groups)}{shown_error(error)}") from error
+    return content
 
 
-def _storable(node: "xr.DataTree") -> "xr.Dataset":
+def _blame(groups: Mapping[str, "xr.Dataset"]) -> str:
+    """Say which variable cannot be written even alone, as its library's errors do not."""
+    import xarray as xr
+
+    for path, dataset in groups.items():
+        for name, variable in dataset.variables.items():
+            alone = xr.Dataset({name: variable.to_base_variable()})
+            try:
+                content = alone.to_netcdf(None, engine=_ENGINE)
+                xr.open_dataset(content, engine=_ENGINE).close()  # pyright: ignore
+            except Exception:
+                kind = "coordinate" if name in dataset.coords else "variable"
+                where = f"{path.strip('/.')}/{name}".lstrip("/")
+                return f"the {kind} /{where} of {variable.dtype}, or its attributes: "
+    return ""
+
+
+def shown_error(error: BaseException) -> str:
+    """Return what another library says went wrong, short enough for one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 240 else f"{text[:239]}…"
+
+
+def _storable(path: str, node: "xr.DataTree") -> "xr.Dataset":
     """Return a group's own Dataset with NumPy arrays and without storage settings."""
-    dataset = node.to_dataset(inherit=False).drop_encoding()
-    _require_storable_attrs(node.path, dataset.attrs)
+    # what this node inherits from above is its own where it becomes the top
+    dataset = node.to_dataset(inherit=path == "/").drop_encoding()
+    _require_storable_attrs(path, dataset.attrs)
+    for name in dataset.dims:
+        if not isinstance(name, str) or not name:
+            raise InputError(
+                f"expected tree = strings as names of dimensions, got {name!r} in {path}: rename it"
+            )
     arrays = {}
     for name, variable in dataset.variables.items():
-        _require_storable_attrs(f"{node.path.rstrip('/')}/{name}", variable.attrs)
+        if not isinstance(name, str) or not name:
+            raise InputError(
+                f"expected tree = strings as names of variables, got {name!r} in {path}: rename it"
+            )
+        where = f"{path.rstrip('/')}/{name}"
+        _require_storable_attrs(where, variable.attrs)
+        _require_storable(where, name, dataset)
         if name not in dataset.xindexes and not isinstance(variable.data, np.ndarray):
-            arrays[name] = variable.copy(data=np.asarray(variable.data))
+            arrays[name] = variable.copy(data=_numpy(where, variable.data))
     return dataset.assign(arrays)
+
+
+def _numpy(where: str, data: Any) -> np.ndarray:
+    try:
+        return np.asarray(data)
+    except Exception as error:  # an array type that becomes no NumPy array by itself
+        raise InputError(
+            f"expected {where} = an array that NumPy can hold, got {type(data).__name__} "
+            f"({shown_error(error)})"
+        ) from error
+
+
+def _require_storable(where: str, name: str, dataset: "xr.Dataset") -> None:
+    """Raise InputError if netCDF has no type for a variable; the message says what to do."""
+    from xarray.indexes import PandasMultiIndex
+
+    kind = "coordinate" if name in dataset.coords else "variable"
+    expected = "expected tree = data that netCDF can hold"
+    index = dataset.xindexes.get(name)
+    if isinstance(index, PandasMultiIndex):
+        raise InputError(
+            f"{expected}, got a MultiIndex as coordinate {where}: reset_index({index.dim!r}) makes "
+            "plain coordinates of its levels"
+        )
+    dtype = dataset.variables[name].dtype
+    if type(dtype).__name__ in ("IntervalDtype", "PeriodDtype", "DatetimeTZDtype"):
+        raise InputError(f"{expected}, got {dtype} as {kind} {where}: {_TEXT}")
+    if getattr(dtype, "kind", "O") == "O" and not type(dtype).__module__.startswith("pandas"):
+        entries = dataset.variables[name].values.ravel()
+        strange = [entry for entry in entries if not isinstance(entry, str)]
+        if strange and not _are_dates(strange):
+            one = strange[0]
+            missing = one is None or type(one).__name__ in ("NAType", "float")
+            what = f"a missing entry ({one})" if missing else f"objects of type {_type(one)}"
+            hint = "an empty string in its place is kept" if missing else _TEXT
+            raise InputError(f"{expected}, got {what} in {kind} {where}: {hint}")
+
+
+_TEXT = "astype(str) keeps them as text, or drop_vars leaves them out"
+
+
+def _type(value: Any) -> str:
+    return type(value).__name__
+
+
+def _are_dates(entries: list[Any]) -> bool:
+    """Say whether these are dates of cftime's, which xarray writes by itself."""
+    return all(type(entry).__module__.startswith("cftime") for entry in entries)
 
 
 def _require_storable_attrs(where: str, attrs: Mapping[Any, Any]) -> None:
     for name, value in attrs.items():
-        kind = np.asarray(value).dtype.kind if isinstance(value, (list, tuple)) else None
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        array = isinstance(value, np.ndarray) and value.dtype.kind in "iufSU"
-        if not (number or array or isinstance(value, str) or (kind and kind in "iufU")):
+        if not isinstance(name, str) or not name:
+            raise InputError(f"expected attributes of {where} = strings as names, got {name!r}")
+        if not _is_storable_attr(value):
             raise InputError(
-                f"expected attributes of {where} = strings, numbers or arrays of them "
-                f"(JSON in a string for the rest), got {name} = {value!r}"
+                f"expected attributes of {where} = strings, numbers of up to 64 bits or lists of "
+                f"them (JSON in a string for the rest), got {name} = {shown(value)}"
+            )
+
+
+def _is_storable_attr(value: Any) -> bool:
+    if isinstance(value, str):
+        return True
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.number, np.ndarray, list, tuple)
+    ):
+        return False
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        return False
+    kinds = "iufSU" if isinstance(value, np.ndarray) else "iufU"
+    # of what is larger than 64 bits NumPy makes objects, which are none of these kinds
+    return array.dtype.kind in kinds
+
+
+def _require_same(path: str, ours: "xr.Dataset", theirs: "xr.Dataset") -> None:
+    """Raise InputError if a group read from a file is not the one that was written to it."""
+
+    def refuse(what: str, change: str) -> InputError:
+        return InputError(f"expected tree = data that netCDF keeps as they are, got {what}{change}")
+
+    for name, variable in ours.variables.items():
+        where = f"{path.rstrip('/')}/{name}"
+        kind = "coordinate" if name in ours.coords else "variable"
+        other = theirs.variables.get(name)
+        if other is None or (name in ours.coords) != (name in theirs.coords):
+            raise refuse(f"the {kind} {where}", ", which comes back as something else: rename it")
+        if not variable.to_base_variable().equals(other.to_base_variable()):
+            raise refuse(
+                f"the {kind} {where} of {variable.dtype}",
+                f", which comes back with other values ({other.dtype}): convert it with astype, "
+                "or rename its attributes, which may say how to decode it",
+            )
+        _require_same_attrs(where, variable.attrs, other.attrs, refuse)
+    _require_same_attrs(path, ours.attrs, theirs.attrs, refuse)
+    if dict(ours.sizes) != dict(theirs.sizes) or set(ours.variables) != set(theirs.variables):
+        raise refuse(f"the group {path}", ", whose dimensions or variables come back changed")
+
+
+def _require_same_attrs(where: str, ours: Any, theirs: Any, refuse: Any) -> None:
+    for name in [*ours, *theirs]:
+        same = name in ours and name in theirs
+        if same:
+            one, other = (np.atleast_1d(np.asarray(attrs[name])) for attrs in (ours, theirs))
+            number = one.dtype.kind in "iuf"
+            same = one.shape == other.shape and np.array_equal(one, other, equal_nan=number)
+        if not same:
+            raise refuse(
+                f"the attribute {name} of {where}", ", which comes back changed: rename it"
             )
 
 
@@ -179,17 +385,23 @@ def load(path: str | os.PathLike[str]) -> "xr.DataTree":
     """
     import xarray as xr
 
-    expected = "expected path = a netCDF file as finwidth.save writes it"
-    source = check_path("path", path, expected.removeprefix("expected path = "))
-    if not source.is_file():
-        reason = "a folder" if source.is_dir() else "no such file"
-        raise InputError(f"{expected}, got {str(path)!r} ({reason})")
+    wanted = "a netCDF file as finwidth.save writes it"
+    expected = f"expected path = {wanted}"
+    source = check_path("path", path, wanted)
+    try:
+        mode = _mode(source)
+    except OSError as error:
+        raise InputError(f"{expected}, got {str(path)!r} ({_reason(error)})") from None
+    if mode is None:
+        raise InputError(f"{expected}, got {str(path)!r} (no such file)")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{expected}, got {str(path)!r} (a {_file_kind(mode)})")
     try:
         with xr.open_datatree(source, engine=_ENGINE) as opened:
             groups = {node.path: node.to_dataset(inherit=False).load() for node in opened.subtree}
             name = opened.name
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{expected}, got {str(path)!r} ({error})") from error
+    except Exception as error:  # whatever h5py, h5netcdf and xarray make of a damaged file
+        raise InputError(f"{expected}, got {str(path)!r} ({shown_error(error)})") from error
     return xr.DataTree.from_dict(groups, name=name)
 
 

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 from jaxtyping import Float
 
 from . import _quadrature
@@ -203,7 +202,6 @@ def layer_map(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rules"))
 def recursion(
     activation: Activation,
     precisions: Any,
@@ -228,6 +226,45 @@ def recursion(
     rules
         From `layer_rules`.
     """
+    if not isinstance(activation, Activation):
+        raise InputError(
+            f"expected activation = a finwidth.Activation, got {type(activation).__name__}"
+        )
+    if not isinstance(covariance, Covariance):
+        raise InputError(f"expected covariance = a Covariance, got {type(covariance).__name__}")
+    if not isinstance(rules, tuple) or not rules or not all(map(_is_rule, rules)):
+        raise InputError(
+            f"expected rules = a tuple of a quadrature rule or None a layer, got {rules!r}"
+        )
+    depth = len(rules)
+    for name, value in (
+        ("precisions", precisions),
+        ("biases", biases),
+        ("q_bar", q_bar),
+        ("shrinkage", shrinkage),
+    ):
+        if not isinstance(value, (Array, np.ndarray)) or value.shape != (depth,):
+            got = getattr(value, "shape", type(value).__name__)
+            raise InputError(f"expected {name} = an array of shape ({depth},), got {got}")
+        if value.dtype.kind not in "fiu":
+            raise InputError(f"expected {name} = an array of real numbers, got {value.dtype}")
+    return _recursion(activation, precisions, biases, covariance, q_bar, shrinkage, rules)
+
+
+def _is_rule(rule: Any) -> bool:
+    return rule is None or isinstance(rule, _quadrature.Rule)
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "rules"))
+def _recursion(
+    activation: Activation,
+    precisions: Any,
+    biases: Any,
+    covariance: Covariance,
+    q_bar: Any,
+    shrinkage: Any,
+    rules: tuple,
+) -> Covariance:
     numbers = q_bar, shrinkage, precisions, biases
     layer = 0
     for rule, run in itertools.groupby(rules):
@@ -372,13 +409,6 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     Lee et al., ICLR 2018; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eq. 8.
     """
     network = check_network(network, "network")
-    for name, value in (("X", X), ("X2", X2)):
-        if isinstance(value, Tracer):
-            raise InputError(
-                f"expected {name} = an array of numbers, got a tracer of jax.jit, grad or vmap: "
-                "call nngp_kernel outside of them (inside, one layer's map is Activation.kernel, "
-                "a JAX function of covariances)"
-            )
     X = check_inputs(X)
     X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
     validate_kernel(network.activation)

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._errors import InputError
+from ._inputs import as_number
 
 __all__ = ["Network", "check_network"]
+
+_WIDEST = 2**53  # what a float64 can count to
 
 
 def _widths(value: Any) -> tuple[int, ...]:
@@ -22,6 +25,8 @@ def _widths(value: Any) -> tuple[int, ...]:
     for width in widths:
         if isinstance(width, bool) or not isinstance(width, numbers.Integral) or width <= 0:
             raise InputError(f"{expected}, got {width!r}")
+        if width > _WIDEST:
+            raise InputError(f"expected widths = ints of at most {_WIDEST}, got {width!r}")
     return tuple(int(width) for width in widths)
 
 
@@ -41,13 +46,10 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
     for entry in entries:
         if isinstance(entry, (str, bytes, bool)):
             raise InputError(f"{expected}, got {entry!r}")
-        try:
-            number = float(entry)
-        except (TypeError, ValueError, OverflowError):
-            raise InputError(f"{expected}, got {entry!r}") from None
+        number = as_number(entry)
         if not math.isfinite(number) or number <= 0:
             raise InputError(f"{expected}, got {entry!r}")
-    return tuple(float(entry) for entry in entries)
+    return tuple(as_number(entry) for entry in entries)
 
 
 @dataclasses.dataclass(frozen=True, init=False)

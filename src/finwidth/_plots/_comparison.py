@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import InputError
-from .._inputs import as_float
+from .._inputs import as_number
 from . import _common
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ def _infinite(values: Any) -> dict[str, float]:
         return {}
     if not isinstance(values, Mapping) or "error" not in values:
         raise InputError(f"expected infinite = a mapping with 'error', got {values!r}")
-    given = {name: as_float(values[name]) for name in _common.QUANTITIES if name in values}
-    wrong = [name for name, value in given.items() if not math.isfinite(value)]
-    if wrong:
-        raise InputError(f"expected infinite = finite numbers, got {wrong[0]} = {values[wrong[0]]!r}")
+    given = {name: as_number(values[name]) for name in _common.QUANTITIES if name in values}
+    for name, value in given.items():
+        if not math.isfinite(value):
+            raise InputError(f"expected infinite = finite numbers, got {name} = {values[name]!r}")
     return given
 
 

@@ -1,6 +1,7 @@
 """What every data set shares: the record it returns and the path from rows to splits."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,19 @@ from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
 
 from .._errors import InputError
-from .._inputs import check_count, check_inputs, check_labels
+from .._inputs import (
+    as_float64,
+    check_count,
+    check_inputs,
+    check_labels,
+    check_name,
+    check_sequence,
+    shown,
+)
 
-__all__ = ["Dataset", "Pool", "Request", "make_dataset"]
+__all__ = ["Dataset", "Pool", "Request", "check_rows", "make_dataset"]
+
+_LARGEST = 2**36  # entries of generated inputs: half a terabyte
 
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False)
@@ -62,8 +73,8 @@ class Dataset:
         for field, array in arrays.items():
             array.flags.writeable = False
             object.__setattr__(self, field, array)
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "attrs", dict(attrs or {}))
+        object.__setattr__(self, "name", check_name("name", name))
+        object.__setattr__(self, "attrs", _check_attrs(attrs))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Make copies anew: checked and read-only."""
@@ -74,6 +85,18 @@ class Dataset:
             f"Dataset({self.name!r}, n_train={len(self.y_train)}, n_test={len(self.y_test)}, "
             f"n_inputs={self.X_train.shape[1]})"
         )
+
+
+def _check_attrs(attrs: Any) -> dict[str, Any]:
+    expected = "expected attrs = a mapping of JSON types or None"
+    if attrs is not None and not isinstance(attrs, Mapping):
+        raise InputError(f"{expected}, got {shown(attrs)}")
+    attrs = dict(attrs or {})
+    try:
+        json.dumps(attrs)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{expected}, got {shown(attrs)} ({error})") from None
+    return attrs
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -112,13 +135,15 @@ class Request:
 
 def _check_classes(classes: Any) -> tuple[Any, Any]:
     expected = "expected classes = two different labels or None"
-    if isinstance(classes, (str, bytes)) or not hasattr(classes, "__iter__"):
-        raise InputError(f"{expected}, got {classes!r}")
-    pair = tuple(value.item() if isinstance(value, np.generic) else value for value in classes)
-    if len(pair) != 2 or pair[0] == pair[1]:
-        raise InputError(f"{expected}, got {pair!r}")
+    try:
+        entries = check_sequence("classes", classes, "two labels")
+    except InputError:
+        raise InputError(f"{expected}, got {shown(classes)}") from None
+    pair = tuple(value.item() if isinstance(value, np.generic) else value for value in entries)
     if not all(isinstance(value, (int, float, str)) for value in pair):
-        raise InputError(f"{expected}, got {pair!r}")
+        raise InputError(f"{expected}, got {shown(pair)}")
+    if len(pair) != 2 or pair[0] == pair[1]:
+        raise InputError(f"{expected}, got {shown(pair)}")
     return pair
 
 
@@ -153,6 +178,10 @@ class Pool:
                 f"expected y = an array of shape ({len(X)},), one label for each row of X, "
                 f"got shape {labels.shape}"
             )
+        if labels.dtype.kind not in "fiubUS":
+            raise InputError(
+                f"expected y = real numbers or words as labels, got dtype {labels.dtype}"
+            )
         for name, array in (("X", X), ("y", labels)):
             if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
                 bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -169,13 +198,15 @@ class Pool:
                     f"expected y = numbers in data set {name!r} where classes is None, "
                     f"got dtype {self.labels.dtype}"
                 )
-            return Pool(self.X, self.labels.astype(np.float64))
+            return Pool(self.X, as_float64("y", self.labels, "(pattern,)"))
         known = np.unique(self.labels).tolist() if self.known is None else list(self.known)
         for value in classes:
             if value not in known:
+                numbers = self.labels.dtype.kind in "fiub"
+                hint = " (classes=None, --classes none, takes labels as numbers)" if numbers else ""
                 raise InputError(
                     f"expected classes = labels that data set {name!r} has ({_shown(known)}), "
-                    f"got {value!r}"
+                    f"got {shown(value)}{hint}"
                 )
         keep = np.isin(self.labels, classes)
         return Pool(self.X[keep], np.where(self.labels[keep] == classes[1], 1.0, -1.0))
@@ -258,6 +289,16 @@ def make_dataset(
         name=name,
         attrs=attrs,
     )
+
+
+def check_rows(request: Request, n_inputs: int) -> None:
+    """Raise InputError if inputs of this size, which are to be generated, fit no memory."""
+    rows = request.n_train + request.n_test
+    if rows * n_inputs > _LARGEST:
+        raise InputError(
+            f"expected (n_train + n_test) n_inputs = at most {_LARGEST} entries to generate, got "
+            f"{rows} patterns of {n_inputs} inputs"
+        )
 
 
 def _check_rows(argument: str, wanted: int, pool: Pool, name: str) -> None:

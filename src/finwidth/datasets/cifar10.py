@@ -54,7 +54,10 @@ def _batch(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_binary(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    raw = np.fromfile(file, dtype=np.uint8)
+    try:
+        raw = np.fromfile(file, dtype=np.uint8)
+    except OSError as error:
+        raise InputError(f"expected {file.name} = a file that can be read, got {error}") from None
     record = 1 + int(np.prod(_SHAPE))
     if raw.size == 0 or raw.size % record:
         raise InputError(f"expected {file.name} = records of {record} bytes, got {raw.size} bytes")
@@ -88,7 +91,7 @@ def _read_python(file: Path) -> tuple[np.ndarray, np.ndarray]:
             batch = _ArraysOnly(stream, encoding="bytes").load()
         images = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, *_SHAPE)
         labels = np.asarray(batch[b"labels"], dtype=np.int64)
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, OSError) as error:
+    except Exception as error:  # what a damaged pickle can raise is endless
         raise InputError(
             f"expected {file.name} = a batch of the Python version of CIFAR-10, got {error}"
         ) from None

@@ -57,7 +57,8 @@ def _read_idx(file: Path, ndim: int) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"expected {file.name} = a gzip file, got {error}") from None
     start = 4 + 4 * ndim
-    shape = tuple(int(size) for size in np.frombuffer(raw[4:start], dtype=">u4"))
+    sizes = np.frombuffer(raw[4:start].ljust(4 * ndim, b"\0"), dtype=">u4")
+    shape = tuple(int(size) for size in sizes)
     if raw[:4] != bytes([0, 0, 8, ndim]) or len(raw) - start != math.prod(shape):
         raise InputError(
             f"expected {file.name} = an idx file of unsigned bytes with {ndim} axes, "

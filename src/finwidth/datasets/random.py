@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._inputs import check_count
-from ._base import Dataset, Pool, Request, make_dataset
+from ._base import Dataset, Pool, Request, check_rows, make_dataset
 
 __all__ = ["load"]
 
@@ -24,6 +24,7 @@ def load(request: Request, *, n_inputs: int = 50) -> Dataset:
     """
     request = request.generated()
     n_inputs = check_count("n_inputs", n_inputs)
+    check_rows(request, n_inputs)
     n_rows = request.n_train + request.n_test
     for_inputs, for_labels = np.random.default_rng(request.seed).spawn(2)
     X = for_inputs.standard_normal((n_rows, n_inputs))

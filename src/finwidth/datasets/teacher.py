@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import InputError
-from .._inputs import check_count
+from .._inputs import check_count, check_number
 from .._network import Network
 from .._precision import float64
-from ._base import Dataset, Pool, Request, make_dataset
+from ._base import Dataset, Pool, Request, check_rows, make_dataset
 
 __all__ = ["load"]
 
@@ -43,10 +42,10 @@ def load(
     """
     request = request.generated()
     n_inputs = check_count("n_inputs", n_inputs)
-    if isinstance(noise, (bool, str)) or not 0.0 <= noise < math.inf:
-        raise InputError(f"expected noise = a finite float ≥ 0, got {noise!r}")
+    noise = check_number("noise", noise, 0.0, include_low=True)
     widths = teacher_width if isinstance(teacher_width, Sequence) else (teacher_width,)
     teacher = Network(widths=widths, activation=activation)
+    check_rows(request, n_inputs)
     n_rows = request.n_train + request.n_test
     for_inputs, for_weights, for_noise = np.random.default_rng(request.seed).spawn(3)
     X = for_inputs.standard_normal((n_rows, n_inputs))
@@ -58,7 +57,7 @@ def load(
         name="teacher",
         source=(
             f"random teacher, n_inputs={n_inputs}, widths={list(teacher.widths)}, "
-            f"activation={teacher.activation.name}, noise={float(noise)}"
+            f"activation={teacher.activation.name}, noise={noise}"
         ),
         train=Pool(X, g if request.classes is None else (g > 0).astype(int), known=(0, 1)),
         shuffle=False,
