@@ -134,6 +134,7 @@ VALID: dict[str, Any] = {
     "blocks": [fw.Prediction(np.zeros(2), np.ones(2))],
     "by": ("data",),
     "chain_method": None,
+    "changes": {"widths": (4,), "activation": "erf", "weight_precision": 1, "bias_precision": None},
     "checkpoint": None,
     "classes": (0, 1),
     "covariance": Lazy(covariance),
@@ -170,6 +171,7 @@ VALID: dict[str, Any] = {
     "num_warmup": 2,
     "parity": "odd",
     "path": Lazy(run_file),
+    "options": {},
     "plugin": Plugin(),
     "points": [fw.MapPoint(DATA, NET, 0.5)],
     "precisions": np.ones(1),
@@ -211,8 +213,11 @@ VALID: dict[str, Any] = {
     "SplitHMC.model": fw.models.network,
     "attach.theory": Lazy(solution),
     "compare.theory": Lazy(solution),
+    "error_map.target_ess": 5.0,
     "load_dataset.name": "digits",
+    "load_dataset('cifar10').path": Lazy(archive),
     "load_dataset('csv').path": Lazy(table),
+    "load_dataset('mnist').path": Lazy(archive),
     "load_dataset('npz').path": Lazy(archive),
     "plot_kernel.kernel": X @ X.T,
     "plot_learning_curve.dataset": Lazy(grid),
@@ -319,7 +324,9 @@ def exported() -> Iterator[tuple[str, Any]]:
     seen = set()
     for name in fw.__all__:
         value = getattr(fw, name)
-        inner = [(n, getattr(value, n)) for n in value.__all__] if isinstance(value, ModuleType) else []
+        inner = (
+            [(n, getattr(value, n)) for n in value.__all__] if isinstance(value, ModuleType) else []
+        )
         for one, member in inner or [(name, value)]:
             if callable(member) and ours(member) and id(member) not in seen:
                 seen.add(id(member))
@@ -365,20 +372,30 @@ def targets() -> Iterator[Target]:
 
 SMALL = {"n_train": 4, "n_test": 3}
 TARGETS = {target.name: target for target in targets()}
-CASES = [(name, p.name) for name, target in TARGETS.items() for p in target.parameters]
 
 
 def valid(target: Target) -> dict[str, Any]:
     """Valid values of the arguments; where the function takes any names, of those it knows."""
     values = {}
     for parameter in target.parameters:
-        if parameter.kind is parameter.VAR_KEYWORD:
-            continue
         key = f"{target.name}.{parameter.name}"
         value = VALID.get(key, VALID.get(parameter.name, KeyError))
         assert value is not KeyError, f"expected a valid {key} in the table VALID, got none"
-        values[parameter.name] = value.make() if isinstance(value, Lazy) else value
+        value = value.make() if isinstance(value, Lazy) else value
+        values |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
     return values
+
+
+def arguments(target: Target) -> Iterator[str]:
+    """The names of all arguments; where the function takes any names, an unknown one, too."""
+    for parameter in target.parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            yield from (*VALID.get(parameter.name, ()), "nonsense")
+        else:
+            yield parameter.name
+
+
+CASES = [(name, one) for name, target in TARGETS.items() for one in arguments(target)]
 
 
 def outcome(call: Callable[[], Any]) -> str:
@@ -393,7 +410,9 @@ def outcome(call: Callable[[], Any]) -> str:
     except fw.FinwidthError as error:
         text = str(error)
         if not re.fullmatch(r"[^\r\n]{10,1000}", text):
-            return f"a message of {len(text)} characters, {len(text.splitlines())} lines: {text[:300]}"
+            return (
+                f"a message of {len(text)} characters, {len(text.splitlines())} lines: {text[:300]}"
+            )
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
@@ -408,19 +427,23 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pathlib.Path("in the way").touch()
 
 
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_the_table_holds_is_accepted(name: str) -> None:
+    target = TARGETS[name]
+    with warnings.catch_warnings(), numpyro.handlers.seed(rng_seed=0):
+        warnings.simplefilter("ignore", fw.AccuracyWarning)
+        target.get()(**valid(target))
+
+
 @pytest.mark.parametrize(("name", "argument"), CASES)
 @pytest.mark.usefixtures("unchecked_types")
 def test_nonsense(name: str, argument: str) -> None:
     target = TARGETS[name]
     function, others = target.get(), valid(target)
-    if argument not in others:  # names that the signature leaves open
-        pytest.skip()
     wrong = {}
     for nonsense, make in NONSENSE.items():
-        try:
-            call = functools.partial(function, **(others | {argument: make()}))
-        finally:
-            pass
+        call = functools.partial(function, **(others | {argument: make()}))
         if problem := outcome(call):
             wrong[nonsense] = problem
     assert not wrong, "\n".join(f"{name}({argument}={key}): {text}" for key, text in wrong.items())

@@ -98,10 +98,14 @@ class Effort:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("relative_mcse", "target_ess"):
-            check_number(name, getattr(self, name), 0.0)
-        check_count("max_draws", self.max_draws)
-        check_seed(self.seed)
+        checked = {
+            "relative_mcse": check_number("relative_mcse", self.relative_mcse, 0.0),
+            "target_ess": check_number("target_ess", self.target_ess, 0.0),
+            "max_draws": check_count("max_draws", self.max_draws),
+            "seed": check_seed(self.seed),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def sample_point(
