@@ -278,9 +278,9 @@ def check_count(name: str, value: Any, minimum: int = 1, maximum: int = 2**53) -
     The default `maximum` is what a float64 can count to.
     """
     integral = isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.timedelta64))
-    if not integral or not minimum <= value:
+    if not integral or not minimum <= int(value):
         raise InputError(f"expected {name} = an int of at least {minimum}, got {shown(value)}")
-    if value > maximum:
+    if int(value) > maximum:
         raise InputError(f"expected {name} = an int of at most {maximum}, got {shown(value)}")
     return int(value)
 

@@ -23,9 +23,10 @@ def _widths(value: Any) -> tuple[int, ...]:
     if not widths:
         raise InputError(f"{expected}, got an empty sequence")
     for width in widths:
-        if isinstance(width, bool) or not isinstance(width, numbers.Integral) or width <= 0:
+        integral = isinstance(width, numbers.Integral) and not isinstance(width, bool)
+        if not integral or int(width) <= 0:
             raise InputError(f"{expected}, got {width!r}")
-        if width > _WIDEST:
+        if int(width) > _WIDEST:
             raise InputError(f"expected widths = ints of at most {_WIDEST}, got {width!r}")
     return tuple(int(width) for width in widths)
 

@@ -118,7 +118,7 @@ def hidden_features(
     _check_shape("X", X, None, None)
     size = X.shape[1]
     for layer, width in enumerate(net.widths, start=1):
-        names = {f"W_{layer}": (width, size)}
+        names: dict[str, tuple[int, ...]] = {f"W_{layer}": (width, size)}
         if net.bias_precision is not None:
             names[f"b_{layer}"] = (width,)
         for name, shape in names.items():

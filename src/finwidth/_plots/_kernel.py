@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import InputError
-from .._inputs import check_inputs, check_labels
+from .._inputs import as_float64, check_inputs, check_labels
 from . import _common
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ def plot_kernel(kernel: Any, y: Any = None, *, ax: Any = None) -> "Axes":
         title = rf"renormalised kernel $K_R$ ({kernel.theory})"
         y = kernel.problem.y if y is None else y
         kernel = kernel.renormalized_kernel
-    matrix = check_inputs(kernel, "kernel")
-    if matrix.shape[0] != matrix.shape[1]:
+    matrix = as_float64("kernel", kernel, "(pattern, pattern), a square matrix")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise InputError(
             f"expected kernel = a square matrix or a Solution, got shape {matrix.shape}"
         )
+    check_inputs(matrix, "kernel")
     edges: list[int] = []
     if y is not None:
         labels = check_labels(y, matrix.shape[0], of="the kernel")
