@@ -52,7 +52,7 @@ class Activation:
             raise InputError(
                 f"expected fn = a callable for activation {self.name!r}, got {self.fn!r}"
             )
-        if self.parity not in ("odd", "none"):
+        if not isinstance(self.parity, str) or self.parity not in ("odd", "none"):
             raise InputError(
                 f"expected parity = 'odd' or 'none' for activation {self.name!r}, "
                 f"got {self.parity!r}"
@@ -140,8 +140,10 @@ def get_activation(name: str) -> Activation:
         If no activation has that name; the message suggests the closest one, and names the
         plugins that are installed but could not be used.
     """
+    from ._inputs import check_name
     from ._plugins import activations, failed_plugins
 
+    check_name("name", name)
     known = activations()
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)

@@ -35,8 +35,10 @@ __all__ = [
     "check_path",
     "check_seed",
     "check_sequence",
+    "check_solution",
     "check_temperature",
     "check_training",
+    "check_tree",
     "shown",
 ]
 
@@ -385,3 +387,23 @@ def check_path(name: str, value: Any, what: str) -> Path:
             except RuntimeError:  # no home
                 pass
     raise InputError(f"expected {name} = {what}, got {shown(value)}")
+
+
+def check_tree(tree: Any) -> Any:
+    """Return `tree` if it is an xarray.DataTree, or raise InputError."""
+    import xarray as xr
+
+    if not isinstance(tree, xr.DataTree):
+        raise InputError(f"expected tree = an xarray.DataTree, got {type(tree).__name__}")
+    return tree
+
+
+def check_solution(solution: Any, name: str = "solution") -> Any:
+    """Return `solution` if it is one, or answers like one, or raise InputError."""
+    wanted = ("network", "temperature", "theory", "predict", "generalization_error")
+    if isinstance(solution, type) or not all(hasattr(solution, part) for part in wanted):
+        raise InputError(
+            f"expected {name} = what finwidth.solve or finwidth.mixture returned, got "
+            f"{type(solution).__name__}"
+        )
+    return solution

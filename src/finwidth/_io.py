@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
-from ._inputs import check_path, shown
+from ._inputs import check_path, check_solution, check_tree, shown
 from ._provenance import provenance, read_provenance, require_same_run
 
 if TYPE_CHECKING:
@@ -167,10 +167,7 @@ def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
     tell the two apart, and categories come back as the values that they name.
     ``arviz.from_netcdf`` opens the file as well.
     """
-    import xarray as xr
-
-    if not isinstance(tree, xr.DataTree):
-        raise InputError(f"expected tree = an xarray.DataTree, got {type(tree).__name__}")
+    check_tree(tree)
     target = check_path("path", path, _WRITABLE)
     with atomic_path(target) as temporary:
         temporary.write_bytes(_netcdf(tree))
@@ -463,6 +460,8 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     """
     import xarray as xr
 
+    check_tree(tree)
+    check_solution(theory, "theory")
     require_same_run(theory, tree)
     x_test, y_test = prediction_points(tree)
     prediction = theory.predict(x_test)

@@ -202,7 +202,6 @@ def layer_map(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rules"))
 def recursion(
     activation: Activation,
     precisions: Any,
@@ -227,6 +226,45 @@ def recursion(
     rules
         From `layer_rules`.
     """
+    if not isinstance(activation, Activation):
+        raise InputError(
+            f"expected activation = a finwidth.Activation, got {type(activation).__name__}"
+        )
+    if not isinstance(covariance, Covariance):
+        raise InputError(f"expected covariance = a Covariance, got {type(covariance).__name__}")
+    if not isinstance(rules, tuple) or not rules or not all(map(_is_rule, rules)):
+        raise InputError(
+            f"expected rules = a tuple of a quadrature rule or None a layer, got {rules!r}"
+        )
+    depth = len(rules)
+    for name, value in (
+        ("precisions", precisions),
+        ("biases", biases),
+        ("q_bar", q_bar),
+        ("shrinkage", shrinkage),
+    ):
+        if not isinstance(value, (Array, np.ndarray)) or value.shape != (depth,):
+            got = getattr(value, "shape", type(value).__name__)
+            raise InputError(f"expected {name} = an array of shape ({depth},), got {got}")
+        if value.dtype.kind not in "fiu":
+            raise InputError(f"expected {name} = an array of real numbers, got {value.dtype}")
+    return _recursion(activation, precisions, biases, covariance, q_bar, shrinkage, rules)
+
+
+def _is_rule(rule: Any) -> bool:
+    return rule is None or isinstance(rule, _quadrature.Rule)
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "rules"))
+def _recursion(
+    activation: Activation,
+    precisions: Any,
+    biases: Any,
+    covariance: Covariance,
+    q_bar: Any,
+    shrinkage: Any,
+    rules: tuple,
+) -> Covariance:
     numbers = q_bar, shrinkage, precisions, biases
     layer = 0
     for rule, run in itertools.groupby(rules):

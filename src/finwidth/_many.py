@@ -8,7 +8,7 @@ import xarray as xr
 
 from ._errors import InputError
 from ._grid import ScaledPoints, predict_many
-from ._inputs import check_labels, check_temperature
+from ._inputs import check_count, check_labels, check_sequence, check_temperature
 from ._kernels import input_covariance, layer_rules
 from ._network import Network
 from ._precision import in_float64
@@ -81,11 +81,12 @@ def solve_many(
     theory.md, sections 2 to 4.
     """
     rule = choose_theory(theory)
-    if isinstance(widths, (str, int)) or len(widths) == 0:
-        raise InputError(f"expected widths = a non-empty sequence of ints, got {widths!r}")
-    temperatures = [check_temperature(t) for t in np.atleast_1d(np.asarray(temperature))]
-    if not temperatures:
-        raise InputError("expected temperature = at least one float, got none")
+    widths = [check_count("widths", one) for one in _several("widths", widths, "ints")]
+    if isinstance(temperature, Sequence) or getattr(temperature, "ndim", 0):
+        temperature = _several("temperature", temperature, "floats ≥ 0")
+        temperatures = [check_temperature(one) for one in temperature]
+    else:
+        temperatures = [check_temperature(temperature)]
     problem = make_problem(net, X, y, temperatures[0])
     test = None
     if (X_test is None) != (y_test is None):
@@ -123,15 +124,18 @@ def solve_many(
     return result.assign_attrs(theory=rule.name)
 
 
+def _several(name: str, value: Any, what: str) -> list[Any]:
+    entries = check_sequence(name, value, what)
+    if not entries:
+        raise InputError(f"expected {name} = at least one of {what}, got none")
+    return entries
+
+
 def _networks(net: Network, weight_precision: Any) -> list[Network]:
     if weight_precision is None:
         return [net]
-    if not isinstance(weight_precision, Sequence) or len(weight_precision) == 0:
-        raise InputError(
-            "expected weight_precision = a non-empty sequence of precisions, each as for Network, "
-            f"got {weight_precision!r}"
-        )
-    return [net.replace(weight_precision=value) for value in weight_precision]
+    several = _several("weight_precision", weight_precision, "precisions, each as for Network")
+    return [net.replace(weight_precision=value) for value in several]
 
 
 Test = tuple[np.ndarray, np.ndarray] | None

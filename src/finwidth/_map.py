@@ -21,6 +21,7 @@ import numpy as np
 
 from ._checkpoint import digest
 from ._errors import InputError
+from ._inputs import check_flag, check_iterable, check_path
 from ._io import atomic_path
 from ._map_point import (
     R_HAT_LIMIT,
@@ -184,7 +185,10 @@ def error_map(
     AccuracyWarning
         If a point does not reach R-hat and MCSE within `max_draws`. It stays in the map.
     """
-    points = tuple(points)
+    points = check_iterable("points", points, "MapPoint objects, at least one")
+    check_flag("progress", progress)
+    if folder is not None:
+        folder = check_path("folder", folder, "a folder that is writable or can be made")
     if not points or not all(isinstance(point, MapPoint) for point in points):
         raise InputError("expected points = MapPoint objects, at least one, got something else")
     chosen = check_theories(theories)

@@ -14,7 +14,7 @@ from typing import Any
 from ._compare import compare
 from ._errors import AccuracyWarning, ConvergenceError, InputError, warn
 from ._fluctuations import fluctuations
-from ._inputs import check_count, check_number, check_temperature
+from ._inputs import check_count, check_iterable, check_number, check_seed, check_temperature
 from ._mixture import mixture
 from ._network import Network, check_network
 from ._sample import sample
@@ -98,10 +98,14 @@ class Effort:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("relative_mcse", "target_ess"):
-            check_number(name, getattr(self, name), 0.0)
-        check_count("max_draws", self.max_draws)
-        check_count("seed", self.seed, 0)
+        checked = {
+            "relative_mcse": check_number("relative_mcse", self.relative_mcse, 0.0),
+            "target_ess": check_number("target_ess", self.target_ess, 0.0),
+            "max_draws": check_count("max_draws", self.max_draws),
+            "seed": check_seed(self.seed),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def sample_point(
@@ -229,9 +233,7 @@ def check_theories(theories: Any) -> tuple[str | Theory, ...]:
     """Return the theories of a map, or raise InputError."""
     if theories is None:
         return default_theories()
-    if isinstance(theories, str) or not hasattr(theories, "__iter__"):
-        raise InputError(f"expected theories = a sequence of names or theories, got {theories!r}")
-    chosen = tuple(theories)
+    chosen = check_iterable("theories", theories, "a sequence of names or theories")
     for one in chosen:
         if not (isinstance(one, str) and one in _BEYOND):
             choose_theory(one)

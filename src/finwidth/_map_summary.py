@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
+from ._inputs import check_sequence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,9 +60,10 @@ def summarize_error_map(
     import xarray as xr
 
     check_map(dataset)
+    by = check_sequence("by", by, "names of coordinates")
     names = [str(name) for name in dataset.coords if dataset[name].dims == ("point",)]
-    unknown = [name for name in by if name not in names]
-    if isinstance(by, str) or unknown:
+    unknown = [name for name in by if not isinstance(name, str) or name not in names]
+    if unknown:
         raise InputError(f"expected by = names out of {names}, got {by!r}")
     counted = dataset.isel(point=np.flatnonzero(dataset["counted"].values))
     if counted.sizes["point"] == 0:

@@ -3,24 +3,31 @@
 import dataclasses
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._errors import InputError
+from ._inputs import as_number
 
 __all__ = ["Network", "check_network"]
+
+_WIDEST = 2**53  # what a float64 can count to
 
 
 def _widths(value: Any) -> tuple[int, ...]:
     expected = "expected widths = a non-empty tuple of positive ints, one per hidden layer"
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+    refused = isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) == 0
+    if refused or not isinstance(value, Iterable):
         raise InputError(f"{expected}, got {value!r}")
     widths = tuple(value)
     if not widths:
         raise InputError(f"{expected}, got an empty sequence")
     for width in widths:
-        if isinstance(width, bool) or not isinstance(width, numbers.Integral) or width <= 0:
+        integral = isinstance(width, numbers.Integral) and not isinstance(width, bool)
+        if not integral or int(width) <= 0:
             raise InputError(f"{expected}, got {width!r}")
+        if int(width) > _WIDEST:
+            raise InputError(f"expected widths = ints of at most {_WIDEST}, got {width!r}")
     return tuple(int(width) for width in widths)
 
 
@@ -40,13 +47,10 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
     for entry in entries:
         if isinstance(entry, (str, bytes, bool)):
             raise InputError(f"{expected}, got {entry!r}")
-        try:
-            number = float(entry)
-        except (TypeError, ValueError):
-            raise InputError(f"{expected}, got {entry!r}") from None
+        number = as_number(entry)
         if not math.isfinite(number) or number <= 0:
             raise InputError(f"{expected}, got {entry!r}")
-    return tuple(float(entry) for entry in entries)
+    return tuple(as_number(entry) for entry in entries)
 
 
 @dataclasses.dataclass(frozen=True, init=False)

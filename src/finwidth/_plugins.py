@@ -29,6 +29,7 @@ from . import _hookspecs, _shelf
 from ._distributions import VARIABLE, selected_entry_points
 from ._errors import PluginError, warn
 from ._hookspecs import PROJECT, hookimpl, hookspec
+from ._inputs import check_flag, check_name
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -171,6 +172,14 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
         If the plugin has no hook, misspells one, returns something else than it should, or
         registers a name that is taken. It is then not registered.
     """
+    if not isinstance(plugin == plugin, bool):  # an array or a table cannot be found again
+        raise PluginError(
+            "expected plugin = a module, class or object with functions marked with "
+            f"finwidth.hookimpl, got an object of type {type(plugin).__name__}"
+        )
+    check_flag("replace", replace)
+    if name is not None:
+        check_name("name", name)
     name = str(name or getattr(plugin, "__name__", type(plugin).__name__))
     source = str(getattr(plugin, "__module__", None) or name)
     new = _Plugin(PluginRecord(name, "", "program", source), plugin)

@@ -13,7 +13,7 @@ from ._checkpoint import Checkpoint, digest
 from ._drive import Plan, drive
 from ._engine import Engine, default_chain_method
 from ._errors import InputError
-from ._inputs import check_choice, check_count
+from ._inputs import check_choice, check_count, check_flag, check_path, check_seed, shown
 from ._network import Network
 from ._precision import precision
 from ._progress import Progress
@@ -182,7 +182,10 @@ def sample(
         y_test=task.y_test,
     )
     check_count("num_chains", num_chains)
-    check_count("seed", seed, 0)
+    check_seed(seed)
+    check_flag("progress", progress)
+    if checkpoint is not None:
+        checkpoint = check_path("checkpoint", checkpoint, "a folder")
     if blas_threads is not None:
         check_count("blas_threads", blas_threads)
     if chain_method is None:
@@ -190,7 +193,7 @@ def sample(
     check_choice("chain_method", chain_method, ("threads", "vectorized"))
     draws = plan.num_samples * num_chains
     task = dataclasses.replace(task, keep=sites_to_keep(task, keep, draws))
-    options = dict(sampler_options or {})
+    options = _options(sampler_options)
     settings = {
         "model": model,
         "sampler": sampler,
@@ -249,6 +252,16 @@ def sample(
                 tree,
             ) from None
     return build_tree(task, blocks, settings | outcome)
+
+
+def _options(sampler_options: Any) -> dict[str, Any]:
+    options = {} if sampler_options is None else sampler_options
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InputError(
+            "expected sampler_options = a mapping from names of options to values, got "
+            f"{shown(sampler_options)}"
+        )
+    return dict(options)
 
 
 def _draws(num_samples: Any, default: int, target: Target) -> int:

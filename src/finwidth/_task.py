@@ -15,9 +15,11 @@ from ._errors import InputError
 from ._inputs import (
     check_choice,
     check_inputs,
+    check_iterable,
     check_labels,
     check_temperature,
     check_training,
+    shown,
 )
 from ._mixture_law import check_mixture
 from ._mixture_task import SAMPLERS, MixtureProgram, mixture_inputs, mixture_sites
@@ -145,9 +147,10 @@ def sites_to_keep(task: Task, keep: Any, draws: int) -> tuple[str, ...]:
     if keep is None:
         readout = tuple(name for name in sites if name in ("v", "b_out"))
         return sites if _bytes(task, sites, draws) < _DEFAULT_STORE else readout
-    if isinstance(keep, str) or not all(name in sites for name in keep) or not keep:
-        raise InputError(f"expected keep = names out of {list(sites)}, got {keep!r}")
-    return tuple(name for name in sites if name in set(keep))
+    names = check_iterable("keep", keep, f"names out of {list(sites)}")
+    if not names or not all(isinstance(name, str) and name in sites for name in names):
+        raise InputError(f"expected keep = names out of {list(sites)}, got {shown(keep)}")
+    return tuple(name for name in sites if name in names)
 
 
 def stored_text(task: Task, draws: int) -> str:

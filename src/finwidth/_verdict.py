@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._errors import InputError
+from ._inputs import check_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,8 +43,7 @@ class Limits:
             ("ess_per_chain", self.ess_per_chain, 0.0),
             ("z_limit", self.z, 0.0),
         ):
-            if not (math.isfinite(value) and value > least):
-                raise InputError(f"expected {name} = a finite float > {least:g}, got {value!r}")
+            check_number(name, value, least)
 
     def for_patterns(self, n_test: int) -> float:
         """Return the limit on |z| for `n_test` patterns (Bonferroni, never below `z`)."""

@@ -10,8 +10,8 @@ import scipy.linalg
 import xarray as xr
 
 from ._errors import InputError
-from ._inputs import check_count, check_labels, check_number
-from ._network import Network
+from ._inputs import check_count, check_labels, check_number, check_sequence
+from ._network import Network, check_network
 from ._precision import in_float64
 from ._solution import expected_error
 from ._solve import make_problem, solve_problem
@@ -166,12 +166,13 @@ def depth_profile(
     ----------
     theory.md, sections 2 and 4.
     """
-    rule = available().get(theory)
+    check_network(net)
+    rule = available().get(theory) if isinstance(theory, str) else None
     if rule is None or not hasattr(rule, "eliminates_q"):
         raise InputError(f"expected theory = the name of a saddle-point theory, got {theory!r}")
     if net.depth != 1:
         raise InputError(f"expected net = one hidden layer, to be repeated, got {net.depth}")
-    layers = [check_count("depths", depth) for depth in depths]
+    layers = [check_count("depths", depth) for depth in check_sequence("depths", depths, "ints")]
     if not layers:
         raise InputError("expected depths = at least one int, got none")
     q_bar = np.full((len(layers), max(layers)), np.nan)

@@ -1,9 +1,14 @@
 """Every wrong input that the command line can be given: exit 2, one line, nothing left behind."""
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
+
+from finwidth._cli import app
 
 WRONG = [
     (["solv"], "got: No such command 'solv'"),
@@ -132,3 +137,41 @@ GIVEN_TWICE = [
 @pytest.mark.parametrize("arguments", GIVEN_TWICE, ids=" ".join)
 def test_what_the_file_answers_is_not_asked_again(run, arguments):
     assert_refused(run("compare", "run.nc", *arguments), f"with FILE.*, got {arguments[0]}\n")
+
+
+def options() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every command with every argument and option that takes a text."""
+
+    def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from walk(inner, (*path, name))
+        for parameter in command.params:
+            if not getattr(parameter, "is_flag", False) and not hasattr(command, "commands"):
+                positional = parameter.param_type_name == "argument"
+                yield path, "" if positional else parameter.opts[0]
+
+    return walk(typer.main.get_command(app), ())
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    list(options()),
+    ids=lambda part: part if isinstance(part, str) else "-".join(part),
+)
+@pytest.mark.parametrize("text", ["", "\0", "two\nlines", "nonsense=", "-1e999", "9" * 5000])
+def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, text):
+    """Exit 2 and one line before any work; where the text is an answer, the work begins."""
+
+    class Work(Exception):
+        pass
+
+    def work(*_: Any, **__: Any) -> None:
+        raise Work
+
+    for place in ("_solve.solve_problem", "_sample._engine", "_map._rows"):  # after all checks
+        monkeypatch.setattr(f"finwidth.{place}", work)
+    try:
+        result = run(*command, *([option] if option else ["--"]), text)
+    except Work:
+        return
+    assert_refused(result, "expected")

@@ -40,7 +40,11 @@ def axes(ax: Any, count: int, size: tuple[float, float]) -> np.ndarray:
     if ax is None:
         _, made = pyplot().subplots(1, count, figsize=size, squeeze=False, layout="constrained")
         return made[0]
-    given = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    given = np.array([None], dtype=object)
+    if isinstance(ax, (list, tuple, np.ndarray)):
+        given = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    else:  # what is no axes may have a length of its own
+        given[0] = ax
     if given.size != count or not all(hasattr(entry, "errorbar") for entry in given):
         raise InputError(f"expected ax = {count} matplotlib axes for this picture, got {ax!r}")
     return given

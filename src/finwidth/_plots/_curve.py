@@ -47,7 +47,7 @@ def plot_learning_curve(dataset: "xr.Dataset", x: str = "width", *, ax: Any = No
             "expected dataset = a Dataset with error, as finwidth.solve_many gives with test "
             f"data, got {sorted(map(str, getattr(dataset, 'data_vars', [])))}"
         )
-    if x not in dataset.coords or dataset[x].ndim != 1:
+    if not isinstance(x, str) or x not in dataset.coords or dataset[x].ndim != 1:
         one_dimensional = sorted(str(name) for name in dataset.coords if dataset[name].ndim == 1)
         raise InputError(f"expected x = one of {one_dimensional}, got {x!r}")
     dimension = dataset[x].dims[0]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import InputError
+from .._inputs import as_float64, check_inputs, check_labels
 from . import _common
 
 if TYPE_CHECKING:
@@ -44,19 +45,15 @@ def plot_kernel(kernel: Any, y: Any = None, *, ax: Any = None) -> "Axes":
         title = rf"renormalised kernel $K_R$ ({kernel.theory})"
         y = kernel.problem.y if y is None else y
         kernel = kernel.renormalized_kernel
-    matrix = np.asarray(kernel)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype.kind not in "fiu":
+    matrix = as_float64("kernel", kernel, "(pattern, pattern), a square matrix")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise InputError(
-            f"expected kernel = a square matrix or a Solution, got shape {matrix.shape} and "
-            f"dtype {matrix.dtype}"
+            f"expected kernel = a square matrix or a Solution, got shape {matrix.shape}"
         )
-    if not np.isfinite(matrix).all():
-        raise InputError("expected kernel = finite values only, got NaN or infinite entries")
+    check_inputs(matrix, "kernel")
     edges: list[int] = []
     if y is not None:
-        labels = np.asarray(y)
-        if labels.shape != (matrix.shape[0],):
-            raise InputError(f"expected y of shape ({matrix.shape[0]},), got {labels.shape}")
+        labels = check_labels(y, matrix.shape[0], of="the kernel")
         order = np.argsort(labels, kind="stable")
         matrix, labels = matrix[np.ix_(order, order)], labels[order]
         edges = [int(edge) for edge in np.flatnonzero(labels[1:] != labels[:-1]) + 1]

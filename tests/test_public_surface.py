@@ -1,0 +1,449 @@
+"""Nonsense for every argument of every public function: accepted, or one line that says why not.
+
+The surface is walked by signature: what finwidth exports, what its public modules export, the
+public methods of its classes, and the options of its data sets. Each argument in turn is given
+wrong types, shapes, ranges and paths while all others are valid. A function that is added is
+covered when it appears; a parameter that `VALID` does not know fails by its name.
+"""
+
+import functools
+import inspect
+import pathlib
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import pytest
+import xarray as xr
+
+import finwidth as fw
+
+X = np.random.default_rng(0).normal(size=(6, 2))
+Y = np.sign(X[:, 0])
+X_TEST, Y_TEST = X[:3] + 0.5, Y[:3]
+NET = fw.Network((4,), "erf")
+DATA = fw.Dataset(X, Y, X_TEST, Y_TEST, name="tiny")
+
+# --- valid values ----------------------------------------------------------------------------
+
+
+class Lazy(NamedTuple):
+    """A value that takes some work, or a file: made when a test needs it."""
+
+    make: Callable[[], Any]
+
+
+@functools.cache
+def solution() -> fw.Solution:
+    return fw.solve(NET, X, Y, temperature=0.5)
+
+
+@functools.cache
+def tree() -> xr.DataTree:
+    settings = {name: VALID[name] for name in ("num_warmup", "num_samples", "num_chains")}
+    return fw.sample(
+        NET, X, Y, temperature=0.5, X_test=X_TEST, y_test=Y_TEST, progress=False, **settings
+    )
+
+
+@functools.cache
+def report() -> xr.Dataset:
+    return fw.compare(solution(), tree())
+
+
+@functools.cache
+def grid() -> xr.Dataset:
+    return fw.solve_many(NET, X, Y, widths=[4, 8], temperature=0.5, X_test=X_TEST, y_test=Y_TEST)
+
+
+@functools.cache
+def error_map() -> xr.Dataset:
+    """A map as `finwidth.error_map` returns it, without the sampling."""
+    by_point = {name: ("point", [0.1, 0.1]) for name in ("exact_error", "exact_mcse")}
+    names = ("relative_error", "z", "error")
+    by_theory = {name: (("point", "theory"), [[0.1], [0.2]]) for name in names}
+    coordinates = {
+        "data": ["tiny"] * 2,
+        "activation": ["erf"] * 2,
+        "depth": [1, 1],
+        "width": [4, 8],
+        "load": [1.5, 0.75],
+        "temperature": [0.5, 0.5],
+    }
+    return xr.Dataset(
+        by_point | by_theory | {"counted": ("point", [True, True])},
+        {name: ("point", value) for name, value in coordinates.items()} | {"theory": ["nested"]},
+    )
+
+
+def run_file() -> str:
+    fw.save(tree(), "run.nc")
+    return "run.nc"
+
+
+def archive() -> str:
+    np.savez("data.npz", X=np.tile(X, (2, 1)), y=np.tile([0, 1], 6))
+    return "data.npz"
+
+
+def table() -> str:
+    rows = (f"{i},{i * i % 7},{i % 2}" for i in range(12))
+    pathlib.Path("data.csv").write_text("\n".join(["a,b,label", *rows]) + "\n")
+    return "data.csv"
+
+
+def weights() -> dict[str, Any]:
+    return {"W_1": jnp.ones((4, 2)), "v": jnp.ones(4)}
+
+
+@functools.cache
+def covariance() -> fw.theories.Covariance:
+    gram = jnp.asarray(X @ X.T)
+    return fw.theories.Covariance(gram, jnp.diag(gram), jnp.diag(gram))
+
+
+class Plugin:
+    """A plugin without activations."""
+
+    @staticmethod
+    @fw.hookimpl
+    def finwidth_register_activations() -> list[fw.Activation]:
+        return []
+
+
+#: Of every parameter by its name; where a name has several meanings, by function and name.
+VALID: dict[str, Any] = {
+    "X": X,
+    "X2": X_TEST,
+    "X_test": X_TEST,
+    "X_train": X,
+    "accuracy": 1e-8,
+    "activation": fw.get_activation("erf"),
+    "adapt_step_size": True,
+    "adjusted": True,
+    "attrs": {},
+    "ax": None,
+    "bias_precision": None,
+    "biases": np.zeros(1),
+    "blas_threads": 1,
+    "blocks": [fw.Prediction(np.zeros(2), np.ones(2))],
+    "by": ("data",),
+    "chain_method": None,
+    "changes": {"widths": (4,), "activation": "erf", "weight_precision": 1, "bias_precision": None},
+    "checkpoint": None,
+    "classes": (0, 1),
+    "covariance": Lazy(covariance),
+    "data": DATA,
+    "data_name": None,
+    "dataset": Lazy(error_map),
+    "degrees_of_freedom": 5.0,
+    "depths": [1],
+    "dtype": "float64",
+    "ess_per_chain": 100.0,
+    "features": jnp.ones((3, 4)),
+    "fn": jnp.tanh,
+    "folder": "map",
+    "full_covariance": False,
+    "infinite": None,
+    "jitter": 0.3,
+    "keep": None,
+    "kernel": None,
+    "layer": 1,
+    "max_draws": 4,
+    "max_num_steps": 10,
+    "mean": None,
+    "model": "marginal",
+    "n_inputs": 2,
+    "n_test": 3,
+    "n_train": 4,
+    "name": "erf",
+    "net": NET,
+    "network": NET,
+    "noise": 0.1,
+    "num_chains": 1,
+    "num_samples": 4,
+    "num_steps": 1,
+    "num_warmup": 2,
+    "parity": "odd",
+    "path": Lazy(run_file),
+    "options": {},
+    "plugin": Plugin(),
+    "points": [fw.MapPoint(DATA, NET, 0.5)],
+    "precisions": np.ones(1),
+    "progress": False,
+    "q_bar": np.ones(1),
+    "r_hat_limit": 1.01,
+    "reference": "",
+    "relative_mcse": 0.1,
+    "replace": True,
+    "reports": Lazy(report),
+    "rules": (None,),
+    "sampler": None,
+    "sampler_options": None,
+    "seed": 0,
+    "shrinkage": np.ones(1),
+    "solution": Lazy(solution),
+    "step_size": 0.1,
+    "target": None,
+    "target_accept_prob": 0.8,
+    "target_ess": None,
+    "target_mcse": None,
+    "teacher_width": 3,
+    "temperature": 0.5,
+    "theories": ["infinite"],
+    "theory": "nested",
+    "thin": 1,
+    "trajectory": 1.4,
+    "tree": Lazy(tree),
+    "values": Lazy(weights),
+    "weight_precision": 1.0,
+    "widths": (4,),
+    "x": "width",
+    "y": Y,
+    "y_test": Y_TEST,
+    "y_train": Y,
+    "z_limit": 4.0,
+    # one word, another meaning
+    "Langevin.model": fw.models.network,
+    "SplitHMC.model": fw.models.network,
+    "attach.theory": Lazy(solution),
+    "compare.theory": Lazy(solution),
+    "error_map.target_ess": 5.0,
+    "load_dataset.name": "digits",
+    "load_dataset('cifar10').path": Lazy(archive),
+    "load_dataset('csv').path": Lazy(table),
+    "load_dataset('mnist').path": Lazy(archive),
+    "load_dataset('npz').path": Lazy(archive),
+    "plot_kernel.kernel": X @ X.T,
+    "plot_learning_curve.dataset": Lazy(grid),
+    "register_plugin.name": "plugin",
+    "sample.theory": None,
+    "solve_many.weight_precision": None,
+}
+
+#: An instance of each class that has public methods.
+INSTANCES: tuple[Any, ...] = (
+    NET,
+    DATA,
+    VALID["points"][0],
+    VALID["blocks"][0],
+    Lazy(solution),
+    Lazy(lambda: fw.mixture(NET, X, Y, temperature=0.5)),
+    Lazy(lambda: fw.student_t_process(NET, X, Y, temperature=0.5, degrees_of_freedom=5.0)),
+)
+
+# --- nonsense --------------------------------------------------------------------------------
+
+NONSENSE: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "True": lambda: True,
+    "-1": lambda: -1,
+    "0": lambda: 0,
+    "3": lambda: 3,
+    "2**70": lambda: 2**70,
+    "10**400": lambda: 10**400,
+    "2.5": lambda: 2.5,
+    "NaN": lambda: float("nan"),
+    "infinity": lambda: float("inf"),
+    "1j": lambda: 1j,
+    "empty text": lambda: "",
+    "text": lambda: "text",
+    "two lines": lambda: "two\nlines",
+    "NUL": lambda: "nul\0",
+    "long text": lambda: "x" * 5000,
+    "bytes": lambda: b"text",
+    "[]": lambda: [],
+    "()": lambda: (),
+    "{}": lambda: {},
+    "[None]": lambda: [None],
+    "[3]": lambda: [3],
+    "[-1.5]": lambda: [-1.5],
+    "['text']": lambda: ["text"],
+    "[[]]": lambda: [[]],
+    "ragged": lambda: [[1.0, 2.0], [3.0]],
+    "{'text': 3}": lambda: {"text": 3},
+    "{3: 3}": lambda: {3: 3},
+    "{3}": lambda: {3},
+    "object()": object,
+    "[object()]": lambda: [object()],
+    "function": lambda: lambda *_: None,
+    "class": lambda: int,
+    "iterator": lambda: iter([3]),
+    "0-d array": lambda: np.array(2.5),
+    "empty array": lambda: np.zeros((0, 2)),
+    "array (2, 7)": lambda: np.ones((2, 7)),
+    "array (6,)": lambda: np.ones(6),
+    "array (6, 2) of NaN": lambda: np.full((6, 2), np.nan),
+    "array (6,) of NaN": lambda: np.full(6, np.nan),
+    "array (2, 2, 2)": lambda: np.ones((2, 2, 2)),
+    "array of text": lambda: np.array([["a", "b"]]),
+    "array of objects": lambda: np.array([[None, {}]], dtype=object),
+    "array of dates": lambda: np.zeros((6, 2), "datetime64[s]"),
+    "complex array": lambda: np.ones((6, 2), complex),
+    "JAX array": lambda: jnp.ones((2, 7)),
+    "Dataset": xr.Dataset,
+    "DataTree": xr.DataTree,
+    "Network": lambda: NET,
+    "Solution": solution,
+    "absent path": lambda: pathlib.Path("absent/file.nc"),
+    "folder": lambda: pathlib.Path("."),
+    "file as folder": lambda: pathlib.Path("in the way/file.nc"),
+}
+
+# --- the surface -----------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """One public callable: its name in `VALID`, and how to get it."""
+
+    name: str
+    parameters: tuple[inspect.Parameter, ...]
+    get: Callable[[], Callable[..., Any]]
+
+
+def ours(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).split(".")[0] == "finwidth"
+
+
+def keeps_anything(kind: type) -> bool:
+    """Errors, interfaces, and records that the library fills in: nothing is checked there."""
+    record = "__post_init__" not in vars(kind) and kind.__init__ is not object.__init__
+    generated = hasattr(kind, "__dataclass_params__") and kind.__dataclass_params__.init
+    return (
+        issubclass(kind, (BaseException, tuple)) or inspect.isabstract(kind) or generated and record
+    )
+
+
+def exported() -> Iterator[tuple[str, Any]]:
+    """What finwidth exports, and what its public modules do, each once."""
+    seen = set()
+    for name in fw.__all__:
+        value = getattr(fw, name)
+        inner = (
+            [(n, getattr(value, n)) for n in value.__all__] if isinstance(value, ModuleType) else []
+        )
+        for one, member in inner or [(name, value)]:
+            if callable(member) and ours(member) and id(member) not in seen:
+                seen.add(id(member))
+                yield one, member
+
+
+def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())
+
+
+def methods(kind: type) -> Iterator[tuple[str, Any]]:
+    for name, member in inspect.getmembers(kind, callable):
+        if not name.startswith("_") and ours(member) and not isinstance(member, type):
+            yield name, member
+
+
+def instance(kind: type) -> Any:
+    for one in INSTANCES:
+        made = one.make() if isinstance(one, Lazy) else one
+        if isinstance(made, kind):
+            return made
+    raise AssertionError(f"expected an instance of {kind.__name__} in INSTANCES, got none")
+
+
+def targets() -> Iterator[Target]:
+    for name, value in exported():
+        if not isinstance(value, type):
+            yield Target(name, parameters(value), functools.partial(lambda f: f, value))
+            continue
+        if not keeps_anything(value):
+            yield Target(name, parameters(value), functools.partial(lambda f: f, value))
+        if getattr(fw, name, None) is value:
+            for method, member in methods(value):
+                given = parameters(member)[not inspect.ismethod(member) :]
+                get = functools.partial(lambda k, m: getattr(instance(k), m), value, method)
+                yield Target(f"{name}.{method}", given, get)
+    for name in fw.datasets.list_datasets():
+        module = __import__(f"finwidth.datasets.{name}", fromlist=["load"])
+        options = tuple(p for p in parameters(module.load) if p.kind is p.KEYWORD_ONLY)
+        get = functools.partial(lambda n: functools.partial(fw.load_dataset, n, **SMALL), name)
+        yield Target(f"load_dataset({name!r})", options, get)
+
+
+SMALL = {"n_train": 4, "n_test": 3}
+TARGETS = {target.name: target for target in targets()}
+
+
+def valid(target: Target) -> dict[str, Any]:
+    """Valid values of the arguments; where the function takes any names, of those it knows."""
+    values = {}
+    for parameter in target.parameters:
+        key = f"{target.name}.{parameter.name}"
+        value = VALID.get(key, VALID.get(parameter.name, KeyError))
+        assert value is not KeyError, f"expected a valid {key} in the table VALID, got none"
+        value = value.make() if isinstance(value, Lazy) else value
+        values |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
+    return values
+
+
+def arguments(target: Target) -> Iterator[str]:
+    """The names of all arguments; where the function takes any names, an unknown one, too."""
+    for parameter in target.parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            yield from (*VALID.get(parameter.name, ()), "nonsense")
+        else:
+            yield parameter.name
+
+
+CASES = [(name, one) for name, target in TARGETS.items() for one in arguments(target)]
+
+
+def outcome(call: Callable[[], Any]) -> str:
+    """What is wrong with how a call ends; nothing if it returns or is refused in one line."""
+    import matplotlib.pyplot as plt
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fw.AccuracyWarning)
+            with numpyro.handlers.seed(rng_seed=0):
+                call()
+    except fw.FinwidthError as error:
+        text = str(error)
+        if not re.fullmatch(r"[^\r\n]{10,1000}", text):
+            return (
+                f"a message of {len(text)} characters, {len(text.splitlines())} lines: {text[:300]}"
+            )
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        plt.close("all")
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in, but for a file where a folder could be."""
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("in the way").touch()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_the_table_holds_is_accepted(name: str) -> None:
+    target = TARGETS[name]
+    with warnings.catch_warnings(), numpyro.handlers.seed(rng_seed=0):
+        warnings.simplefilter("ignore", fw.AccuracyWarning)
+        target.get()(**valid(target))
+
+
+@pytest.mark.parametrize(("name", "argument"), CASES)
+@pytest.mark.usefixtures("unchecked_types")
+def test_nonsense(name: str, argument: str) -> None:
+    target = TARGETS[name]
+    function, others = target.get(), valid(target)
+    wrong = {}
+    for nonsense, make in NONSENSE.items():
+        call = functools.partial(function, **(others | {argument: make()}))
+        if problem := outcome(call):
+            wrong[nonsense] = problem
+    assert not wrong, "\n".join(f"{name}({argument}={key}): {text}" for key, text in wrong.items())
