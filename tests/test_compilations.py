@@ -10,7 +10,7 @@ import pytest
 import finwidth as fw
 from finwidth._kernels import input_covariance, layer_map, recursion
 from finwidth._precision import float64
-from finwidth._quadrature import prepare
+from finwidth._rules import prepare
 from finwidth.theories._action import _tile_gradient
 
 COMPILED = "/jax/core/compile/backend_compile_duration"

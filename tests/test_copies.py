@@ -155,7 +155,9 @@ def test_digest_knows_parity_and_moments():
     assert fw.Activation("other", jnp.tanh).digest == kinds[0].digest
 
 
-@pytest.mark.parametrize("fn", [float, lambda h: h[:2], lambda h: missing], ids=str)
+@pytest.mark.parametrize(
+    "fn", [float, lambda h: h[:2], lambda h: missing], ids=["float", "shape", "error"]
+)
 def test_function_that_fails_has_no_digest(fn):
     assert fw.Activation("s", fn).digest is None
 

@@ -15,8 +15,10 @@ import xarray as xr
 from hypothesis import given, settings, strategies as st
 
 from finwidth._activation import Activation
+from finwidth._attach import attach
 from finwidth._errors import InputError
-from finwidth._io import atomic_path, attach, load, provenance, read_provenance, save
+from finwidth._files import atomic_path
+from finwidth._io import load, provenance, read_provenance, save
 from finwidth._network import Network
 
 ERF = Activation("erf", jax.scipy.special.erf, parity="odd")

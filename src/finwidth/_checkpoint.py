@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from ._errors import InputError
-from ._io import atomic_path
+from ._files import atomic_path
 
 __all__ = ["Checkpoint", "digest"]
 

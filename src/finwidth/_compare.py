@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ._attach import prediction_points
 from ._errors import InputError
 from ._inputs import check_number, check_solution
-from ._io import prediction_points
 from ._provenance import require_same_run
 from ._verdict import Limits, verdict
 

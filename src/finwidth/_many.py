@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ._arrays import check_labels
 from ._errors import InputError
 from ._grid import ScaledPoints, predict_many
-from ._inputs import check_count, check_labels, check_sequence, check_temperature
+from ._inputs import check_count, check_sequence, check_temperature
 from ._kernels import input_covariance, layer_rules
 from ._network import Network
 from ._precision import in_float64

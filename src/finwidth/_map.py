@@ -21,8 +21,8 @@ import numpy as np
 
 from ._checkpoint import digest
 from ._errors import InputError
+from ._files import atomic_path
 from ._inputs import check_flag, check_iterable, check_path
-from ._io import atomic_path
 from ._map_point import (
     R_HAT_LIMIT,
     Effort,

@@ -6,8 +6,8 @@ import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ._arrays import as_number
 from ._errors import InputError
-from ._inputs import as_number
 
 __all__ = ["Network", "check_network"]
 

@@ -7,17 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ._arrays import check_inputs
 from ._errors import InputError
-from ._inputs import check_inputs
-from ._kernels import (
-    Covariance,
-    bias_variances,
-    input_covariance,
-    input_variances,
-    layer_rules,
-    nngp_block,
-)
+from ._kernels import Covariance, bias_variances, input_covariance, input_variances, layer_rules
 from ._network import Network
+from ._nngp import nngp_block
 from ._tiles import assemble
 
 __all__ = ["LayerConstants", "Problem"]

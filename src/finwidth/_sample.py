@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._arrays import shown
 from ._blas import blas_threads as limit_blas
 from ._checkpoint import Checkpoint, digest
 from ._drive import Plan, drive
 from ._engine import Engine, default_chain_method
 from ._errors import InputError
-from ._inputs import check_choice, check_count, check_flag, check_path, check_seed, shown
+from ._inputs import check_choice, check_count, check_flag, check_path, check_seed
 from ._network import Network
 from ._precision import precision
 from ._progress import Progress

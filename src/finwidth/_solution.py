@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from ._arrays import check_labels
 from ._errors import InputError
 from ._factor import Factor
-from ._inputs import check_flag, check_iterable, check_labels
+from ._inputs import check_flag, check_iterable
 from ._network import Network
 from ._precision import float64, in_float64
 from ._problem import Problem

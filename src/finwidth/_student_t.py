@@ -16,8 +16,9 @@ from jax import Array
 from jaxtyping import Float
 
 from ._activation import get_activation
+from ._arrays import check_inputs, check_labels
 from ._errors import InputError
-from ._inputs import check_inputs, check_labels, check_temperature
+from ._inputs import check_temperature
 from ._kernels import Covariance, input_covariance, layer_rules, moments
 from ._mixture_law import check_mixture
 from ._network import Network, check_network

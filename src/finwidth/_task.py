@@ -11,23 +11,16 @@ import numpy as np
 from jax import Array, random
 
 from . import models
+from ._arrays import check_inputs, check_labels, check_training, shown
+from ._contract import validate_kernel
 from ._errors import InputError
-from ._inputs import (
-    check_choice,
-    check_inputs,
-    check_iterable,
-    check_labels,
-    check_temperature,
-    check_training,
-    shown,
-)
+from ._inputs import check_choice, check_iterable, check_temperature
 from ._mixture_law import check_mixture
 from ._mixture_task import SAMPLERS, MixtureProgram, mixture_inputs, mixture_sites
 from ._network import Network, check_network
 from ._readout import condition
 from ._rotation import InputRotation, rotate_inputs
 from ._traceable import traceable
-from .testing import validate_kernel
 
 __all__ = [
     "Task",

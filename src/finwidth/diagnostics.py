@@ -9,8 +9,9 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
+from ._arrays import check_labels
 from ._errors import InputError
-from ._inputs import check_count, check_labels, check_number, check_sequence
+from ._inputs import check_count, check_number, check_sequence
 from ._network import Network, check_network
 from ._precision import in_float64
 from ._solution import expected_error

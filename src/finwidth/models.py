@@ -19,8 +19,9 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
+from ._arrays import check_inputs, check_labels
 from ._errors import InputError
-from ._inputs import check_count, check_inputs, check_labels
+from ._inputs import check_count
 from ._network import Network, check_network
 from ._readout import ReadoutMarginal
 from ._student_t import check_likelihood, student_t as student_t

@@ -119,7 +119,7 @@ def _picture(finished: Sequence[_Finished], folder: Folder) -> Path | None:
 
     import finwidth as fw
 
-    from .._io import atomic_path
+    from .._files import atomic_path
 
     matplotlib.use("Agg")
     infinite = finished[0].infinite

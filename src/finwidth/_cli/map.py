@@ -9,15 +9,7 @@ import typer
 
 from .._errors import InputError
 from ._app import app, complain
-from ._option import (
-    CLASSES,
-    data_options,
-    float_option,
-    int_option,
-    named,
-    option,
-    widths_option,
-)
+from ._option import CLASSES, data_options, float_option, int_option, named, option, widths_option
 from ._options import Files, Given, options
 from ._output import Folder, print_json, print_table, progress
 

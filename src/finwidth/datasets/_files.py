@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import shown
 from .._errors import InputError, warn
-from .._inputs import check_path, shown
+from .._inputs import check_path
 from ._base import Pool
 
 __all__ = ["check_existing", "check_file", "read_npz"]

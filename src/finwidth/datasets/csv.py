@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .._arrays import shown
 from .._errors import InputError
-from .._inputs import shown
 from ._base import Dataset, Pool, Request, make_dataset
 from ._files import check_file
 
