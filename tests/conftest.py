@@ -1,19 +1,9 @@
 """Settings of every test: one thread per process, shapes checked at run time."""
 
-import os
 import sys
 
-# Before JAX or NumPy start: batches of small factorizations are slower on many threads, and
-# the tests already run in several processes.
-for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
-    os.environ.setdefault(_variable, "1")
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-)
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("MPLBACKEND", "Agg")
-
-from jaxtyping import install_import_hook  # noqa: E402
+import settings  # noqa: F401 - before JAX or NumPy start
+from jaxtyping import install_import_hook
 
 # The annotations Float[Array, "pattern input"] in finwidth are assertions in the tests; they can
 # only be checked in modules that are imported after this line.

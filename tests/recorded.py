@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
+import settings  # noqa: F401 - before JAX or NumPy start
+
+import jax  # isort: skip
 import numpy as np
 
 import finwidth as fw

@@ -55,7 +55,7 @@ WRONG = [
         ["solve", "--data", "npz", "--path", "a.npz", "--data-option", "path=b.npz"],
         "expected --data-option = each name once, got 'path' twice",
     ),
-    (["solve", "--data", "csv", "--data-path", "/dev/null"], "expected path = a .csv table"),
+    (["solve", "--data", "csv", "--data-path", "/dev/null"], "expected path = a .csv file"),
     (["solve", "--data", "mnist"], "expected path = a folder with the four MNIST idx files"),
     (["solve", "--data", "npz", "--data-path", "absent.npz"], "'absent.npz', which does not exist"),
     (["compare", "absent.nc"], "expected path = a netCDF file .*'absent.nc'"),
