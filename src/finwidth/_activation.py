@@ -8,6 +8,7 @@ from typing import Literal
 from jax import Array
 
 from ._errors import InputError
+from ._inputs import shown
 
 __all__ = ["Activation", "get_activation", "list_activations"]
 
@@ -52,10 +53,15 @@ class Activation:
             raise InputError(
                 f"expected fn = a callable for activation {self.name!r}, got {self.fn!r}"
             )
-        if self.parity not in ("odd", "none"):
+        if not isinstance(self.parity, str) or self.parity not in ("odd", "none"):
             raise InputError(
                 f"expected parity = 'odd' or 'none' for activation {self.name!r}, "
                 f"got {self.parity!r}"
+            )
+        if not isinstance(self.reference, str):
+            raise InputError(
+                f"expected reference = a string for activation {self.name!r}, got "
+                f"{shown(self.reference)}"
             )
         for field in ("kernel", "mean"):
             value = getattr(self, field)
@@ -90,11 +96,13 @@ def get_activation(name: str) -> Activation:
     from ._plugins import activations, failed_plugins
 
     known = activations()
+    if not isinstance(name, str):
+        raise InputError(f"expected activation = one of {sorted(known)}, got {shown(name)}")
     if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         failed = "; ".join(str(record.error) for record in failed_plugins())
         if failed:
             hint += f"; left out: {failed}"
-        raise InputError(f"expected activation = one of {sorted(known)}, got {name!r}{hint}")
+        raise InputError(f"expected activation = one of {sorted(known)}, got {shown(name)}{hint}")
     return known[name]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ._errors import InputError
+from ._inputs import check_number
 from ._io import prediction_points
-from ._provenance import network_record, require_same_run
+from ._provenance import network_record, require_same_run, require_theory, require_tree
 from ._verdict import Limits, verdict
 
 if TYPE_CHECKING:
@@ -116,7 +117,13 @@ def compare(
     """
     import xarray as xr
 
-    limits = Limits(float(r_hat_limit), float(ess_per_chain), float(z_limit))
+    limits = Limits(
+        check_number("r_hat_limit", r_hat_limit, 1.0),
+        check_number("ess_per_chain", ess_per_chain, 0.0),
+        check_number("z_limit", z_limit, 0.0),
+    )
+    require_theory(theory)
+    require_tree(tree)
     record = require_same_run(theory, tree)
     x_test, y_test = prediction_points(tree)
     if y_test is None:

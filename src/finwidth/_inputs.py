@@ -31,6 +31,7 @@ __all__ = [
     "check_labels_shape",
     "check_name",
     "check_number",
+    "check_options",
     "check_path",
     "check_seed",
     "check_sequence",
@@ -348,6 +349,15 @@ def check_iterable(name: str, value: Any, what: str) -> tuple[Any, ...]:
         return tuple(value)
     except TypeError:  # an array of no dimensions
         raise InputError(f"expected {name} = {what}, got {shown(value)}") from None
+
+
+def check_options(name: str, value: Any) -> dict[str, Any]:
+    """Return a mapping from names to values as a dict, an empty one for None, or raise InputError."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InputError(f"expected {name} = a mapping from names to values, got {shown(value)}")
+    return dict(value)
 
 
 def check_path(name: str, value: Any, what: str) -> Path:

@@ -19,6 +19,8 @@ from ._provenance import (
     provenance,
     read_provenance,
     require_same_run,
+    require_theory,
+    require_tree,
 )
 
 if TYPE_CHECKING:
@@ -468,6 +470,8 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     """
     import xarray as xr
 
+    require_tree(tree)
+    require_theory(theory)
     require_same_run(theory, tree)
     x_test, y_test = prediction_points(tree)
     prediction = theory.predict(x_test)

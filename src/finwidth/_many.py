@@ -8,7 +8,7 @@ import xarray as xr
 
 from ._errors import InputError
 from ._grid import ScaledPoints, predict_many
-from ._inputs import check_labels, check_temperature
+from ._inputs import check_count, check_labels, check_sequence, check_temperature, shown
 from ._kernels import input_covariance, layer_rules
 from ._network import Network
 from ._precision import in_float64
@@ -81,9 +81,16 @@ def solve_many(
     theory.md, sections 2 to 4.
     """
     rule = choose_theory(theory)
-    if isinstance(widths, (str, int)) or len(widths) == 0:
-        raise InputError(f"expected widths = a non-empty sequence of ints, got {widths!r}")
-    temperatures = [check_temperature(t) for t in np.atleast_1d(np.asarray(temperature))]
+    widths = [check_count("widths", width) for width in check_sequence("widths", widths, "ints")]
+    if not widths:
+        raise InputError("expected widths = a non-empty sequence of ints, got an empty one")
+    several = hasattr(temperature, "__len__") and getattr(temperature, "ndim", 1) != 0
+    temperatures = [
+        check_temperature(t)
+        for t in (
+            check_sequence("temperature", temperature, "floats") if several else [temperature]
+        )
+    ]
     if not temperatures:
         raise InputError("expected temperature = at least one float, got none")
     problem = make_problem(net, X, y, temperatures[0])
@@ -126,10 +133,11 @@ def solve_many(
 def _networks(net: Network, weight_precision: Any) -> list[Network]:
     if weight_precision is None:
         return [net]
-    if not isinstance(weight_precision, Sequence) or len(weight_precision) == 0:
+    sequence = isinstance(weight_precision, Sequence) and not isinstance(weight_precision, bytes)
+    if not sequence or len(weight_precision) == 0:
         raise InputError(
             "expected weight_precision = a non-empty sequence of precisions, each as for Network, "
-            f"got {weight_precision!r}"
+            f"got {shown(weight_precision)}"
         )
     return [net.replace(weight_precision=value) for value in weight_precision]
 

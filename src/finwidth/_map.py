@@ -21,6 +21,7 @@ import numpy as np
 
 from ._checkpoint import digest
 from ._errors import InputError
+from ._inputs import check_flag, check_iterable, check_path, shown
 from ._io import atomic_path
 from ._map_point import (
     R_HAT_LIMIT,
@@ -182,9 +183,17 @@ def error_map(
     AccuracyWarning
         If a point does not reach R-hat and MCSE within `max_draws`. It stays in the map.
     """
-    points = tuple(points)
-    if not points or not all(isinstance(point, MapPoint) for point in points):
-        raise InputError("expected points = MapPoint objects, at least one, got something else")
+    wanted = "MapPoint objects, at least one"
+    given = check_iterable("points", points, wanted)
+    strange = [point for point in given if not isinstance(point, MapPoint)]
+    if strange or not given:
+        raise InputError(
+            f"expected points = {wanted}, got {shown(strange[0]) if given else 'none'}"
+        )
+    points = given
+    check_flag("progress", progress)
+    if folder is not None:
+        check_path("folder", folder, "a folder that is writable or can be made")
     chosen = check_theories(theories)
     effort = Effort(relative_mcse, target_ess, max_draws, seed)
     if folder is None:

@@ -14,7 +14,7 @@ from typing import Any
 from ._compare import compare
 from ._errors import AccuracyWarning, ConvergenceError, InputError, warn
 from ._fluctuations import fluctuations
-from ._inputs import check_count, check_number, check_temperature
+from ._inputs import check_count, check_number, check_seed, check_temperature
 from ._mixture import mixture
 from ._network import Network, check_network
 from ._sample import sample
@@ -100,7 +100,7 @@ class Effort:
         for name in ("relative_mcse", "target_ess"):
             check_number(name, getattr(self, name), 0.0)
         check_count("max_draws", self.max_draws)
-        check_count("seed", self.seed, 0)
+        check_seed(self.seed)
 
 
 def sample_point(

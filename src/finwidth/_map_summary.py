@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
+from ._inputs import check_choice, check_sequence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,9 +61,7 @@ def summarize_error_map(
 
     check_map(dataset)
     names = [str(name) for name in dataset.coords if dataset[name].dims == ("point",)]
-    unknown = [name for name in by if name not in names]
-    if isinstance(by, str) or unknown:
-        raise InputError(f"expected by = names out of {names}, got {by!r}")
+    by = [check_choice("by", name, names) for name in check_sequence("by", by, "names")]
     counted = dataset.isel(point=np.flatnonzero(dataset["counted"].values))
     if counted.sizes["point"] == 0:
         raise InputError("expected dataset = a map with a point of R-hat ≤ 1.01, got none")

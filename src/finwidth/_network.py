@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._errors import InputError
+from ._inputs import as_number, check_concrete, check_count, check_sequence, shown
 
 __all__ = ["Network", "check_network"]
 
 
 def _widths(value: Any) -> tuple[int, ...]:
     expected = "expected widths = a non-empty tuple of positive ints, one per hidden layer"
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-        raise InputError(f"{expected}, got {value!r}")
-    widths = tuple(value)
+    try:
+        widths = check_sequence("widths", value, "ints")
+    except InputError:
+        raise InputError(f"{expected}, got {shown(value)}") from None
     if not widths:
         raise InputError(f"{expected}, got an empty sequence")
     for width in widths:
         if isinstance(width, bool) or not isinstance(width, numbers.Integral) or width <= 0:
-            raise InputError(f"{expected}, got {width!r}")
-    return tuple(int(width) for width in widths)
+            raise InputError(f"{expected}, got {shown(width)}")
+    return tuple(check_count("widths", width) for width in widths)
 
 
 def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
@@ -29,24 +31,20 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
         f"expected {name} = one positive float, or {depth + 1} of them "
         f"(input layer first, readout last) for {depth} hidden layer(s)"
     )
-    if isinstance(value, (str, bytes, bool)):
-        raise InputError(f"{expected}, got {value!r}")
-    try:
-        entries = tuple(value) if hasattr(value, "__iter__") else (value,) * (depth + 1)
-    except TypeError:  # a 0-d array
-        entries = (value,) * (depth + 1)
+    check_concrete(name, value)
+    if hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0:
+        try:
+            entries = check_sequence(name, value, "floats")
+        except InputError:
+            raise InputError(f"{expected}, got {shown(value)}") from None
+    else:
+        entries = [value] * (depth + 1)
     if len(entries) != depth + 1:
         raise InputError(f"{expected}, got {len(entries)} value(s)")
     for entry in entries:
-        if isinstance(entry, (str, bytes, bool)):
-            raise InputError(f"{expected}, got {entry!r}")
-        try:
-            number = float(entry)
-        except (TypeError, ValueError):
-            raise InputError(f"{expected}, got {entry!r}") from None
-        if not math.isfinite(number) or number <= 0:
-            raise InputError(f"{expected}, got {entry!r}")
-    return tuple(float(entry) for entry in entries)
+        if not 0 < as_number(entry) < math.inf:
+            raise InputError(f"{expected}, got {shown(entry)}")
+    return tuple(as_number(entry) for entry in entries)
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -99,7 +97,7 @@ class Network:
             if not isinstance(activation, str):
                 raise InputError(
                     "expected activation = a registered name or a finwidth.Activation, "
-                    f"got {activation!r}"
+                    f"got {shown(activation)}"
                 )
             activation = get_activation(activation)
         set_field(self, "activation", activation)

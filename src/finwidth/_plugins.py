@@ -29,6 +29,7 @@ import pluggy
 from . import _hookspecs
 from ._errors import InputError, PluginError, warn
 from ._hookspecs import PROJECT, hookimpl, hookspec
+from ._inputs import check_flag, check_name
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -164,6 +165,9 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
         If the plugin has no hook, misspells one, returns something else than it should, or
         registers a name that is taken. It is then not registered.
     """
+    if name is not None:
+        check_name("name", name)
+    check_flag("replace", replace)
     name = str(name or getattr(plugin, "__name__", type(plugin).__name__))
     source = str(getattr(plugin, "__module__", None) or name)
     new = _Plugin(PluginRecord(name, "", "program", source), plugin)

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
+from ._inputs import shown
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["network_record", "provenance", "read_provenance", "require_same_run"]
+__all__ = [
+    "network_record",
+    "provenance",
+    "read_provenance",
+    "require_same_run",
+    "require_theory",
+    "require_tree",
+]
 
 _PACKAGES = ("finwidth", "jax", "jaxlib", "numpyro", "arviz", "numpy", "scipy", "xarray")
 
@@ -127,6 +135,26 @@ def read_provenance(tree: "xr.DataTree") -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{expected}, got {text!r}")
     return record
+
+
+def require_tree(tree: Any) -> None:
+    """Raise InputError if `tree` is not a run."""
+    import xarray as xr
+
+    if not isinstance(tree, xr.DataTree):
+        raise InputError(
+            f"expected tree = what finwidth.sample returned (an xarray.DataTree), got {shown(tree)}"
+        )
+
+
+def require_theory(theory: Any) -> None:
+    """Raise InputError if `theory` cannot be asked what a solution can be asked."""
+    needed = ("network", "temperature", "theory", "predict", "generalization_error")
+    if not all(hasattr(theory, name) for name in needed):
+        raise InputError(
+            "expected theory = what finwidth.solve or finwidth.mixture returned, got "
+            f"{shown(theory)}"
+        )
 
 
 def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:

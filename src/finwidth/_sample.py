@@ -13,7 +13,14 @@ from ._checkpoint import Checkpoint, digest
 from ._drive import Plan, drive
 from ._engine import Engine, default_chain_method
 from ._errors import InputError
-from ._inputs import check_choice, check_count
+from ._inputs import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_options,
+    check_path,
+    check_seed,
+)
 from ._network import Network
 from ._precision import precision
 from ._progress import Progress
@@ -180,7 +187,7 @@ def sample(
         y_test=task.y_test,
     )
     check_count("num_chains", num_chains)
-    check_count("seed", seed, 0)
+    check_seed(seed)
     if blas_threads is not None:
         check_count("blas_threads", blas_threads)
     if chain_method is None:
@@ -188,7 +195,10 @@ def sample(
     check_choice("chain_method", chain_method, ("threads", "vectorized"))
     draws = plan.num_samples * num_chains
     task = dataclasses.replace(task, keep=sites_to_keep(task, keep, draws))
-    options = dict(sampler_options or {})
+    options = check_options("sampler_options", sampler_options)
+    check_flag("progress", progress)
+    if checkpoint is not None:
+        check_path("checkpoint", checkpoint, "a folder of an earlier run, or a new one")
     settings = {
         "model": model,
         "sampler": sampler,

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ._errors import InputError
 from ._factor import Factor
-from ._inputs import check_labels
+from ._inputs import check_flag, check_iterable, check_labels, shown
 from ._network import Network
 from ._precision import float64, in_float64
 from ._problem import Problem
@@ -40,6 +40,11 @@ class Prediction:
     @classmethod
     def join(cls, blocks: "Sequence[Prediction]") -> "Prediction":
         """Return the prediction at all points of several, which have no covariance."""
+        blocks = check_iterable("blocks", blocks, "Predictions, at least one")
+        strange = [block for block in blocks if not isinstance(block, Prediction)]
+        if strange or not blocks:
+            got = shown(strange[0]) if strange else "none"
+            raise InputError(f"expected blocks = Predictions, at least one, got {got}")
         joined: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             parts = [getattr(block, field.name) for block in blocks]
@@ -177,7 +182,7 @@ class Solution(abc.ABC):
         theory.md, section 3; Pacelli et al. (2023), eqs. 11-13.
         """
         X_test = self.problem.test_inputs(X_test)
-        if full_covariance:
+        if check_flag("full_covariance", full_covariance):
             return self._predict_block(X_test, True)
         blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
         return type(blocks[0]).join(blocks)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._errors import InputError
+from ._inputs import as_number, shown
 
 __all__ = ["Target", "error_series", "settled", "stuck"]
 
@@ -119,10 +120,8 @@ class Target:
     def __post_init__(self) -> None:
         for name in ("mcse", "ess"):
             value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, (bool, str)) or not 0 < float(value) < math.inf
-            ):
-                raise InputError(f"expected target_{name} = a positive float, got {value!r}")
+            if value is not None and not 0 < as_number(value) < math.inf:
+                raise InputError(f"expected target_{name} = a positive float, got {shown(value)}")
 
     @property
     def active(self) -> bool:

@@ -15,9 +15,11 @@ from ._errors import InputError
 from ._inputs import (
     check_choice,
     check_inputs,
+    check_iterable,
     check_labels,
     check_temperature,
     check_training,
+    shown,
 )
 from ._mixture_law import check_mixture
 from ._mixture_task import SAMPLERS, MixtureProgram, mixture_inputs, mixture_sites
@@ -85,9 +87,9 @@ def checked_task(
         theory = "nested" if theory is None else theory
         check_mixture(net, theory)
     elif theory is not None:
-        raise InputError(f"expected theory = None with model={model!r}, got {theory!r}")
+        raise InputError(f"expected theory = None with model={model!r}, got {shown(theory)}")
     if data_name is not None and not isinstance(data_name, str):
-        raise InputError(f"expected data_name = a string or None, got {data_name!r}")
+        raise InputError(f"expected data_name = a string or None, got {shown(data_name)}")
     if X_test is not None:
         X_test = check_inputs(X_test, name="X_test", n_inputs=X.shape[1])
     if y_test is not None:
@@ -145,9 +147,10 @@ def sites_to_keep(task: Task, keep: Any, draws: int) -> tuple[str, ...]:
     if keep is None:
         readout = tuple(name for name in sites if name in ("v", "b_out"))
         return sites if _bytes(task, sites, draws) < _DEFAULT_STORE else readout
-    if isinstance(keep, str) or not all(name in sites for name in keep) or not keep:
-        raise InputError(f"expected keep = names out of {list(sites)}, got {keep!r}")
-    return tuple(name for name in sites if name in set(keep))
+    names = check_iterable("keep", keep, f"names out of {list(sites)}")
+    if not all(isinstance(name, str) and name in sites for name in names) or not names:
+        raise InputError(f"expected keep = names out of {list(sites)}, got {shown(keep)}")
+    return tuple(name for name in sites if name in names)
 
 
 def stored_text(task: Task, draws: int) -> str:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._errors import InputError
-
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -36,15 +34,6 @@ class Limits:
     r_hat: float
     ess_per_chain: float
     z: float
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("r_hat_limit", self.r_hat, 1.0),
-            ("ess_per_chain", self.ess_per_chain, 0.0),
-            ("z_limit", self.z, 0.0),
-        ):
-            if not (math.isfinite(value) and value > least):
-                raise InputError(f"expected {name} = a finite float > {least:g}, got {value!r}")
 
     def for_patterns(self, n_test: int) -> float:
         """Return the limit on |z| for `n_test` patterns (Bonferroni, never below `z`)."""
