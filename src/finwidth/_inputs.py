@@ -352,7 +352,7 @@ def check_iterable(name: str, value: Any, what: str) -> tuple[Any, ...]:
 
 
 def check_options(name: str, value: Any) -> dict[str, Any]:
-    """Return a mapping from names to values as a dict, an empty one for None, or raise InputError."""
+    """Return a mapping from names to values as a dict ({} for None), or raise InputError."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):

@@ -85,12 +85,8 @@ def solve_many(
     if not widths:
         raise InputError("expected widths = a non-empty sequence of ints, got an empty one")
     several = hasattr(temperature, "__len__") and getattr(temperature, "ndim", 1) != 0
-    temperatures = [
-        check_temperature(t)
-        for t in (
-            check_sequence("temperature", temperature, "floats") if several else [temperature]
-        )
-    ]
+    grid = check_sequence("temperature", temperature, "floats") if several else [temperature]
+    temperatures = [check_temperature(t) for t in grid]
     if not temperatures:
         raise InputError("expected temperature = at least one float, got none")
     problem = make_problem(net, X, y, temperatures[0])
