@@ -7,6 +7,7 @@ give a result. A new function is covered by its parameters' names; one with a pa
 does not know fails here, by name.
 """
 
+import datetime
 import functools
 import inspect
 import shutil
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -230,23 +232,44 @@ class _Odd:
         return "odd\nobject"
 
 
+class _Broken:
+    """An object that cannot be looked at."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("broken")
+
+    def __repr__(self):
+        raise RuntimeError("broken")
+
+
 WRONG: dict[str, Any] = {
     "None": None,
     "int": 3,
     "negative": -1,
     "NaN": float("nan"),
     "complex": 1j,
+    "infinite": float("inf"),
     "too large": 10**400,
+    "True": True,
     "text": "text\nof two lines",
     "empty text": "",
+    "a folder": ".",
+    "no name of a file": "a\0b",
     "bytes": b"bytes",
+    "date": datetime.date(2020, 1, 1),
+    "missing": pd.NA,
+    "set": {"a"},
+    "iterator": iter(["a"]),
     "list": [],
     "list of a list": [[]],
     "ragged": [[1.0], [1.0, 2.0]],
     "dict": {"a": 1},
     "object": _Odd(),
     "class": _Odd,
+    "broken object": _Broken(),
     "array": np.ones((2, 2, 2)),
+    "no patterns": np.ones((0, INPUTS)),
+    "other patterns": np.ones((N + 1, INPUTS + 1)),
     "labels": np.array(["a", "b"]),
     "masked": np.ma.masked_array(np.ones((N, INPUTS)), np.eye(N, INPUTS) > 0),
     "dataset": xr.Dataset(),
@@ -374,6 +397,8 @@ def test_wrong_values_are_refused_in_one_line(where, name):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that a result is worse than wanted
                 _call(where, {name: wrong})
+            if label == "object":
+                raw.append("an object is accepted")
         except fw.FinwidthError as error:
             if not _one_line(error):
                 raw.append(f"{label}: several lines, {error!r}")

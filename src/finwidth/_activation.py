@@ -48,15 +48,15 @@ class Activation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise InputError(f"expected name = a non-empty string, got {self.name!r}")
+            raise InputError(f"expected name = a non-empty string, got {shown(self.name)}")
         if not callable(self.fn):
             raise InputError(
-                f"expected fn = a callable for activation {self.name!r}, got {self.fn!r}"
+                f"expected fn = a callable for activation {self.name!r}, got {shown(self.fn)}"
             )
         if not isinstance(self.parity, str) or self.parity not in ("odd", "none"):
             raise InputError(
                 f"expected parity = 'odd' or 'none' for activation {self.name!r}, "
-                f"got {self.parity!r}"
+                f"got {shown(self.parity)}"
             )
         if not isinstance(self.reference, str):
             raise InputError(
@@ -68,7 +68,7 @@ class Activation:
             if value is not None and not callable(value):
                 raise InputError(
                     f"expected {field} = a callable or None for activation {self.name!r}, "
-                    f"got {value!r}"
+                    f"got {shown(value)}"
                 )
 
 

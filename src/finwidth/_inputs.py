@@ -347,7 +347,7 @@ def check_iterable(name: str, value: Any, what: str) -> tuple[Any, ...]:
         raise InputError(f"expected {name} = {what}, got {shown(value)}")
     try:
         return tuple(value)
-    except TypeError:  # an array of no dimensions
+    except Exception:  # an array of no dimensions, or an iterator that fails
         raise InputError(f"expected {name} = {what}, got {shown(value)}") from None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ._compare import compare
 from ._errors import AccuracyWarning, ConvergenceError, InputError, warn
 from ._fluctuations import fluctuations
-from ._inputs import check_count, check_number, check_seed, check_temperature
+from ._inputs import check_count, check_iterable, check_number, check_seed, check_temperature
 from ._mixture import mixture
 from ._network import Network, check_network
 from ._sample import sample
@@ -221,9 +221,7 @@ def check_theories(theories: Any) -> tuple[str | Theory, ...]:
     """Return the theories of a map, or raise InputError."""
     if theories is None:
         return default_theories()
-    if isinstance(theories, str) or not hasattr(theories, "__iter__"):
-        raise InputError(f"expected theories = a sequence of names or theories, got {theories!r}")
-    chosen = tuple(theories)
+    chosen = check_iterable("theories", theories, "a sequence of names or theories")
     for one in chosen:
         if not (isinstance(one, str) and one in _BEYOND):
             choose_theory(one)

@@ -29,7 +29,7 @@ import pluggy
 from . import _hookspecs
 from ._errors import InputError, PluginError, warn
 from ._hookspecs import PROJECT, hookimpl, hookspec
-from ._inputs import check_flag, check_name
+from ._inputs import check_flag, check_name, shown
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -168,6 +168,13 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
     if name is not None:
         check_name("name", name)
     check_flag("replace", replace)
+    try:
+        hash(plugin), bool(plugin == plugin)  # as pluggy looks it up
+    except Exception:
+        raise InputError(
+            "expected plugin = a module, class or object with functions marked with "
+            f"finwidth.hookimpl, got {shown(plugin)}"
+        ) from None
     name = str(name or getattr(plugin, "__name__", type(plugin).__name__))
     source = str(getattr(plugin, "__module__", None) or name)
     new = _Plugin(PluginRecord(name, "", "program", source), plugin)

@@ -13,6 +13,7 @@ import numpy as np
 from . import _quadrature
 from ._activation import Activation
 from ._errors import InputError, PluginError
+from ._inputs import shown
 from ._precision import float64, in_float64
 
 __all__ = ["check_activation", "validate_kernel"]
@@ -107,7 +108,7 @@ def validate_kernel(activation: Any) -> None:
         If `activation` is not a `finwidth.Activation`.
     """
     if not isinstance(activation, Activation):
-        raise InputError(f"expected activation = a finwidth.Activation, got {activation!r}")
+        raise InputError(f"expected activation = a finwidth.Activation, got {shown(activation)}")
     try:
         hash(activation)
     except TypeError as error:

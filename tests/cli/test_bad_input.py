@@ -1,9 +1,14 @@
 """Every wrong input that the command line can be given: exit 2, one line, nothing left behind."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from finwidth._cli import app
 
 WRONG = [
     (["solv"], "got: No such command 'solv'"),
@@ -103,3 +108,63 @@ def test_output_folder_without_permission(run, folder, monkeypatch):
 
 def test_file_and_network_options_do_not_mix(run):
     assert_refused(run("compare", "run.nc", "--width", "3"), "got --width")
+
+
+#: Text that is wrong for nearly every option. Where it is not the command runs, on a small problem.
+WRONG_TEXT = ["", "nope", "1e999", "5_0", "-1", "nan", ",", "a\0b", "one\ntwo"]
+WRONG_PATHS = ["a\0b", "file", "file/below"]
+DATA = ("--train", "6", "--test", "3", "--width", "3", "--temperature", "0.5")
+QUICK = ("--warmup", "2", "--draws", "4", "--chains", "2")
+SHORT = {
+    ("solve",): DATA,
+    ("sample",): (*DATA, *QUICK),
+    ("compare",): (*DATA, *QUICK),
+    ("demo",): (*DATA, *QUICK),
+    ("map",): (*DATA, "--draws", "4", "--theory", "infinite"),
+}
+
+
+def _commands():
+    """Return every command with its parameters, groups left out."""
+    found = {}
+
+    def walk(command, words):
+        for name, inner in getattr(command, "commands", {}).items():
+            walk(inner, (*words, name))
+        if not getattr(command, "commands", {}):
+            found[words] = command.params
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+def _walk():
+    for words, parameters in _commands().items():
+        for parameter in parameters:
+            if not getattr(parameter, "is_flag", False) and parameter.name != "help":
+                yield words, parameter
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter"),
+    list(_walk()),
+    ids=lambda part: getattr(part, "name", None) or " ".join(part),
+)
+def test_wrong_text_for_every_option(folder, words, parameter):
+    """Refused with exit 2 in one line, or taken; never a traceback."""
+    (folder / "file").write_text("in the way")
+    is_path = parameter.metavar == "DIR"
+    for text in WRONG_PATHS if is_path else WRONG_TEXT:
+        if parameter.param_type_name == "argument":
+            given = [*words, "--", text]
+        else:
+            given = [*words, *SHORT.get(words, ()), f"{parameter.opts[0]}={text}"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a result is worse than wanted
+            result = CliRunner().invoke(app, given, prog_name="finwidth")
+        raised = result.exception
+        assert raised is None or isinstance(raised, SystemExit), (text, raised)
+        assert result.exit_code in (0, 1, 2), (text, result.stderr)
+        lines = result.stderr.splitlines()
+        if result.exit_code == 2:
+            assert len(lines) == 1 and lines[0].startswith("finwidth: error: expected"), lines

@@ -43,6 +43,8 @@ def _parser(option: str, kind: Callable[[str], Any], expected: str) -> Callable[
 
     def parse(text: Any) -> Any:
         try:
+            if isinstance(text, str) and "_" in text and kind in (int, float):
+                raise ValueError  # Python's 5_0 is no number elsewhere
             return kind(text)
         except ValueError:
             raise InputError(f"expected {option} = {expected}, got {text!r}") from None
@@ -52,7 +54,7 @@ def _parser(option: str, kind: Callable[[str], Any], expected: str) -> Callable[
 
 
 def _scalar(text: str) -> int | float | str:
-    for kind in (int, float):
+    for kind in (int, float) if "_" not in text else ():
         try:
             return kind(text)
         except ValueError:
@@ -69,6 +71,8 @@ def _labels(text: Any) -> tuple[Any, ...] | None:
 def _precisions(text: Any) -> float | tuple[float, ...]:
     if not isinstance(text, str):
         return text
+    if "_" in text:
+        raise ValueError  # Python's 5_0 is no number elsewhere
     values = tuple(float(part) for part in text.split(","))
     return values[0] if len(values) == 1 else values
 

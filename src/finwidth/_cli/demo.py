@@ -92,9 +92,9 @@ def _sample(
 
     network = solutions[0].network
     width = network.widths[0]
-    progress(f"width {width}: sampling the exact posterior")
     # hidden weights would make the files ten times as large; 'finwidth sample' keeps them
     tree, reports = sample_and_compare(problem, sampling, network, data, solutions, keep=("v",))
+    progress(f"width {width}: the exact posterior is sampled")
     file = folder.file(f"width-{width}.nc")
     fw.save(tree, file)
     return _Finished(theory=reports[0], infinite=reports[1], file=file)
