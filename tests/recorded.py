@@ -48,12 +48,13 @@ def of_solution(solution: Any) -> Numbers:
     prediction = solution.predict(X_TEST)
     error = solution.generalization_error(X_TEST, Y_TEST)
     order = [float(np.sum(value)) for value in solution.order_parameters.data_vars.values()]
-    return {
-        "action": float(getattr(solution, "action", np.nan)),
+    numbers = {
         "order": float(np.sum(order)),
         "mean": float(prediction.mean[0]),
         "error": float(error.error),
     }
+    action = float(solution.action)
+    return numbers if np.isnan(action) else numbers | {"action": action}  # "cavity" has none
 
 
 def solved(theory: str, net: fw.Network, temperature: float = T) -> Callable[[], Numbers]:

@@ -11,15 +11,7 @@ from scipy.special import erf
 
 import finwidth as fw
 from finwidth._precision import float64
-from finwidth.theories._cavity_law import (
-    LADDER,
-    Law,
-    exchange,
-    fields,
-    importance,
-    move,
-    ratios,
-)
+from finwidth.theories._cavity_law import LADDER, Law, exchange, fields, importance, move, ratios
 from finwidth.theories.cavity import Cavity
 
 FEW = Cavity(particles=248, seed=1, tolerance=0.1, progress=False)

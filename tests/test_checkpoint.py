@@ -111,6 +111,7 @@ def test_finished_run_is_returned(reference_run, finished, monkeypatch):
         ({"temperature": 0.2}, "temperature"),
         ({"y": Y + 1}, "data"),
         ({"net": NET.replace(widths=(4,))}, "network"),
+        ({"net": NET.replace(activation=fw.Activation("erf", jnp.sin, "odd"))}, "network"),
         ({"model": "network"}, "model"),
         ({"sampler": "langevin"}, "sampler"),
         ({"num_chains": 3}, "num_chains"),
@@ -123,6 +124,12 @@ def test_finished_run_is_returned(reference_run, finished, monkeypatch):
 def test_checkpoint_of_another_run_is_refused_with_the_difference(change, name, finished):
     with pytest.raises(fw.InputError, match=f"expected a checkpoint of the same run, got {name} ="):
         run(finished, **change)
+
+
+def test_checkpoint_needs_an_activation_that_can_be_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(fw.Activation, "digest", None)
+    with pytest.raises(fw.InputError, match=r"expected an activation .* a checkpoint"):
+        run(tmp_path / "c")
 
 
 @pytest.fixture(scope="module")

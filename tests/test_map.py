@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,6 +11,7 @@ import xarray as xr
 import finwidth as fw
 from finwidth import _map, _map_point
 from finwidth._map_grid import docs_points, grid_points
+from finwidth.theories.nested import Nested
 
 SHIPPED = Path(__file__).parents[1] / "docs" / "_static" / "map.nc"
 QUICK = {"relative_mcse": 0.05, "target_ess": 1000.0, "max_draws": 5000, "progress": False}
@@ -125,6 +127,63 @@ def test_settings_of_a_theory_are_part_of_its_result(points, tmp_path):
     assert keys[0] == keys[2] != keys[1]
 
 
+def _point(data, fn):
+    return fw.MapPoint(data, fw.Network((4,), fw.Activation("mine", fn, parity="odd")), 0.5)
+
+
+def test_another_function_of_the_same_name_is_computed_anew(data, tmp_path, monkeypatch):
+    """What was found for one activation is never given for another one of its name."""
+    store, solved = _map.Store(tmp_path), []
+    monkeypatch.setattr(_map, "solve_point", lambda point, _: solved.append(point) or {"error": 1})
+    monkeypatch.setattr(_map, "sample_point", lambda point, *_: solved.append(point) or EXACT)
+    sine, other, again = (_point(data, fn) for fn in (jnp.sin, jnp.tanh, lambda h: jnp.sin(h)))
+    for point, count in ((sine, 2), (other, 4), (again, 4), (sine, 4)):
+        _map.theory_result(point, "nested", store)
+        _map.exact_result(point, _map_point.Effort(), store, False)
+        assert len(solved) == count
+
+
+class Scaled(Nested):
+    """A theory of a user's own, with a setting."""
+
+    name = "scaled"
+
+    def __init__(self, factor):
+        self.factor = factor
+
+
+class Recorded(Scaled):
+    """The same, which tells what it depends on."""
+
+    def record(self):
+        return {"version": 1, "factor": self.factor}
+
+
+def test_theories_of_one_name_and_other_settings_share_nothing(points, tmp_path, monkeypatch):
+    store, solved = _map.Store(tmp_path), []
+    monkeypatch.setattr(
+        _map, "solve_point", lambda _, theory: solved.append(theory) or {"error": 1}
+    )
+
+    def times(*theories):
+        solved.clear()
+        for theory in theories:
+            _map.theory_result(points[0], theory, store)
+        return len(solved)
+
+    # nothing tells what their code is: never stored, never found
+    assert times(Scaled(1.0), Scaled(1.0), Scaled(2.0)) == 3
+    assert not list(tmp_path.iterdir())
+    assert times(Recorded(1.0), Recorded(1.0), Recorded(2.0), Recorded(2.0)) == 2
+
+    class Wider(Nested):  # finwidth's own name
+        def solve(self, problem, start=None):
+            return super().solve(problem.vary((100,), problem.temperature))
+
+    assert times("nested", Nested(), "nested") == 1
+    assert times(Wider(), Wider()) == 2
+
+
 @pytest.mark.slow
 def test_stopped_map_goes_on_draw_by_draw(finished, points, tmp_path, monkeypatch):
     sample = _map_point.sample
@@ -159,6 +218,7 @@ def test_point_that_has_not_mixed_is_kept_and_marked(points):
 def test_damaged_result_is_named(points, tmp_path):
     key = _map._theory_key(points[0], "nested")
     store = _map.Store(tmp_path)
+    assert key is not None
     store.write(key, {"error": 1.0})
     (file,) = tmp_path.iterdir()
     file.write_text(file.read_text()[:-20])

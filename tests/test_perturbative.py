@@ -1,5 +1,8 @@
 """The first order in 1/N: against exact posteriors of small networks, and against the mixture."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.special import erf
@@ -200,3 +203,17 @@ def test_too_few_points_are_said(monkeypatch):
     with pytest.raises(fw.ConvergenceError, match="standard error") as caught:
         solve(fw.Network((40,)))
     assert not caught.value.best.converged
+
+
+@pytest.mark.slow
+def test_the_averages_are_made_by_solve_whatever_python_leaves_out():
+    """Under python -O, too, where assertions are not run: later JAX is not in float64."""
+    code = (
+        "import numpy as np, finwidth as fw\n"
+        "X = np.eye(4)\n"
+        "net = fw.Network((200,), 'erf')\n"
+        "solution = fw.solve(net, X, X[0], temperature=0.5, theory='perturbative')\n"
+        "print('_training' in vars(solution))"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr

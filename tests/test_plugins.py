@@ -284,6 +284,26 @@ def test_import_loads_no_plugin(install: Install) -> None:
     assert "RuntimeWarning: left out distribution 'acme-loud'" in done.stderr
 
 
+def test_an_activation_is_found_without_the_theories(no_distributions: None) -> None:
+    """In a fresh process, as the theories bring in what takes seconds to import."""
+    code = (
+        "import sys, finwidth as fw; fw.get_activation('erf')\n"
+        "heavy = ('finwidth.theories', 'xarray', 'numpyro', 'scipy.stats')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_built_in_plugins_come_first_whatever_was_asked_first(install: Install) -> None:
+    install("acme-waves", GOOD.format(name="sine"))
+    fw.get_activation("sine")
+    origins = [record.origin for record in _plugins.loaded_plugins()]
+    assert origins == sorted(origins)  # "built-in" before "distribution"
+    sources = {record.source for record in _plugins.loaded_plugins()}
+    assert {"finwidth.activations.erf", "finwidth.theories.nested"} < sources
+
+
 THEORY = """
     import finwidth as fw
     from finwidth.theories import SaddleTheory, recursion

@@ -1,415 +1,449 @@
-"""Every public argument: a wrong value is refused in one line, before any work, or is valid.
+"""Nonsense for every argument of every public function: accepted, or one line that says why not.
 
-The surface is walked by signature: the functions and classes of `finwidth` and of the modules that
-users import from it, and the methods of the classes. Each argument in turn gets values that are
-wrong for most arguments, the others being valid. A value that an argument happens to take must
-give a result. A new function is covered by its parameters' names; one with a parameter that `VALID`
-does not know fails here, by name.
+The surface is walked by signature: what finwidth exports, what its public modules export, the
+public methods of its classes, and the options of its data sets. Each argument in turn is given
+wrong types, shapes, ranges and paths while all others are valid. A function that is added is
+covered when it appears; a parameter that `VALID` does not know fails by its name.
 """
 
-import datetime
 import functools
 import inspect
-import shutil
+import pathlib
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
+import numpyro
 import pytest
 import xarray as xr
 
 import finwidth as fw
 
-pytestmark = pytest.mark.usefixtures("unchecked_types")
+X = np.random.default_rng(0).normal(size=(6, 2))
+Y = np.sign(X[:, 0])
+X_TEST, Y_TEST = X[:3] + 0.5, Y[:3]
+NET = fw.Network((4,), "erf")
+DATA = fw.Dataset(X, Y, X_TEST, Y_TEST, name="tiny")
 
-MODULES = (fw, fw.datasets, fw.diagnostics, fw.infer, fw.models, fw.testing)
-N, INPUTS = 6, 3
+# --- valid values ----------------------------------------------------------------------------
 
 
-class Made(NamedTuple):
-    """A value that is made when it is asked for."""
+class Lazy(NamedTuple):
+    """A value that takes some work, or a file: made when a test needs it."""
 
     make: Callable[[], Any]
 
 
-class _Plugin:
-    @staticmethod
-    @fw.hookimpl
-    def finwidth_register_activations():
-        return []
+@functools.cache
+def solution() -> fw.Solution:
+    return fw.solve(NET, X, Y, temperature=0.5)
 
 
 @functools.cache
-def problem():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(N, INPUTS))
-    return X, np.sign(X[:, 0]), fw.Network((4,), "identity")
+def tree() -> xr.DataTree:
+    settings = {name: VALID[name] for name in ("num_warmup", "num_samples", "num_chains")}
+    return fw.sample(
+        NET, X, Y, temperature=0.5, X_test=X_TEST, y_test=Y_TEST, progress=False, **settings
+    )
 
 
 @functools.cache
-def solution():
-    X, y, net = problem()
-    return fw.solve(net, X, y, temperature=0.5)
-
-
-@functools.cache
-def tree():
-    X, y, net = problem()
-    names = ("num_warmup", "num_samples", "num_chains", "progress")  # as below: compiled once
-    settings = {name: VALID[name] for name in names}
-    return fw.sample(net, X, y, temperature=0.5, X_test=X, y_test=y, **settings)
-
-
-@functools.cache
-def kernel(cls):
-    """Return a NumPyro kernel and the state of a chain that it has started."""
-    made = cls(model)
-    X, y, net = problem()
-    return made, made.init(jax.random.key(0), 2, None, (net, X, y), {})
-
-
-@functools.cache
-def report():
+def report() -> xr.Dataset:
     return fw.compare(solution(), tree())
 
 
 @functools.cache
-def curve():
-    X, y, net = problem()
-    sizes = {"widths": [2, 4], "temperature": 0.5}
-    return fw.solve_many(net, X, y, X_test=X, y_test=y, **sizes)
+def grid() -> xr.Dataset:
+    return fw.solve_many(NET, X, Y, widths=[4, 8], temperature=0.5, X_test=X_TEST, y_test=Y_TEST)
 
 
 @functools.cache
-def error_map():
-    points = {name: ("point", [1.0, 1.0]) for name in ("exact_error", "exact_mcse", "load")}
-    names = {name: ("point", ["a", "a"]) for name in ("data", "activation")}
-    both = {name: (("point", "theory"), np.zeros((2, 1))) for name in ("relative_error", "z")}
+def error_map() -> xr.Dataset:
+    """A map as `finwidth.error_map` returns it, without the sampling."""
+    by_point = {name: ("point", [0.1, 0.1]) for name in ("exact_error", "exact_mcse")}
+    names = ("relative_error", "z", "error")
+    by_theory = {name: (("point", "theory"), [[0.1], [0.2]]) for name in names}
+    coordinates = {
+        "data": ["tiny"] * 2,
+        "activation": ["erf"] * 2,
+        "depth": [1, 1],
+        "width": [4, 8],
+        "load": [1.5, 0.75],
+        "temperature": [0.5, 0.5],
+    }
     return xr.Dataset(
-        points | both | {"counted": ("point", [True, True])},
-        coords=names
-        | {"depth": ("point", [1, 1]), "temperature": ("point", [0.1, 0.1])}
-        | {"width": ("point", [2, 4]), "theory": ["nested"]},
+        by_point | by_theory | {"counted": ("point", [True, True])},
+        {name: ("point", value) for name, value in coordinates.items()} | {"theory": ["nested"]},
     )
 
 
-def model(net, X, y=None):
-    fw.models.network(net, X, y, temperature=1.0)
+def run_file() -> str:
+    fw.save(tree(), "run.nc")
+    return "run.nc"
 
 
-#: A valid value for each name of a parameter; where a name means several things, for
-#: "function.name". Functions make what takes a moment.
+def archive() -> str:
+    np.savez("data.npz", X=np.tile(X, (2, 1)), y=np.tile([0, 1], 6))
+    return "data.npz"
+
+
+def table() -> str:
+    rows = (f"{i},{i * i % 7},{i % 2}" for i in range(12))
+    pathlib.Path("data.csv").write_text("\n".join(["a,b,label", *rows]) + "\n")
+    return "data.csv"
+
+
+def weights() -> dict[str, Any]:
+    return {"W_1": jnp.ones((4, 2)), "v": jnp.ones(4)}
+
+
+@functools.cache
+def covariance() -> fw.theories.Covariance:
+    gram = jnp.asarray(X @ X.T)
+    return fw.theories.Covariance(gram, jnp.diag(gram), jnp.diag(gram))
+
+
+class Plugin:
+    """A plugin without activations."""
+
+    @staticmethod
+    @fw.hookimpl
+    def finwidth_register_activations() -> list[fw.Activation]:
+        return []
+
+
+#: Of every parameter by its name; where a name has several meanings, by function and name.
 VALID: dict[str, Any] = {
-    "X": Made(lambda: problem()[0]),
-    "X2": Made(lambda: problem()[0]),
-    "X_test": Made(lambda: problem()[0]),
-    "X_train": Made(lambda: problem()[0]),
+    "X": X,
+    "X2": X_TEST,
+    "X_test": X_TEST,
+    "X_train": X,
     "accuracy": 1e-8,
-    "activation": "identity",
-    "check_activation.activation": Made(lambda: fw.get_activation("identity")),
-    "validate_kernel.activation": Made(lambda: fw.get_activation("identity")),
+    "activation": fw.get_activation("erf"),
     "adapt_step_size": True,
     "adjusted": True,
-    "attrs": {"source": "here"},
+    "attrs": {},
     "ax": None,
-    "bias_precision": 1.0,
+    "bias_precision": None,
+    "biases": np.zeros(1),
     "blas_threads": 1,
-    "blocks": Made(lambda: [solution().predict(problem()[0])]),
+    "blocks": [fw.Prediction(np.zeros(2), np.ones(2))],
     "by": ("data",),
     "chain_method": None,
+    "changes": {"widths": (4,), "activation": "erf", "weight_precision": 1, "bias_precision": None},
     "checkpoint": None,
     "classes": (0, 1),
-    "data": Made(lambda: fw.Dataset(*problem()[:2], *problem()[:2])),
-    "data_name": "here",
-    "dataset": Made(curve),
-    "plot_error_map.dataset": Made(error_map),
-    "summarize_error_map.dataset": Made(error_map),
-    "degrees_of_freedom": 3.0,
+    "covariance": Lazy(covariance),
+    "data": DATA,
+    "data_name": None,
+    "dataset": Lazy(error_map),
+    "degrees_of_freedom": 5.0,
     "depths": [1],
     "dtype": "float64",
     "ess_per_chain": 100.0,
-    "features": Made(lambda: jnp.ones((N, 4))),
+    "features": jnp.ones((3, 4)),
     "fn": jnp.tanh,
-    "folder": None,
-    "friction": 1.0,
+    "folder": "map",
     "full_covariance": False,
     "infinite": None,
-    "jitter": 0.1,
+    "jitter": 0.3,
     "keep": None,
-    "kernel": Made(lambda: np.eye(3)),
-    "Activation.kernel": None,
+    "kernel": None,
     "layer": 1,
     "max_draws": 4,
-    "max_num_steps": 4,
+    "max_num_steps": 10,
     "mean": None,
     "model": "marginal",
-    "SplitHMC.model": model,
-    "Langevin.model": model,
-    "n_test": 2,
-    "n_train": 2,
-    "name": "here",
-    "load_dataset.name": "digits",
-    "get_activation.name": "erf",
-    "net": Made(lambda: problem()[2]),
-    "network": Made(lambda: problem()[2]),
-    "num_chains": 2,
+    "n_inputs": 2,
+    "n_test": 3,
+    "n_train": 4,
+    "name": "erf",
+    "net": NET,
+    "network": NET,
+    "noise": 0.1,
+    "num_chains": 1,
     "num_samples": 4,
     "num_steps": 1,
     "num_warmup": 2,
-    "Network.replace.changes": {"widths": (3,)},
-    "load_dataset.options": {},
-    "parity": "none",
-    "path": "run.nc",
-    "plugin": _Plugin,
-    "points": Made(lambda: [INSTANCES["MapPoint"].make()]),
+    "parity": "odd",
+    "path": Lazy(run_file),
+    "options": {},
+    "plugin": Plugin(),
+    "points": [fw.MapPoint(DATA, NET, 0.5)],
+    "precisions": np.ones(1),
     "progress": False,
+    "q_bar": np.ones(1),
     "r_hat_limit": 1.01,
-    "reference": "here",
-    "relative_mcse": 0.5,
+    "reference": "",
+    "relative_mcse": 0.1,
     "replace": True,
-    "reports": Made(report),
-    "sampler": "split_hmc",
+    "reports": Lazy(report),
+    "rules": (None,),
+    "sampler": None,
     "sampler_options": None,
     "seed": 0,
-    "solution": Made(solution),
-    "SplitHMC.end_warmup.state": Made(lambda: kernel(fw.infer.SplitHMC)[1]),
-    "SplitHMC.pool.states": Made(lambda: [kernel(fw.infer.SplitHMC)[1]]),
-    "state": Made(lambda: kernel(fw.infer.Langevin)[1]),
-    "states": Made(lambda: [kernel(fw.infer.Langevin)[1]]),
+    "shrinkage": np.ones(1),
+    "solution": Lazy(solution),
     "step_size": 0.1,
+    "target": None,
     "target_accept_prob": 0.8,
     "target_ess": None,
-    "error_map.target_ess": 1.0,
     "target_mcse": None,
+    "teacher_width": 3,
     "temperature": 0.5,
     "theories": ["infinite"],
     "theory": "nested",
-    "attach.theory": Made(solution),
-    "compare.theory": Made(solution),
-    "sample.theory": None,
     "thin": 1,
-    "trajectory": 1.0,
-    "tree": Made(tree),
-    "values": Made(lambda: {"W_1": jnp.ones((4, INPUTS))}),
+    "trajectory": 1.4,
+    "tree": Lazy(tree),
+    "values": Lazy(weights),
     "weight_precision": 1.0,
-    "solve_many.weight_precision": [1.0],
-    "widths": [3],
-    "Network.widths": (3,),
+    "widths": (4,),
     "x": "width",
-    "y": Made(lambda: problem()[1]),
-    "plot_kernel.y": None,
-    "y_test": Made(lambda: problem()[1]),
-    "y_train": Made(lambda: problem()[1]),
+    "y": Y,
+    "y_test": Y_TEST,
+    "y_train": Y,
     "z_limit": 4.0,
+    # one word, another meaning
+    "Langevin.model": fw.models.network,
+    "SplitHMC.model": fw.models.network,
+    "attach.theory": Lazy(solution),
+    "compare.theory": Lazy(solution),
+    "error_map.target_ess": 5.0,
+    "load_dataset.name": "digits",
+    "load_dataset('cifar10').path": Lazy(archive),
+    "load_dataset('csv').path": Lazy(table),
+    "load_dataset('mnist').path": Lazy(archive),
+    "load_dataset('npz').path": Lazy(archive),
+    "plot_kernel.kernel": X @ X.T,
+    "plot_learning_curve.dataset": Lazy(grid),
+    "register_plugin.name": "plugin",
+    "sample.theory": None,
+    "solve_many.weight_precision": None,
 }
 
-#: An instance of each class whose methods are public.
-INSTANCES = {
-    "SplitHMC": Made(lambda: kernel(fw.infer.SplitHMC)[0]),
-    "Langevin": Made(lambda: kernel(fw.infer.Langevin)[0]),
-    "Dataset": Made(lambda: VALID["data"].make()),
-    "MapPoint": Made(lambda: fw.MapPoint(VALID["data"].make(), problem()[2], 0.5)),
-    "MixtureSolution": Made(lambda: fw.mixture(problem()[2], *problem()[:2], temperature=0.5)),
-    "Network": Made(lambda: problem()[2]),
-    "Prediction": Made(lambda: solution().predict(problem()[0])),
-    "Solution": Made(solution),
-    "StudentTProcessSolution": Made(
-        lambda: fw.student_t_process(
-            problem()[2], *problem()[:2], temperature=0.5, degrees_of_freedom=3.0
+#: An instance of each class that has public methods.
+INSTANCES: tuple[Any, ...] = (
+    NET,
+    DATA,
+    VALID["points"][0],
+    VALID["blocks"][0],
+    Lazy(solution),
+    Lazy(lambda: fw.mixture(NET, X, Y, temperature=0.5)),
+    Lazy(lambda: fw.student_t_process(NET, X, Y, temperature=0.5, degrees_of_freedom=5.0)),
+)
+
+# --- nonsense --------------------------------------------------------------------------------
+
+NONSENSE: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "True": lambda: True,
+    "-1": lambda: -1,
+    "0": lambda: 0,
+    "3": lambda: 3,
+    "2**70": lambda: 2**70,
+    "10**400": lambda: 10**400,
+    "2.5": lambda: 2.5,
+    "NaN": lambda: float("nan"),
+    "infinity": lambda: float("inf"),
+    "1j": lambda: 1j,
+    "empty text": lambda: "",
+    "text": lambda: "text",
+    "two lines": lambda: "two\nlines",
+    "NUL": lambda: "nul\0",
+    "long text": lambda: "x" * 5000,
+    "bytes": lambda: b"text",
+    "[]": lambda: [],
+    "()": lambda: (),
+    "{}": lambda: {},
+    "[None]": lambda: [None],
+    "[3]": lambda: [3],
+    "[-1.5]": lambda: [-1.5],
+    "['text']": lambda: ["text"],
+    "[[]]": lambda: [[]],
+    "ragged": lambda: [[1.0, 2.0], [3.0]],
+    "{'text': 3}": lambda: {"text": 3},
+    "{3: 3}": lambda: {3: 3},
+    "{3}": lambda: {3},
+    "object()": object,
+    "[object()]": lambda: [object()],
+    "function": lambda: lambda *_: None,
+    "class": lambda: int,
+    "iterator": lambda: iter([3]),
+    "0-d array": lambda: np.array(2.5),
+    "empty array": lambda: np.zeros((0, 2)),
+    "array (2, 7)": lambda: np.ones((2, 7)),
+    "array (6,)": lambda: np.ones(6),
+    "array (6, 2) of NaN": lambda: np.full((6, 2), np.nan),
+    "array (6,) of NaN": lambda: np.full(6, np.nan),
+    "array (2, 2, 2)": lambda: np.ones((2, 2, 2)),
+    "array of text": lambda: np.array([["a", "b"]]),
+    "array of objects": lambda: np.array([[None, {}]], dtype=object),
+    "array of dates": lambda: np.zeros((6, 2), "datetime64[s]"),
+    "complex array": lambda: np.ones((6, 2), complex),
+    "JAX array": lambda: jnp.ones((2, 7)),
+    "Dataset": xr.Dataset,
+    "DataTree": xr.DataTree,
+    "Network": lambda: NET,
+    "Solution": solution,
+    "absent path": lambda: pathlib.Path("absent/file.nc"),
+    "folder": lambda: pathlib.Path("."),
+    "file as folder": lambda: pathlib.Path("in the way/file.nc"),
+}
+
+# --- the surface -----------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """One public callable: its name in `VALID`, and how to get it."""
+
+    name: str
+    parameters: tuple[inspect.Parameter, ...]
+    get: Callable[[], Callable[..., Any]]
+
+
+def ours(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).split(".")[0] == "finwidth"
+
+
+def keeps_anything(kind: type) -> bool:
+    """Errors, interfaces, and records that the library fills in: nothing is checked there."""
+    record = "__post_init__" not in vars(kind) and kind.__init__ is not object.__init__
+    generated = hasattr(kind, "__dataclass_params__") and kind.__dataclass_params__.init
+    return (
+        issubclass(kind, (BaseException, tuple)) or inspect.isabstract(kind) or generated and record
+    )
+
+
+def exported() -> Iterator[tuple[str, Any]]:
+    """What finwidth exports, and what its public modules do, each once."""
+    seen = set()
+    for name in fw.__all__:
+        value = getattr(fw, name)
+        inner = (
+            [(n, getattr(value, n)) for n in value.__all__] if isinstance(value, ModuleType) else []
         )
-    ),
-}
+        for one, member in inner or [(name, value)]:
+            if callable(member) and ours(member) and id(member) not in seen:
+                seen.add(id(member))
+                yield one, member
 
 
-class _Odd:
-    """An object with nothing that can be asked of it, and a repr of several lines."""
-
-    def __repr__(self):
-        return "odd\nobject"
+def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())
 
 
-class _Broken:
-    """An object that cannot be looked at."""
-
-    def __array__(self, *_, **__):
-        raise RuntimeError("broken")
-
-    def __repr__(self):
-        raise RuntimeError("broken")
+def methods(kind: type) -> Iterator[tuple[str, Any]]:
+    for name, member in inspect.getmembers(kind, callable):
+        if not name.startswith("_") and ours(member) and not isinstance(member, type):
+            yield name, member
 
 
-WRONG: dict[str, Any] = {
-    "None": None,
-    "int": 3,
-    "negative": -1,
-    "NaN": float("nan"),
-    "complex": 1j,
-    "infinite": float("inf"),
-    "too large": 10**400,
-    "True": True,
-    "text": "text\nof two lines",
-    "empty text": "",
-    "a folder": ".",
-    "no name of a file": "a\0b",
-    "bytes": b"bytes",
-    "date": datetime.date(2020, 1, 1),
-    "missing": pd.NA,
-    "set": {"a"},
-    "iterator": iter(["a"]),
-    "list": [],
-    "list of a list": [[]],
-    "ragged": [[1.0], [1.0, 2.0]],
-    "dict": {"a": 1},
-    "object": _Odd(),
-    "class": _Odd,
-    "broken object": _Broken(),
-    "array": np.ones((2, 2, 2)),
-    "no patterns": np.ones((0, INPUTS)),
-    "other patterns": np.ones((N + 1, INPUTS + 1)),
-    "labels": np.array(["a", "b"]),
-    "masked": np.ma.masked_array(np.ones((N, INPUTS)), np.eye(N, INPUTS) > 0),
-    "dataset": xr.Dataset(),
-    "tree": xr.DataTree(),
-}
+def instance(kind: type) -> Any:
+    for one in INSTANCES:
+        made = one.make() if isinstance(one, Lazy) else one
+        if isinstance(made, kind):
+            return made
+    raise AssertionError(f"expected an instance of {kind.__name__} in INSTANCES, got none")
 
 
-def _own(member: Any) -> bool:
-    return getattr(member, "__module__", "").split(".")[0] == "finwidth"
+def targets() -> Iterator[Target]:
+    for name, value in exported():
+        if not isinstance(value, type):
+            yield Target(name, parameters(value), functools.partial(lambda f: f, value))
+            continue
+        if not keeps_anything(value):
+            yield Target(name, parameters(value), functools.partial(lambda f: f, value))
+        if getattr(fw, name, None) is value:
+            for method, member in methods(value):
+                given = parameters(member)[not inspect.ismethod(member) :]
+                get = functools.partial(lambda k, m: getattr(instance(k), m), value, method)
+                yield Target(f"{name}.{method}", given, get)
+    for name in fw.datasets.list_datasets():
+        module = __import__(f"finwidth.datasets.{name}", fromlist=["load"])
+        options = tuple(p for p in parameters(module.load) if p.kind is p.KEYWORD_ONLY)
+        get = functools.partial(lambda n: functools.partial(fw.load_dataset, n, **SMALL), name)
+        yield Target(f"load_dataset({name!r})", options, get)
 
 
-def _methods(cls: type) -> dict[str, Any]:
-    """Public methods, but for those of a class of another library, whose protocol they are."""
-    outside = {name for base in cls.__mro__ if not _own(base) for name in vars(base)}
-    names = [name for name in dir(cls) if not name.startswith("_") and name not in outside]
-    members = {name: getattr(cls, name) for name in names}
-    return {
-        name: member
-        for name, member in members.items()
-        if inspect.isfunction(member) or inspect.ismethod(member)
-    }
+SMALL = {"n_train": 4, "n_test": 3}
+TARGETS = {target.name: target for target in targets()}
 
 
-def _surface() -> dict[str, Any]:
-    """Return what a user can call, by the name that `VALID` uses."""
-    found: dict[str, Any] = {}
-    for module in MODULES:
-        for name in module.__all__:
-            member = getattr(module, name)
-            if inspect.isfunction(member):
-                found[member.__name__ if name != "register_plugin" else name] = member
-            elif inspect.isclass(member) and not issubclass(member, BaseException):
-                if "Parameters\n" in (member.__doc__ or ""):  # else it is made by finwidth alone
-                    found[name] = member
-                for method in _methods(member):
-                    found[f"{name}.{method}"] = (name, method)
-    return found
+def valid(target: Target) -> dict[str, Any]:
+    """Valid values of the arguments; where the function takes any names, of those it knows."""
+    values = {}
+    for parameter in target.parameters:
+        key = f"{target.name}.{parameter.name}"
+        value = VALID.get(key, VALID.get(parameter.name, KeyError))
+        assert value is not KeyError, f"expected a valid {key} in the table VALID, got none"
+        value = value.make() if isinstance(value, Lazy) else value
+        values |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
+    return values
 
 
-SURFACE = _surface()
-
-
-def _valid(where: str, parameter: str) -> Any:
-    key = f"{where}.{parameter}"
-    if key not in VALID:
-        key = parameter
-    value = VALID[key]
-    return value.make() if isinstance(value, Made) else value
-
-
-def _callable(where: str) -> Any:
-    member = SURFACE[where]
-    if isinstance(member, tuple):
-        return getattr(INSTANCES[member[0]].make(), member[1])
-    return member
-
-
-def _parameters(where: str) -> dict[str, inspect.Parameter]:
-    member = SURFACE[where]
-    if isinstance(member, tuple):
-        cls = next(getattr(m, member[0]) for m in MODULES if hasattr(m, member[0]))
-        member = getattr(cls, member[1])
-        found = dict(inspect.signature(member).parameters)
-        found.pop("self", None)
-        return found
-    return dict(inspect.signature(member).parameters)
-
-
-def _call(where: str, changed: dict[str, Any]) -> Any:
-    parameters = _parameters(where)
-    positional, named = [], {}
-    for name, parameter in parameters.items():
-        value = changed[name] if name in changed else _valid(where, name)
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            named |= value
-        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            positional.append(value)
+def arguments(target: Target) -> Iterator[str]:
+    """The names of all arguments; where the function takes any names, an unknown one, too."""
+    for parameter in target.parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            yield from (*VALID.get(parameter.name, ()), "nonsense")
         else:
-            named[name] = value
-    function = _callable(where)
-    if where in ("network", "marginal", "student_t"):  # NumPyro models
-        import numpyro
-
-        function = numpyro.handlers.seed(function, jax.random.key(0))
-    return function(*positional, **named)
+            yield parameter.name
 
 
-def _arguments() -> list[tuple[str, str]]:
-    return [(where, name) for where in SURFACE for name in _parameters(where)]
+CASES = [(name, one) for name, target in TARGETS.items() for one in arguments(target)]
 
 
-@pytest.fixture(scope="module")
-def run_file(tmp_path_factory):
-    return fw.save(tree(), tmp_path_factory.mktemp("run") / "run.nc")
+def outcome(call: Callable[[], Any]) -> str:
+    """What is wrong with how a call ends; nothing if it returns or is refused in one line."""
+    import matplotlib.pyplot as plt
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fw.AccuracyWarning)
+            with numpyro.handlers.seed(rng_seed=0):
+                call()
+    except fw.FinwidthError as error:
+        text = str(error)
+        if not re.fullmatch(r"[^\r\n]{10,1000}", text):
+            return (
+                f"a message of {len(text)} characters, {len(text.splitlines())} lines: {text[:300]}"
+            )
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        plt.close("all")
+    return ""
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch, run_file):
-    import matplotlib.pyplot as plt
-
-    from finwidth import _plugins
-
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in, but for a file where a folder could be."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(run_file, "run.nc")
-    yield tmp_path
-    plt.close("all")
-    if any(record.origin == "program" for record in _plugins.loaded_plugins()):
-        _plugins.reset()
+    pathlib.Path("in the way").touch()
 
 
-def _one_line(error: fw.FinwidthError) -> bool:
-    return len(str(error).splitlines()) == 1
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_the_table_holds_is_accepted(name: str) -> None:
+    target = TARGETS[name]
+    with warnings.catch_warnings(), numpyro.handlers.seed(rng_seed=0):
+        warnings.simplefilter("ignore", fw.AccuracyWarning)
+        target.get()(**valid(target))
 
 
-@pytest.mark.parametrize(("where", "name"), _arguments())
-def test_wrong_values_are_refused_in_one_line(where, name):
-    raw = []
-    kind, default = _parameters(where)[name].kind, _parameters(where)[name].default
-    for label, wrong in WRONG.items():
-        if wrong is None and default is None:
-            continue  # what is not given is not wrong, and may ask for work
-        if kind is inspect.Parameter.VAR_KEYWORD:
-            wrong = {"odd_name": wrong} if not isinstance(wrong, dict) else {"a b": 1}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # that a result is worse than wanted
-                _call(where, {name: wrong})
-            if label == "object":
-                raw.append("an object is accepted")
-        except fw.FinwidthError as error:
-            if not _one_line(error):
-                raw.append(f"{label}: several lines, {error!r}")
-        except Exception as error:
-            raw.append(f"{label}: {type(error).__name__}: {error}")
-    assert not raw, "\n".join(raw)
-
-
-@pytest.mark.parametrize("where", SURFACE)
-def test_the_valid_values_are_valid(where):
-    """Else a wrong value might be refused for what is wrong with another argument."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        _call(where, {})
+@pytest.mark.parametrize(("name", "argument"), CASES)
+@pytest.mark.usefixtures("unchecked_types")
+def test_nonsense(name: str, argument: str) -> None:
+    target = TARGETS[name]
+    function, others = target.get(), valid(target)
+    wrong = {}
+    for nonsense, make in NONSENSE.items():
+        call = functools.partial(function, **(others | {argument: make()}))
+        if problem := outcome(call):
+            wrong[nonsense] = problem
+    assert not wrong, "\n".join(f"{name}({argument}={key}): {text}" for key, text in wrong.items())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import finwidth as fw
-from finwidth import _quadrature
+from finwidth import _quadrature, _rules
 from finwidth._precision import float64
 
 
@@ -39,10 +39,10 @@ def in_float64():
         yield
 
 
-def rule_of(activation: fw.Activation, c_max: float) -> _quadrature.Rule:
+def rule_of(activation: fw.Activation, c_max: float) -> _rules.Rule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fw.AccuracyWarning)
-        return _quadrature.prepare(activation, c_max)
+        return _rules.prepare(activation, c_max)
 
 
 def grid(c_max: float) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -68,7 +68,7 @@ def sine_kernel(c_xx, c_xy, c_yy):
     ids=named,
 )
 def test_series_meet_their_tolerance(activation: fw.Activation, exact, c_max: float) -> None:
-    rule = _quadrature.prepare(activation, c_max)  # a warning would be an error here
+    rule = _rules.prepare(activation, c_max)  # a warning would be an error here
     c_xx, c_xy, c_yy = grid(c_max)
     scale = jnp.sqrt(exact(c_xx, c_xx, c_xx) * exact(c_yy, c_yy, c_yy))
     error = jnp.abs(
@@ -80,7 +80,7 @@ def test_series_meet_their_tolerance(activation: fw.Activation, exact, c_max: fl
 def test_tanh_meets_its_tolerance_at_large_variances() -> None:
     """On the diagonal, the hardest place for the series: K = E[tanh²], by a dense trapezoid."""
     c = 30.0
-    rule = _quadrature.prepare(TANH, c)
+    rule = _rules.prepare(TANH, c)
     z = np.linspace(-12, 12, 48001)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
     expected = np.sum(density * np.tanh(np.sqrt(c) * z) ** 2)
@@ -103,7 +103,7 @@ def test_tanh_meets_its_tolerance_at_large_variances() -> None:
 def test_kinks_and_jumps_are_noticed(activation: fw.Activation, exact, worst: float) -> None:
     """The warning states a bound, and the bound holds; Gauss-Hermite misses both by more."""
     with pytest.warns(fw.AccuracyWarning, match=f"expected the moments .*{activation.name!r}"):
-        rule = _quadrature.prepare(activation, 2.0)
+        rule = _rules.prepare(activation, 2.0)
     assert 1e-8 < rule.error < worst
     c_xx, c_xy, c_yy = grid(2.0)
     scale = jnp.sqrt(exact(c_xx, c_xx, c_xx) * exact(c_yy, c_yy, c_yy))
@@ -121,7 +121,7 @@ def test_a_kink_at_zero_costs_the_mean_nothing() -> None:
 
 def test_closed_forms_need_no_series() -> None:
     for name in ("erf", "relu", "identity"):
-        rule = _quadrature.prepare(fw.get_activation(name), 1e6)
+        rule = _rules.prepare(fw.get_activation(name), 1e6)
         assert rule.error == 0
 
 
@@ -132,7 +132,7 @@ def test_an_odd_activation_has_mean_zero() -> None:
 def test_growth_beyond_the_nodes_is_noticed() -> None:
     """E[exp(2h)] at c = 30 has its weight at z = 2√30, outside the rule: wrong by a factor."""
     with pytest.raises(fw.InputError, match="expected X, weight_precision .* 'exp'"):
-        _quadrature.prepare(fw.Activation("exp", jnp.exp), 30.0)
+        _rules.prepare(fw.Activation("exp", jnp.exp), 30.0)
 
 
 def numerical(function, point: np.ndarray, step: float = 1e-5) -> np.ndarray:
@@ -172,7 +172,7 @@ def test_two_derivatives_are_finite_on_the_edge(activation: fw.Activation) -> No
 
 def test_derivatives_at_a_zero_input() -> None:
     """At c_xx = 0: ∂K/∂c_xy = σ'(0) E[σ'(h')], ∂K/∂c_xx = ½σ''(0) E[σ(h')], by Price's theorem."""
-    rule = _quadrature.prepare(SOFTPLUS, 1.0)
+    rule = _rules.prepare(SOFTPLUS, 1.0)
     zero, one = jnp.asarray(0.0), jnp.asarray(1.0)
     by_xx, by_xy = jax.grad(
         lambda xx, xy: _quadrature.kernel(SOFTPLUS, xx, xy, one, rule), argnums=(0, 1)
@@ -186,7 +186,7 @@ def test_derivatives_at_a_zero_input() -> None:
 def test_the_mean_obeys_the_heat_equation() -> None:
     """d/dc E[σ] = ½E[σ'']: for h² the mean is c and the slope 1, at c = 0 too."""
     square = fw.Activation("square", lambda h: h * h)
-    rule = _quadrature.prepare(square, 4.0)
+    rule = _rules.prepare(square, 4.0)
     for c in (0.0, 0.5, 4.0):
         value, slope = jax.value_and_grad(lambda c: _quadrature.mean(square, c, rule))(
             jnp.asarray(c)
@@ -214,7 +214,7 @@ def test_pairs_in_chunks_equal_the_kernel_of_patterns(monkeypatch: pytest.Monkey
     x = np.random.default_rng(0).normal(size=(7, 3))
     covariance = jnp.asarray(x @ x.T)
     c = jnp.diag(covariance)
-    rule = _quadrature.prepare(SOFTPLUS, float(c.max()))
+    rule = _rules.prepare(SOFTPLUS, float(c.max()))
     expected = _quadrature.kernel(SOFTPLUS, c[:, None], covariance, c[None, :], rule)
     monkeypatch.setattr(_quadrature, "_CHUNK", 10)
     full = (jnp.broadcast_to(c[:, None], (7, 7)), covariance, jnp.broadcast_to(c, (7, 7)))

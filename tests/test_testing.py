@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth.testing import check_activation, validate_kernel
+from finwidth._contract import validate_kernel
+from finwidth.testing import check_activation
 
 ERF = fw.get_activation("erf")
 RELU = fw.get_activation("relu")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         get_activation as get_activation,
         list_activations as list_activations,
     )
+    from ._attach import attach as attach
     from ._compare import compare as compare
     from ._errors import (
         AccuracyWarning as AccuracyWarning,
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     )
     from ._fluctuations import fluctuations as fluctuations
     from ._hookspecs import hookimpl as hookimpl
-    from ._io import attach as attach, load as load, save as save
-    from ._kernels import nngp_kernel as nngp_kernel
+    from ._io import load as load, save as save
     from ._many import solve_many as solve_many
     from ._map import MapPoint as MapPoint, error_map as error_map
     from ._map_summary import summarize_error_map as summarize_error_map
     from ._mixture import MixtureSolution as MixtureSolution, mixture as mixture
     from ._network import Network as Network
+    from ._nngp import nngp_kernel as nngp_kernel
     from ._plots import (
         plot_comparison as plot_comparison,
         plot_error_map as plot_error_map,
@@ -70,10 +71,10 @@ _EXPORTS = {
     "PluginError": ("_errors", "PluginError"),
     "fluctuations": ("_fluctuations", "fluctuations"),
     "hookimpl": ("_hookspecs", "hookimpl"),
-    "attach": ("_io", "attach"),
+    "attach": ("_attach", "attach"),
     "load": ("_io", "load"),
     "save": ("_io", "save"),
-    "nngp_kernel": ("_kernels", "nngp_kernel"),
+    "nngp_kernel": ("_nngp", "nngp_kernel"),
     "solve_many": ("_many", "solve_many"),
     "MapPoint": ("_map", "MapPoint"),
     "error_map": ("_map", "error_map"),

@@ -3,12 +3,11 @@
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from jax import Array
 
-from ._errors import InputError
-from ._inputs import shown
+from ._errors import InputError, PluginError
 
 __all__ = ["Activation", "get_activation", "list_activations"]
 
@@ -48,28 +47,76 @@ class Activation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise InputError(f"expected name = a non-empty string, got {shown(self.name)}")
+            raise InputError(f"expected name = a non-empty string, got {self.name!r}")
         if not callable(self.fn):
             raise InputError(
-                f"expected fn = a callable for activation {self.name!r}, got {shown(self.fn)}"
+                f"expected fn = a callable for activation {self.name!r}, got {self.fn!r}"
             )
         if not isinstance(self.parity, str) or self.parity not in ("odd", "none"):
             raise InputError(
                 f"expected parity = 'odd' or 'none' for activation {self.name!r}, "
-                f"got {shown(self.parity)}"
-            )
-        if not isinstance(self.reference, str):
-            raise InputError(
-                f"expected reference = a string for activation {self.name!r}, got "
-                f"{shown(self.reference)}"
+                f"got {self.parity!r}"
             )
         for field in ("kernel", "mean"):
             value = getattr(self, field)
             if value is not None and not callable(value):
                 raise InputError(
                     f"expected {field} = a callable or None for activation {self.name!r}, "
-                    f"got {shown(value)}"
+                    f"got {value!r}"
                 )
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the values of `fn`, `kernel` and `mean`: tells functions of one name apart.
+
+        The same on every machine. None where `fn` cannot be evaluated on a float64 array.
+        """
+        from ._fingerprint import fingerprint
+
+        try:
+            return fingerprint(self)
+        except TypeError:  # functions that cannot be hashed
+            return None
+
+    def __copy__(self) -> "Activation":
+        return self  # nothing in it can change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Activation":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a registered activation as its name, another one as its functions."""
+        from ._fingerprint import carry
+        from ._plugins import activations
+
+        try:
+            registered = activations().get(self.name) == self
+        except PluginError:  # somebody else's, which using a name would raise
+            registered = False
+        if registered and (digest := self.digest) is not None:
+            return _registered, (self.name, digest)
+        functions = carry(self.fn), carry(self.kernel), carry(self.mean)
+        return _made, (type(self), self.name, functions, self.parity, self.reference)
+
+
+def _registered(name: str, digest: str) -> Activation:
+    """Return the activation that a pickle names."""
+    expected = f"expected activation {name!r}, which a pickled object uses, to be registered here"
+    try:
+        found = get_activation(name)
+    except InputError as error:
+        raise PluginError(f"{expected} as it was there (by a plugin?), got none: {error}") from None
+    if found.digest != digest:
+        raise PluginError(f"{expected} with the same functions, got other ones of that name")
+    return found
+
+
+def _made(kind: type[Activation], name: str, functions: Any, parity: Any, ref: str) -> Activation:
+    """Return the activation that a pickle describes."""
+    from ._fingerprint import restore
+
+    fn, kernel, mean = map(restore, functions)
+    return kind(name, fn, parity, kernel, mean, ref)
 
 
 def list_activations() -> list[str]:
@@ -93,16 +140,18 @@ def get_activation(name: str) -> Activation:
         If no activation has that name; the message suggests the closest one, and names the
         plugins that are installed but could not be used.
     """
+    from ._inputs import check_name
     from ._plugins import activations, failed_plugins
 
+    check_name("name", name)
     known = activations()
-    if not isinstance(name, str):
-        raise InputError(f"expected activation = one of {sorted(known)}, got {shown(name)}")
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        failed = "; ".join(str(record.error) for record in failed_plugins())
+        failed = "; ".join(
+            str(record.error) for record in failed_plugins(["finwidth_register_activations"])
+        )
         if failed:
             hint += f"; left out: {failed}"
-        raise InputError(f"expected activation = one of {sorted(known)}, got {shown(name)}{hint}")
+        raise InputError(f"expected activation = one of {sorted(known)}, got {name!r}{hint}")
     return known[name]

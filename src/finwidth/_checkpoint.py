@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from ._errors import InputError
-from ._io import atomic_path
+from ._files import atomic_path
 
 __all__ = ["Checkpoint", "digest"]
 
@@ -66,9 +66,9 @@ class Checkpoint:
     def __init__(self, path: Any, run: dict[str, Any], unset: Collection[str] = ()) -> None:
         self._folder = Path(path).expanduser()
         expected = "expected checkpoint = a folder of an earlier run of the same call, or a new one"
-        if self._folder.exists() and not self._folder.is_dir():
-            raise InputError(f"{expected}, got the file {str(path)!r}")
         try:
+            if self._folder.exists() and not self._folder.is_dir():
+                raise InputError(f"{expected}, got the file {str(path)!r}")
             self._folder.mkdir(exist_ok=True)
             self._lock = open(self._folder / "lock", "a")  # noqa: SIM115 - held until close
         except OSError as error:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ._attach import prediction_points
 from ._errors import InputError
-from ._inputs import check_number
-from ._io import prediction_points
-from ._provenance import network_record, require_same_run, require_theory, require_tree
+from ._inputs import check_number, check_solution
+from ._provenance import require_same_run
 from ._verdict import Limits, verdict
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ def compare(
         check_number("ess_per_chain", ess_per_chain, 0.0),
         check_number("z_limit", z_limit, 0.0),
     )
-    require_theory(theory)
-    require_tree(tree)
+    check_solution(theory, "theory")
     record = require_same_run(theory, tree)
     x_test, y_test = prediction_points(tree)
     if y_test is None:
@@ -180,7 +179,7 @@ def compare(
             "theory_name": str(theory.theory),
         },
         attrs={
-            "network": json.dumps(network_record(theory.network)),
+            "network": json.dumps(theory.network.record()),
             "model": str(record.get("model", "")),
             "sampler": str(record.get("sampler", "")),
             "posterior": _sampled(record),

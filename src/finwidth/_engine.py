@@ -11,7 +11,6 @@ import concurrent.futures
 import functools
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +20,7 @@ import numpy as np
 from jax import Array, lax, random
 from numpyro.infer.mcmc import MCMCKernel
 
+from ._cache import Cache
 from ._errors import InputError
 from .samplers import Sampler
 
@@ -199,42 +199,7 @@ class _Chains:
 _TRACING = threading.RLock()
 
 
-class _Cache:
-    """Compiled chains by what they depend on, the last `size` of them; for any thread."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._guard = threading.Lock()
-        self._entries: OrderedDict[Any, concurrent.futures.Future] = OrderedDict()
-
-    def get(self, key: Any, make: Callable[[], _Chains]) -> _Chains:
-        """Return what `make` returned for this key; a second thread waits for the first."""
-        with self._guard:
-            future = self._entries.get(key)
-            mine = future is None
-            if future is None:
-                future = self._entries[key] = concurrent.futures.Future()
-                if len(self._entries) > self._size:
-                    self._entries.popitem(last=False)
-            else:
-                self._entries.move_to_end(key)
-        if mine:
-            try:
-                future.set_result(make())
-            except BaseException as error:
-                with self._guard:
-                    self._entries.pop(key, None)
-                future.set_exception(error)
-                raise
-        return future.result()
-
-    def clear(self) -> None:
-        """Forget all; runs that last keep what they have."""
-        with self._guard:
-            self._entries.clear()
-
-
-_CACHE = _Cache(32)
+_CACHE = Cache(32)
 
 
 def _described(options: dict[str, Any]) -> Any:
@@ -313,7 +278,7 @@ class Engine:
                 ) from None
             return _Chains(program, kernel, num_warmup, side_by_side, *first, inputs)
 
-        self._chains = _CACHE.get(key, make)
+        self._chains: _Chains = _CACHE.get(key, make)
         self.kernel = self._chains.kernel
         self.states: Any
         self._draw_keys: Any

@@ -21,6 +21,7 @@ __all__ = [
 # what lies between the place that warns and the user's line: finwidth, and cached properties (a
 # prefix must be shorter than the name)
 _INSIDE = (os.path.join(os.path.dirname(__file__), ""), functools.__file__.removesuffix(".py"))
+_LONGEST = 1000  # characters of a message; the middle of a longer one is cut out
 _told: contextvars.ContextVar[set[Hashable] | None] = contextvars.ContextVar("told", default=None)
 
 
@@ -28,8 +29,11 @@ class FinwidthError(Exception):
     """Base class of every error that finwidth raises on purpose; its message is one line."""
 
     def __init__(self, message: str = "") -> None:
-        # what is quoted in it, a repr or another library's message, may have line breaks
-        super().__init__(" ".join(message.split()) if len(message.splitlines()) > 1 else message)
+        # what is quoted in it, a repr or another library's message, may have line breaks or be long
+        text = " ".join(message.split()) if len(message.splitlines()) > 1 else message
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 3 :]}"
+        super().__init__(text)
 
 
 class InputError(FinwidthError, ValueError):

@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 from jax import Array
 
+from ._arrays import check_labels
 from ._errors import InputError
-from ._inputs import check_labels
 from ._kernels import Covariance, input_covariance, layer_rules
 from ._precision import in_float64
 from ._problem import LayerConstants

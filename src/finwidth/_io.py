@@ -1,145 +1,25 @@
 """Files: a run and the theory attached to it, written whole or not at all."""
 
-import contextlib
-import errno
-import json
 import os
-import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._arrays import shown
 from ._errors import InputError
-from ._inputs import check_path, shown
-from ._provenance import (
-    network_record,
-    provenance,
-    read_provenance,
-    require_same_run,
-    require_theory,
-    require_tree,
-)
+from ._files import WRITABLE, atomic_path, file_kind, file_mode, reason
+from ._inputs import check_path, check_tree
+from ._provenance import provenance, read_provenance
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = [
-    "atomic_path",
-    "attach",
-    "load",
-    "prediction_points",
-    "provenance",
-    "read_provenance",
-    "save",
-]
+__all__ = ["load", "provenance", "read_provenance", "save"]
 
 _ENGINE = "h5netcdf"
-
-
-# Of the system, not of what is written: no space, a quota, a limit on sizes, a device that fails
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-_WRITABLE = "a file in an existing, writable folder"
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` when the block ends well.
-
-    The temporary file lies in the same folder and ends in the same suffix, so that writers
-    that look at the suffix choose the same format. At the end it is flushed to disk and takes
-    the place of `path` in one step; if the block fails or is interrupted it is removed and
-    whatever was at `path` stays as it was.
-
-    Parameters
-    ----------
-    path
-        The file to write; its folder must exist.
-
-    Yields
-    ------
-    Path
-        An empty file to write to.
-
-    Raises
-    ------
-    InputError
-        If the folder does not exist or is not writable, or `path` is a folder, a pipe, a socket
-        or a device: on entry, before the block runs. If the disk is full, or a limit on the size
-        of files is reached.
-    """
-    expected = f"expected path = {_WRITABLE}"
-    given = check_path("path", path, _WRITABLE)
-    try:
-        target = given.resolve()
-        mode, parent = _mode(target), _mode(target.parent)
-    except (OSError, RuntimeError) as error:  # a name too long, a circle of links
-        raise InputError(f"{expected}, got {str(path)!r} ({_reason(error)})") from None
-    if mode is not None and not stat.S_ISREG(mode):
-        raise InputError(f"{expected}, got the {_file_kind(mode)} {str(path)!r}")
-    if parent is None or not stat.S_ISDIR(parent):
-        raise InputError(f"{expected}, got {str(path)!r} (no folder {str(target.parent)!r})")
-    # of the stem so much that the name does not become too long for the system
-    temporary = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(4)}.tmp{target.suffix}")
-    try:
-        # Not tempfile: the file must get the permissions that the user's umask gives.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise InputError(f"{expected}, got {str(path)!r} ({error.strerror})") from error
-    written = False
-    try:
-        yield temporary
-        written = True
-        _flush(temporary)
-        os.replace(temporary, target)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and (written or error.errno in _CANNOT_WRITE):
-            raise InputError(
-                f"expected path = a file that can be written, got {str(path)!r} "
-                f"({_reason(error)}); what was there before is unchanged"
-            ) from error
-        raise
-    _flush(target.parent)
-
-
-def _mode(path: Path) -> int | None:
-    """Return what kind of file there is, links followed; None if there is none."""
-    try:
-        return path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _file_kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFDIR: "folder",
-        stat.S_IFIFO: "pipe",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFCHR: "device",
-        stat.S_IFBLK: "device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "special file")
-
-
-def _flush(path: Path) -> None:
-    """Have the system write a file, or a folder's list of names, to disk."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        if path.is_dir():  # some systems cannot open a folder; its files are flushed all the same
-            return
-        raise
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
@@ -174,11 +54,8 @@ def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
     tell the two apart, and categories come back as the values that they name.
     ``arviz.from_netcdf`` opens the file as well.
     """
-    import xarray as xr
-
-    if not isinstance(tree, xr.DataTree):
-        raise InputError(f"expected tree = an xarray.DataTree, got {type(tree).__name__}")
-    target = check_path("path", path, _WRITABLE)
+    check_tree(tree)
+    target = check_path("path", path, WRITABLE)
     with atomic_path(target) as temporary:
         temporary.write_bytes(_netcdf(tree))
     return target.resolve()
@@ -399,13 +276,13 @@ def load(path: str | os.PathLike[str]) -> "xr.DataTree":
     expected = f"expected path = {wanted}"
     source = check_path("path", path, wanted)
     try:
-        mode = _mode(source)
+        mode = file_mode(source)
     except OSError as error:
-        raise InputError(f"{expected}, got {str(path)!r} ({_reason(error)})") from None
+        raise InputError(f"{expected}, got {str(path)!r} ({reason(error)})") from None
     if mode is None:
         raise InputError(f"{expected}, got {str(path)!r} (no such file)")
     if not stat.S_ISREG(mode):
-        raise InputError(f"{expected}, got {str(path)!r} (a {_file_kind(mode)})")
+        raise InputError(f"{expected}, got {str(path)!r} (a {file_kind(mode)})")
     try:
         with xr.open_datatree(source, engine=_ENGINE) as opened:
             groups = {node.path: node.to_dataset(inherit=False).load() for node in opened.subtree}
@@ -413,92 +290,3 @@ def load(path: str | os.PathLike[str]) -> "xr.DataTree":
     except Exception as error:  # whatever h5py, h5netcdf and xarray make of a damaged file
         raise InputError(f"{expected}, got {str(path)!r} ({shown_error(error)})") from error
     return xr.DataTree.from_dict(groups, name=name)
-
-
-def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | None]:
-    """Return X_test and, where known, y_test of a run.
-
-    Parameters
-    ----------
-    tree
-        What `finwidth.sample` returned.
-
-    Returns
-    -------
-    X_test
-        Shape (test_pattern, input).
-    y_test
-        Shape (test_pattern,), or None.
-
-    Raises
-    ------
-    InputError
-        If the tree has no X_test.
-    """
-    group = "predictions_constant_data"
-    data = tree.children.get(group)
-    if data is None or "X_test" not in data.data_vars:
-        raise InputError(
-            f"expected tree with X_test in group {group!r}, got none: sample with X_test=…"
-        )
-    x_test = data.data_vars["X_test"].transpose("test_pattern", ...).values
-    return x_test, data.data_vars["y_test"].values if "y_test" in data.data_vars else None
-
-
-def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
-    """Put a theory's prediction into the run, under ``theory/<name>``.
-
-    Parameters
-    ----------
-    tree
-        What `finwidth.sample` returned, with X_test. It gets the new group.
-    theory
-        What `finwidth.solve` or `finwidth.mixture` returned, for the same network and
-        temperature.
-
-    Returns
-    -------
-    xarray.DataTree
-        The same tree. The group holds f_mean and f_variance (test_pattern), q_bar and q
-        (layer), action, log_evidence and residual where the theory has them, and error, bias2
-        and variance where the tree has y_test. A group of that name is replaced.
-
-    Raises
-    ------
-    InputError
-        If the tree has no X_test, or theory and tree differ in network or temperature.
-    """
-    import xarray as xr
-
-    require_tree(tree)
-    require_theory(theory)
-    require_same_run(theory, tree)
-    x_test, y_test = prediction_points(tree)
-    prediction = theory.predict(x_test)
-    dataset = xr.Dataset(
-        {
-            "f_mean": ("test_pattern", np.asarray(prediction.mean)),
-            "f_variance": ("test_pattern", np.asarray(prediction.variance)),
-        },
-        attrs={
-            "theory": str(theory.theory),
-            "network": json.dumps(network_record(theory.network)),
-            "temperature": float(theory.temperature),
-        },
-    )
-    coordinate = tree["predictions_constant_data"].coords.get("test_pattern")
-    if coordinate is not None:
-        dataset = dataset.assign_coords(test_pattern=coordinate.values)
-    order_parameters = getattr(theory, "order_parameters", None)
-    if order_parameters is not None:
-        dataset = dataset.merge(order_parameters.drop_attrs())
-    for name in ("action", "log_evidence", "residual"):
-        value = getattr(theory, name, None)
-        if value is not None:
-            dataset[name] = ((), float(value))
-    if y_test is not None:
-        errors = theory.generalization_error(x_test, y_test)
-        for name in ("error", "bias2", "variance"):
-            dataset[name] = ((), float(errors[name]))
-    tree[f"theory/{theory.theory}"] = xr.DataTree(dataset=dataset)
-    return tree

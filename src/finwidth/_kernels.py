@@ -8,6 +8,7 @@ Source: theory.md sections 2, 4 and 7; Pacelli et al., Nat. Mach. Intell. 5, 149
 """
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +19,11 @@ from jaxtyping import Float
 
 from . import _quadrature
 from ._activation import Activation
+from ._contract import PATTERNS
 from ._errors import InputError
-from ._inputs import check_inputs
-from ._network import Network, check_network
+from ._network import Network
 from ._precision import float64
-from ._tiles import assemble
-from .testing import PATTERNS, validate_kernel
+from ._rules import Rule, prepare
 
 __all__ = [
     "Covariance",
@@ -33,15 +33,14 @@ __all__ = [
     "layer_map",
     "layer_rules",
     "moments",
-    "nngp_block",
-    "nngp_kernel",
     "recursion",
 ]
 
-_ROWS = 512  # of a rectangular kernel at a time
 # Variances that float64 holds, and with them covariances that are smaller by its precision.
 _SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 _LARGEST = float(np.finfo(np.float64).max)
+# Layers that are compiled one by one; more are a loop, so that any depth compiles fast.
+_UNROLLED = 4
 
 
 class Covariance(NamedTuple):
@@ -199,7 +198,6 @@ def layer_map(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rules"))
 def recursion(
     activation: Activation,
     precisions: Any,
@@ -224,19 +222,67 @@ def recursion(
     rules
         From `layer_rules`.
     """
-    for layer, rule in enumerate(rules):
-        covariance = layer_map(
-            activation,
-            covariance,
-            q_bar[layer],
-            shrinkage[layer],
-            precisions[layer],
-            biases[layer],
-            rule,
+    if not isinstance(activation, Activation):
+        raise InputError(
+            f"expected activation = a finwidth.Activation, got {type(activation).__name__}"
         )
-        # without it the compiler computes a layer anew for each of its uses in the next
-        covariance = jax.lax.optimization_barrier(covariance)
+    if not isinstance(covariance, Covariance):
+        raise InputError(f"expected covariance = a Covariance, got {type(covariance).__name__}")
+    if not isinstance(rules, tuple) or not rules or not all(map(_is_rule, rules)):
+        raise InputError(
+            f"expected rules = a tuple of a quadrature rule or None a layer, got {rules!r}"
+        )
+    depth = len(rules)
+    for name, value in (
+        ("precisions", precisions),
+        ("biases", biases),
+        ("q_bar", q_bar),
+        ("shrinkage", shrinkage),
+    ):
+        if not isinstance(value, (Array, np.ndarray)) or value.shape != (depth,):
+            got = getattr(value, "shape", type(value).__name__)
+            raise InputError(f"expected {name} = an array of shape ({depth},), got {got}")
+        if value.dtype.kind not in "fiu":
+            raise InputError(f"expected {name} = an array of real numbers, got {value.dtype}")
+    return _recursion(activation, precisions, biases, covariance, q_bar, shrinkage, rules)
+
+
+def _is_rule(rule: Any) -> bool:
+    return rule is None or isinstance(rule, Rule)
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "rules"))
+def _recursion(
+    activation: Activation,
+    precisions: Any,
+    biases: Any,
+    covariance: Covariance,
+    q_bar: Any,
+    shrinkage: Any,
+    rules: tuple,
+) -> Covariance:
+    numbers = q_bar, shrinkage, precisions, biases
+    layer = 0
+    for rule, run in itertools.groupby(rules):
+        count = len(list(run))
+        rows = tuple(values[layer : layer + count] for values in numbers)
+        layer += count
+        step = functools.partial(_layer, activation, rule)
+        if len(rules) > _UNROLLED and count > 1:
+            covariance, _ = jax.lax.scan(step, covariance, tuple(map(jnp.asarray, rows)))
+            continue
+        for row in zip(*rows, strict=True):
+            covariance, _ = step(covariance, row)
     return covariance
+
+
+def _layer(
+    activation: Activation, rule: Any, covariance: Covariance, numbers: tuple
+) -> tuple[Covariance, None]:
+    """Return one layer of `recursion`, as a step of `jax.lax.scan`."""
+    covariance = layer_map(activation, covariance, *numbers, rule)
+    # without it the compiler computes a layer anew for each of its uses in the next
+    return jax.lax.optimization_barrier(covariance), None
 
 
 def layer_rules(
@@ -279,7 +325,7 @@ def layer_rules(
         rule = None
         if not exact:
             room = 2.0 if scales is None and layer > 1 else 1.0
-            rule = _quadrature.prepare(activation, room * float(points.max()), tolerance=tolerance)
+            rule = prepare(activation, room * float(points.max()), tolerance=tolerance)
         rules.append(rule)
         # closed forms by themselves: for this shape they were compiled when they were checked
         square = jax.jit(activation.kernel) if closed else _second_moment(activation, rule)
@@ -327,72 +373,3 @@ def _next_variances(
             f"that of layer {layer} is {points[row]:.1e}"
         )
     return result
-
-
-def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "a b"]:
-    """Return the infinite-width covariance of the network's output.
-
-    Parameters
-    ----------
-    network
-        The network; its widths play no role.
-    X
-        Patterns, shape (a, input).
-    X2
-        Patterns, shape (b, input); None means X.
-
-    Returns
-    -------
-    numpy.ndarray
-        Kernel with 1/λ_L (and 1/λ^b_L) included, float64, shape (a, b).
-
-    Raises
-    ------
-    InputError
-        If X or X2 is not a finite 2-D array, or their numbers of inputs differ, or a covariance
-        leaves float64.
-    PluginError
-        If the activation breaks its contract.
-
-    References
-    ----------
-    Lee et al., ICLR 2018; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eq. 8.
-    """
-    network = check_network(network, "network")
-    X = check_inputs(X)
-    X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
-    validate_kernel(network.activation)
-    with float64():
-        variances = [input_variances(network, X), input_variances(network, X2, "X2")]
-        rules = layer_rules(network, np.concatenate(variances))
-        if X2 is X:
-            return assemble(
-                X.shape[0],
-                lambda rows, columns: np.asarray(
-                    nngp_block(network, X[rows], X[columns], rules).cross
-                ),
-            )
-        blocks = [
-            np.asarray(nngp_block(network, X[start : start + _ROWS], X2, rules).cross)
-            for start in range(0, X.shape[0], _ROWS)
-        ]
-        return np.concatenate(blocks)
-
-
-def nngp_block(
-    network: Network,
-    A: Float[np.ndarray, "a input"],
-    B: Float[np.ndarray, "b input"],
-    rules: tuple,
-) -> Covariance:
-    """Return the infinite-width kernel between two sets of checked patterns."""
-    ones = np.ones(network.depth)
-    return recursion(
-        network.activation,
-        np.asarray(network.weight_precision[1:]),
-        bias_variances(network)[1:],
-        input_covariance(network, A, B),
-        ones,
-        ones,
-        rules,
-    )

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ._arrays import check_labels
 from ._errors import InputError
 from ._grid import ScaledPoints, predict_many
-from ._inputs import check_count, check_labels, check_sequence, check_temperature, shown
+from ._inputs import check_count, check_sequence, check_temperature
 from ._kernels import input_covariance, layer_rules
 from ._network import Network
 from ._precision import in_float64
@@ -81,14 +82,12 @@ def solve_many(
     theory.md, sections 2 to 4.
     """
     rule = choose_theory(theory)
-    widths = [check_count("widths", width) for width in check_sequence("widths", widths, "ints")]
-    if not widths:
-        raise InputError("expected widths = a non-empty sequence of ints, got an empty one")
-    several = hasattr(temperature, "__len__") and getattr(temperature, "ndim", 1) != 0
-    grid = check_sequence("temperature", temperature, "floats") if several else [temperature]
-    temperatures = [check_temperature(t) for t in grid]
-    if not temperatures:
-        raise InputError("expected temperature = at least one float, got none")
+    widths = [check_count("widths", one) for one in _several("widths", widths, "ints")]
+    if isinstance(temperature, Sequence) or getattr(temperature, "ndim", 0):
+        temperature = _several("temperature", temperature, "floats ≥ 0")
+        temperatures = [check_temperature(one) for one in temperature]
+    else:
+        temperatures = [check_temperature(temperature)]
     problem = make_problem(net, X, y, temperatures[0])
     test = None
     if (X_test is None) != (y_test is None):
@@ -126,16 +125,18 @@ def solve_many(
     return result.assign_attrs(theory=rule.name)
 
 
+def _several(name: str, value: Any, what: str) -> list[Any]:
+    entries = check_sequence(name, value, what)
+    if not entries:
+        raise InputError(f"expected {name} = at least one of {what}, got none")
+    return entries
+
+
 def _networks(net: Network, weight_precision: Any) -> list[Network]:
     if weight_precision is None:
         return [net]
-    sequence = isinstance(weight_precision, Sequence) and not isinstance(weight_precision, bytes)
-    if not sequence or len(weight_precision) == 0:
-        raise InputError(
-            "expected weight_precision = a non-empty sequence of precisions, each as for Network, "
-            f"got {shown(weight_precision)}"
-        )
-    return [net.replace(weight_precision=value) for value in weight_precision]
+    several = _several("weight_precision", weight_precision, "precisions, each as for Network")
+    return [net.replace(weight_precision=value) for value in several]
 
 
 Test = tuple[np.ndarray, np.ndarray] | None

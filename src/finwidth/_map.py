@@ -21,8 +21,8 @@ import numpy as np
 
 from ._checkpoint import digest
 from ._errors import InputError
-from ._inputs import check_flag, check_iterable, check_path, shown
-from ._io import atomic_path
+from ._files import atomic_path
+from ._inputs import check_flag, check_iterable, check_path
 from ._map_point import (
     R_HAT_LIMIT,
     Effort,
@@ -31,8 +31,8 @@ from ._map_point import (
     sample_point,
     solve_point,
     theory_name,
+    theory_record,
 )
-from ._provenance import network_record
 from .theories import Theory
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MapPoint", "error_map"]
 
-_FORMAT = 1
+_FORMAT = 2
 _QUANTITIES = ("error", "bias2", "variance")
 
 
@@ -104,7 +104,7 @@ def _key(point: MapPoint) -> dict[str, Any]:
         "format": _FORMAT,
         "finwidth": importlib.metadata.version("finwidth"),
         "data": digest(data.X_train, data.y_train, data.X_test, data.y_test),
-        "network": network_record(point.network),
+        "network": point.network.record(),
         "temperature": point.temperature,
     }
 
@@ -113,11 +113,12 @@ def _exact_key(point: MapPoint, effort: Effort) -> dict[str, Any]:
     return _key(point) | {"kind": "exact", "effort": dataclasses.asdict(effort)}
 
 
-def _theory_key(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
-    settings = {}
-    if isinstance(theory, Theory) and dataclasses.is_dataclass(theory):
-        settings = {name: str(value) for name, value in vars(theory).items() if name != "progress"}
-    return _key(point) | {"kind": "theory", "theory": theory_name(theory), "settings": settings}
+def _theory_key(point: MapPoint, theory: str | Theory) -> dict[str, Any] | None:
+    """Return the key of a theory's result; None where nothing tells what it depends on."""
+    record = theory_record(theory)
+    if record is None or point.network.activation.digest is None:
+        return None
+    return _key(point) | {"kind": "theory", "theory": theory_name(theory), "record": record}
 
 
 def _say(text: str, progress: bool) -> None:
@@ -148,8 +149,9 @@ def error_map(
         `finwidth.theories.Theory` objects. Default: all but "cavity", which takes minutes a point.
     folder
         Where results are kept, one small file each. The same call continues a map that was
-        stopped, draw by draw; exact results are kept when theories are added. None: nothing is
-        kept.
+        stopped, draw by draw; exact results are kept when theories are added. Activations are told
+        apart by their values, theories by their `record`; one without is solved every time. None:
+        nothing is kept.
     relative_mcse
         Wanted Monte Carlo standard error of the test error, relative to it.
     target_ess
@@ -183,17 +185,12 @@ def error_map(
     AccuracyWarning
         If a point does not reach R-hat and MCSE within `max_draws`. It stays in the map.
     """
-    wanted = "MapPoint objects, at least one"
-    given = check_iterable("points", points, wanted)
-    strange = [point for point in given if not isinstance(point, MapPoint)]
-    if strange or not given:
-        raise InputError(
-            f"expected points = {wanted}, got {shown(strange[0]) if given else 'none'}"
-        )
-    points = given
+    points = check_iterable("points", points, "MapPoint objects, at least one")
     check_flag("progress", progress)
     if folder is not None:
-        check_path("folder", folder, "a folder that is writable or can be made")
+        folder = check_path("folder", folder, "a folder that is writable or can be made")
+    if not points or not all(isinstance(point, MapPoint) for point in points):
+        raise InputError("expected points = MapPoint objects, at least one, got something else")
     chosen = check_theories(theories)
     effort = Effort(relative_mcse, target_ess, max_draws, seed)
     if folder is None:
@@ -243,10 +240,11 @@ def exact_result(point: MapPoint, effort: Effort, store: Store, progress: bool) 
 def theory_result(point: MapPoint, theory: str | Theory, store: Store) -> dict[str, Any]:
     """Return what a theory says at a point, from the store or by solving it."""
     key = _theory_key(point, theory)
-    result = store.read(key)
+    result = None if key is None else store.read(key)
     if result is None:
         result = solve_point(point, theory)
-        store.write(key, result)
+        if key is not None:
+            store.write(key, result)
     return result
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "sample_point",
     "solve_point",
     "theory_name",
+    "theory_record",
 ]
 
 R_HAT_LIMIT = 1.01
@@ -97,10 +98,14 @@ class Effort:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("relative_mcse", "target_ess"):
-            check_number(name, getattr(self, name), 0.0)
-        check_count("max_draws", self.max_draws)
-        check_seed(self.seed)
+        checked = {
+            "relative_mcse": check_number("relative_mcse", self.relative_mcse, 0.0),
+            "target_ess": check_number("target_ess", self.target_ess, 0.0),
+            "max_draws": check_count("max_draws", self.max_draws),
+            "seed": check_seed(self.seed),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def sample_point(
@@ -215,6 +220,13 @@ def default_theories() -> tuple[str, ...]:
 def theory_name(theory: str | Theory) -> str:
     """Return the name of a theory."""
     return theory.name if isinstance(theory, Theory) else theory
+
+
+def theory_record(theory: str | Theory) -> dict[str, Any] | None:
+    """Return what a theory's numbers depend on besides the problem (see `Theory.record`)."""
+    if isinstance(theory, str) and theory in _BEYOND:
+        return {}
+    return choose_theory(theory).record()
 
 
 def check_theories(theories: Any) -> tuple[str | Theory, ...]:

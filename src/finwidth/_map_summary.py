@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
-from ._inputs import check_choice, check_sequence
+from ._inputs import check_sequence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,8 +60,11 @@ def summarize_error_map(
     import xarray as xr
 
     check_map(dataset)
+    by = check_sequence("by", by, "names of coordinates")
     names = [str(name) for name in dataset.coords if dataset[name].dims == ("point",)]
-    by = [check_choice("by", name, names) for name in check_sequence("by", by, "names")]
+    unknown = [name for name in by if not isinstance(name, str) or name not in names]
+    if unknown:
+        raise InputError(f"expected by = names out of {names}, got {by!r}")
     counted = dataset.isel(point=np.flatnonzero(dataset["counted"].values))
     if counted.sizes["point"] == 0:
         raise InputError("expected dataset = a map with a point of R-hat ≤ 1.01, got none")

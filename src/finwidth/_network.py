@@ -3,27 +3,32 @@
 import dataclasses
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ._arrays import as_number
 from ._errors import InputError
-from ._inputs import as_number, check_concrete, check_count, check_sequence, shown
 
 __all__ = ["Network", "check_network"]
+
+_WIDEST = 2**53  # what a float64 can count to
 
 
 def _widths(value: Any) -> tuple[int, ...]:
     expected = "expected widths = a non-empty tuple of positive ints, one per hidden layer"
-    try:
-        widths = check_sequence("widths", value, "ints")
-    except InputError:
-        raise InputError(f"{expected}, got {shown(value)}") from None
+    refused = isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) == 0
+    if refused or not isinstance(value, Iterable):
+        raise InputError(f"{expected}, got {value!r}")
+    widths = tuple(value)
     if not widths:
         raise InputError(f"{expected}, got an empty sequence")
     for width in widths:
-        if isinstance(width, bool) or not isinstance(width, numbers.Integral) or width <= 0:
-            raise InputError(f"{expected}, got {shown(width)}")
-    return tuple(check_count("widths", width) for width in widths)
+        integral = isinstance(width, numbers.Integral) and not isinstance(width, bool)
+        if not integral or int(width) <= 0:
+            raise InputError(f"{expected}, got {width!r}")
+        if int(width) > _WIDEST:
+            raise InputError(f"expected widths = ints of at most {_WIDEST}, got {width!r}")
+    return tuple(int(width) for width in widths)
 
 
 def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
@@ -31,19 +36,20 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
         f"expected {name} = one positive float, or {depth + 1} of them "
         f"(input layer first, readout last) for {depth} hidden layer(s)"
     )
-    check_concrete(name, value)
-    if hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0:
-        try:
-            entries = check_sequence(name, value, "floats")
-        except InputError:
-            raise InputError(f"{expected}, got {shown(value)}") from None
-    else:
-        entries = [value] * (depth + 1)
+    if isinstance(value, (str, bytes, bool)):
+        raise InputError(f"{expected}, got {value!r}")
+    try:
+        entries = tuple(value) if hasattr(value, "__iter__") else (value,) * (depth + 1)
+    except TypeError:  # a 0-d array
+        entries = (value,) * (depth + 1)
     if len(entries) != depth + 1:
         raise InputError(f"{expected}, got {len(entries)} value(s)")
     for entry in entries:
-        if not 0 < as_number(entry) < math.inf:
-            raise InputError(f"{expected}, got {shown(entry)}")
+        if isinstance(entry, (str, bytes, bool)):
+            raise InputError(f"{expected}, got {entry!r}")
+        number = as_number(entry)
+        if not math.isfinite(number) or number <= 0:
+            raise InputError(f"{expected}, got {entry!r}")
     return tuple(as_number(entry) for entry in entries)
 
 
@@ -97,7 +103,7 @@ class Network:
             if not isinstance(activation, str):
                 raise InputError(
                     "expected activation = a registered name or a finwidth.Activation, "
-                    f"got {shown(activation)}"
+                    f"got {activation!r}"
                 )
             activation = get_activation(activation)
         set_field(self, "activation", activation)
@@ -138,6 +144,33 @@ class Network:
                 if value is not None and len(set(value)) == 1:
                     fields[name] = value[0]
         return Network(**(fields | changes))
+
+    def record(self) -> dict[str, Any]:
+        """Return the network as plain JSON types.
+
+        Returns
+        -------
+        dict
+            widths, activation (its name), activation_digest (of its values: two functions of one
+            name differ in it; None where it has none), weight_precision and bias_precision.
+        """
+        bias = self.bias_precision
+        return {
+            "widths": list(self.widths),
+            "activation": self.activation.name,
+            "activation_digest": self.activation.digest,
+            "weight_precision": list(self.weight_precision),
+            "bias_precision": None if bias is None else list(bias),
+        }
+
+    def __copy__(self) -> "Network":
+        return self  # nothing in it can change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def __repr__(self) -> str:
         return (

@@ -10,31 +10,32 @@ same name and ignores misspelt hooks. Here
   going on would mean to use less, or something else, than what was installed;
 * the order is that of the distributions' names, so that it is the same everywhere.
 
-The environment variable ``FINWIDTH_LOAD_PLUGINS`` names the distributions to load, separated
-by commas: unset loads all, empty none.
+A look-up loads the distributions, and of finwidth's own modules those of its own kind alone: an
+activation is found without importing the theories.
+
+Which distributions are loaded `_distributions` says.
 """
 
 import dataclasses
 import difflib
 import importlib
-import importlib.metadata
-import os
-import pkgutil
-import re
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
-from . import _hookspecs
-from ._errors import InputError, PluginError, warn
+from . import _hookspecs, _shelf
+from ._distributions import VARIABLE, selected_entry_points
+from ._errors import PluginError, warn
 from ._hookspecs import PROJECT, hookimpl, hookspec
-from ._inputs import check_flag, check_name, shown
+from ._inputs import check_flag, check_name
 
 if TYPE_CHECKING:
     from ._activation import Activation
 
 __all__ = [
+    "VARIABLE",
     "PluginRecord",
     "activation_sources",
     "activations",
@@ -47,8 +48,6 @@ __all__ = [
     "reset",
 ]
 
-VARIABLE = "FINWIDTH_LOAD_PLUGINS"
-
 # What each hook collects: a list of items of this type, which must have a `name`. Public module
 # and class; imported when a plugin first uses the hook.
 _ITEM_TYPES = {
@@ -56,8 +55,11 @@ _ITEM_TYPES = {
     "finwidth_register_theories": ("finwidth.theories", "Theory"),
 }
 
-# Packages whose modules are the built-in plugins.
-_BUILT_IN = ("activations", "theories")
+# The package whose modules are the built-in plugins of each hook.
+_BUILT_IN = {
+    "finwidth_register_activations": "activations",
+    "finwidth_register_theories": "theories",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,14 +125,19 @@ def registered(hook: str) -> dict[str, tuple[Any, PluginRecord]]:
     return {name: (item, plugin.record) for name, (item, plugin) in items.items()}
 
 
-def loaded_plugins() -> list[PluginRecord]:
+def loaded_plugins(hooks: Iterable[str] = _ITEM_TYPES) -> list[PluginRecord]:
     """Return a record of every plugin, built-in ones first, broken ones included.
 
     Unlike `activations` this never raises for what a plugin does: use it to find out.
+
+    Parameters
+    ----------
+    hooks
+        The hooks whose built-in plugins are wanted, and whose names may clash; all by default.
     """
     with _lock:
         registry = _registry()
-        clashes = [clash for hook in _ITEM_TYPES for clash in registry.merge(hook)[1]]
+        clashes = [clash for hook in hooks for clash in registry.merge(hook)[1]]
         records = []
         for plugin in registry.plugins:
             record = plugin.record
@@ -141,9 +148,9 @@ def loaded_plugins() -> list[PluginRecord]:
         return records
 
 
-def failed_plugins() -> list[PluginRecord]:
+def failed_plugins(hooks: Iterable[str] = _ITEM_TYPES) -> list[PluginRecord]:
     """Return the records of the plugins that are not used, each with its error."""
-    return [record for record in loaded_plugins() if record.error is not None]
+    return [record for record in loaded_plugins(hooks) if record.error is not None]
 
 
 def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> None:
@@ -165,16 +172,14 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
         If the plugin has no hook, misspells one, returns something else than it should, or
         registers a name that is taken. It is then not registered.
     """
+    if not isinstance(plugin == plugin, bool):  # an array or a table cannot be found again
+        raise PluginError(
+            "expected plugin = a module, class or object with functions marked with "
+            f"finwidth.hookimpl, got an object of type {type(plugin).__name__}"
+        )
+    check_flag("replace", replace)
     if name is not None:
         check_name("name", name)
-    check_flag("replace", replace)
-    try:
-        hash(plugin), bool(plugin == plugin)  # as pluggy looks it up
-    except Exception:
-        raise InputError(
-            "expected plugin = a module, class or object with functions marked with "
-            f"finwidth.hookimpl, got {shown(plugin)}"
-        ) from None
     name = str(name or getattr(plugin, "__name__", type(plugin).__name__))
     source = str(getattr(plugin, "__module__", None) or name)
     new = _Plugin(PluginRecord(name, "", "program", source), plugin)
@@ -189,7 +194,7 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
         for earlier in old:
             registry.remove(earlier)
         registry.add(new)
-        clashes = [clash for hook in _ITEM_TYPES for clash in registry.merge(hook)[1]]
+        clashes = [clash for hook in new.items for clash in registry.merge(hook)[1]]
         error = new.record.error or next((c.message for c in clashes if c.second is new), None)
         if error:
             registry.remove(new)
@@ -241,20 +246,32 @@ class _Registry:
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(PROJECT)
         self.manager.add_hookspecs(_hookspecs)
-        self.plugins: list[_Plugin] = []
+        self.built_in: dict[str, list[_Plugin]] = {}  # by hook, those that were asked for
+        self.others: list[_Plugin] = []
 
-    def load(self) -> None:
-        """Add the built-ins, then the distributions that the environment selects."""
+    @property
+    def plugins(self) -> list[_Plugin]:
+        """All plugins, finwidth's own first."""
+        own = [plugin for hook in _BUILT_IN for plugin in self.built_in.get(hook, ())]
+        return own + self.others
+
+    def load_built_in(self, hook: str) -> None:
+        """Add the built-in plugins of one hook, if they are not there."""
         from . import __version__
 
-        for folder in _BUILT_IN:
-            package = importlib.import_module(f".{folder}", __package__)
-            for info in pkgutil.iter_modules(package.__path__):
-                if not info.name.startswith("_"):
-                    module = importlib.import_module(f"{package.__name__}.{info.name}")
-                    record = PluginRecord(PROJECT, __version__, "built-in", module.__name__)
-                    self.add(_Plugin(record, module, f"{folder}.{info.name}"))
-        for entry in _selected_entry_points():
+        if hook in self.built_in:
+            return
+        found = []
+        for module in _shelf.modules(f"{__package__}.{_BUILT_IN[hook]}"):
+            record = PluginRecord(PROJECT, __version__, "built-in", module.__name__)
+            plugin = _Plugin(record, module, module.__name__)
+            self.check(plugin)
+            found.append(plugin)
+        self.built_in[hook] = found
+
+    def load(self) -> None:
+        """Add the distributions that the environment selects."""
+        for entry in selected_entry_points():
             name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "")
             plugin = _Plugin(
                 PluginRecord(name, version, "distribution", entry.value), entry_point=entry.name
@@ -263,13 +280,17 @@ class _Registry:
                 plugin.obj = entry.load()
             except (Exception, SystemExit) as error:
                 plugin.fail(f"cannot be imported: {_describe(error)}")
-                self.plugins.append(plugin)
+                self.others.append(plugin)
             else:
                 self.add(plugin)
 
     def add(self, plugin: _Plugin) -> None:
+        """Add a plugin that is not built in, and check it."""
+        self.others.append(plugin)
+        self.check(plugin)
+
+    def check(self, plugin: _Plugin) -> None:
         """Register a plugin and call its hooks; what goes wrong is noted in its record."""
-        self.plugins.append(plugin)
         try:
             self.manager.register(plugin.obj, name=plugin.key)
         except Exception as error:  # arguments that the hook does not have, registered before
@@ -300,11 +321,12 @@ class _Registry:
 
     def remove(self, plugin: _Plugin) -> None:
         """Take a plugin out."""
-        self.plugins.remove(plugin)
+        self.others.remove(plugin)
         self._unregister(plugin)
 
     def merge(self, hook: str) -> tuple[dict[str, tuple[Any, _Plugin]], list[_Clash]]:
         """Put together what the plugins return from one hook, and list names used twice."""
+        self.load_built_in(hook)
         items: dict[str, tuple[Any, _Plugin]] = {}
         clashes = []
         for plugin in self.plugins:
@@ -367,33 +389,6 @@ def _registry() -> _Registry:
         if plugin.record.error is not None and not plugin.fatal:
             warn(f"left out {plugin.record.error}", RuntimeWarning)
     return registry
-
-
-def _selected_entry_points() -> list[importlib.metadata.EntryPoint]:
-    """Entry points of the distributions to load, in the order of distribution and name."""
-
-    def distribution(entry: importlib.metadata.EntryPoint) -> str:
-        return _canonical(entry.dist.name if entry.dist else "unknown")
-
-    entries = importlib.metadata.entry_points(group=PROJECT)
-    ordered = sorted(entries, key=lambda entry: (distribution(entry), entry.name))
-    wanted = os.environ.get(VARIABLE)
-    if wanted is None:
-        return ordered
-    names = {_canonical(name.strip()) for name in wanted.split(",") if name.strip()}
-    installed = {distribution(entry) for entry in ordered}
-    unknown = sorted(names - installed)
-    if unknown:
-        raise InputError(
-            f"expected {VARIABLE} = names of distributions with finwidth plugins, out of "
-            f"{sorted(installed)}, separated by commas, got {', '.join(unknown)!r}"
-        )
-    return [entry for entry in ordered if distribution(entry) in names]
-
-
-def _canonical(name: str) -> str:
-    """A distribution's name as packaging tools compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _describe(error: BaseException) -> str:

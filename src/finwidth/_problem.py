@@ -7,17 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ._arrays import check_inputs
 from ._errors import InputError
-from ._inputs import check_inputs
-from ._kernels import (
-    Covariance,
-    bias_variances,
-    input_covariance,
-    input_variances,
-    layer_rules,
-    nngp_block,
-)
+from ._kernels import Covariance, bias_variances, input_covariance, input_variances, layer_rules
 from ._network import Network
+from ._nngp import nngp_block
 from ._tiles import assemble
 
 __all__ = ["LayerConstants", "Problem"]
@@ -53,6 +47,10 @@ class Problem:
     y: Float[np.ndarray, " pattern"]
     temperature: float
     _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out what is shared: it is made again, bit for bit, where it is needed."""
+        return type(self), (self.network, self.X, self.y, self.temperature)
 
     @property
     def n_patterns(self) -> int:

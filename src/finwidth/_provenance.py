@@ -13,43 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._errors import InputError
-from ._inputs import shown
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = [
-    "network_record",
-    "provenance",
-    "read_provenance",
-    "require_same_run",
-    "require_theory",
-    "require_tree",
-]
+__all__ = ["plain", "provenance", "read_provenance", "require_same_run"]
 
 _PACKAGES = ("finwidth", "jax", "jaxlib", "numpyro", "arviz", "numpy", "scipy", "xarray")
-
-
-def network_record(network: Any) -> dict[str, Any]:
-    """Return a network as plain JSON types; the activation by its name.
-
-    Parameters
-    ----------
-    network
-        A `finwidth.Network`.
-
-    Returns
-    -------
-    dict
-        widths, activation, weight_precision and bias_precision.
-    """
-    bias = network.bias_precision
-    return {
-        "widths": list(network.widths),
-        "activation": network.activation.name,
-        "weight_precision": list(network.weight_precision),
-        "bias_precision": None if bias is None else list(bias),
-    }
 
 
 def provenance(network: Any, **extra: Any) -> dict[str, Any]:
@@ -80,26 +50,26 @@ def provenance(network: Any, **extra: Any) -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     device = jax.devices()[0]
     record = {
-        "network": network_record(network),
+        "network": network.record(),
         "versions": {"python": platform.python_version()} | versions,
         "device": {"platform": device.platform, "kind": device.device_kind},
-        "plugins": [_plain("plugins", plugin) for plugin in loaded_plugins()],
+        "plugins": [plain("plugins", plugin) for plugin in loaded_plugins()],
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    return record | {name: _plain(name, value) for name, value in extra.items()}
+    return record | {name: plain(name, value) for name, value in extra.items()}
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
     """Return `value` in the types that JSON has."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(name, entry) for key, entry in value.items()}
+        return {str(key): plain(name, entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         entries = sorted(value) if isinstance(value, (set, frozenset)) else value
-        return [_plain(name, entry) for entry in entries]
+        return [plain(name, entry) for entry in entries]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "__array__") and np.asarray(value).dtype.kind in "biufU":
@@ -137,26 +107,6 @@ def read_provenance(tree: "xr.DataTree") -> dict[str, Any]:
     return record
 
 
-def require_tree(tree: Any) -> None:
-    """Raise InputError if `tree` is not a run."""
-    import xarray as xr
-
-    if not isinstance(tree, xr.DataTree):
-        raise InputError(
-            f"expected tree = what finwidth.sample returned (an xarray.DataTree), got {shown(tree)}"
-        )
-
-
-def require_theory(theory: Any) -> None:
-    """Raise InputError if `theory` cannot be asked what a solution can be asked."""
-    needed = ("network", "temperature", "theory", "predict", "generalization_error")
-    if not all(hasattr(theory, name) for name in needed):
-        raise InputError(
-            "expected theory = what finwidth.solve or finwidth.mixture returned, got "
-            f"{shown(theory)}"
-        )
-
-
 def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
     """Check that a theory and a tree have the same network, temperature and training set.
 
@@ -180,10 +130,12 @@ def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
         If the tree has no provenance, or the two differ; the message names the field.
     """
     record = read_provenance(tree)
-    ours = network_record(theory.network)
+    ours = theory.network.record()
     theirs = record.get("network")
     if not isinstance(theirs, dict):
         raise InputError(f"expected provenance['network'] = a JSON object, got {theirs!r}")
+    if theirs.get("activation_digest") is None:  # a tree of before there was one
+        del ours["activation_digest"]
     for field, value in ours.items():
         if theirs.get(field) != value:
             raise InputError(

@@ -73,11 +73,49 @@ _TOLERANCE = 1e-9
 _LARGEST_LOG = 40.0
 
 
+class _Slope:
+    """The Jacobian of the data's part along an iteration: by differences, or carried on.
+
+    Differences cost an evaluation for each unknown; Broyden's update (Math. Comput. 19, 577,
+    1965) of the Jacobian before costs none, and serves as long as steps made with it help.
+    """
+
+    def __init__(self, equations: StationarityEquations) -> None:
+        self.equations = equations
+        self.matrix: Matrix = np.zeros((equations.size, equations.size))
+        self.made: Vector | None = None  # where the differences were taken
+        self._theta = self._data = np.zeros(equations.size)
+
+    def at(self, theta: Vector, data: Vector, helped: bool) -> Matrix:
+        """Return the Jacobian at θ; `helped` says that the last step was a good one."""
+        if self.made is None or not helped:
+            self.matrix = self.equations.data_jacobian(theta, data)
+            self.made = theta
+        else:
+            self.matrix = _updated(self.matrix, theta - self._theta, data - self._data)
+        self._theta, self._data = theta, data
+        return self.matrix
+
+
+def _updated(jacobian: Matrix, step: Vector, change: Vector) -> Matrix:
+    """Return Broyden's update of a Jacobian for the change that a step has made."""
+    squared = float(step @ step)
+    if squared == 0.0:
+        return jacobian
+    return jacobian + np.outer(change - jacobian @ step, step) / squared
+
+
+_HELPED = 0.1  # a step is good if it leaves this much of the residual, or less
+_NEAR = 1e-3  # distance at which the Jacobian's determinant is that of the solution
+
+
 def _newton(
     equations: StationarityEquations, theta: Vector, steps: int
 ) -> tuple[Vector, float, float]:
     """Newton at s = 1: the best point seen, its residual, and the sign of its Jacobian."""
-    best, best_residual, sign = theta, np.inf, 0.0
+    best, best_residual, last, sign = theta, np.inf, np.inf, 0.0
+    best_data = theta
+    slope = _Slope(equations)
     for _ in range(steps):
         gradient, hessian = equations.prior(theta)
         data = equations.data(theta)
@@ -86,10 +124,11 @@ def _newton(
         if not np.isfinite(residual):
             break
         if residual < best_residual:
-            best, best_residual = theta, residual
+            best, best_residual, best_data = theta, residual, data
         elif best_residual < _TOLERANCE:
             break  # rounding: no further progress
-        jacobian = hessian + equations.data_jacobian(theta, data)
+        jacobian = hessian + slope.at(theta, data, residual <= _HELPED * last)
+        last = residual
         sign = float(np.sign(np.linalg.det(jacobian)))
         if best_residual == 0.0 or sign == 0.0:
             break
@@ -99,6 +138,9 @@ def _newton(
         if best_residual < _TOLERANCE and np.max(np.abs(step)) < 1e-14:
             break
         theta = theta - step
+    if best_residual <= _TOLERANCE and np.max(np.abs(best - slope.made)) > _NEAR:
+        jacobian = equations.prior(best)[1] + equations.data_jacobian(best, best_data)
+        sign = float(np.sign(np.linalg.det(jacobian)))
     return best, best_residual, sign
 
 
@@ -148,7 +190,7 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
             move = (1.0 - s) * slope
             if np.max(np.abs(move)) < 0.5:
                 guess = theta + move
-                found, residual, sign_found = _newton(equations, guess, 12)
+                found, residual, sign_found = _newton(equations, guess, 20)
                 close = np.max(np.abs(found - guess)) <= 0.1 + 0.5 * np.max(np.abs(move))
                 if residual <= _TOLERANCE and close and sign_found == sign:
                     return TrackResult(found, residual, True, "")
@@ -168,7 +210,7 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
         if (candidate[n] - 1.0) * (s - 1.0) <= 0 and s < 1:
             fraction = (1.0 - s) / (candidate[n] - s)
             guess = theta + fraction * (candidate[:n] - theta)
-            found, residual, _ = _newton(equations, guess, 30)
+            found, residual, _ = _newton(equations, guess, 40)
             if residual <= _TOLERANCE and np.max(np.abs(found - guess)) <= length:
                 return TrackResult(found, residual, True, "")
             length *= 0.25
@@ -179,7 +221,7 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
         direction = tangent
         z = candidate
         length = min(1.5 * length, 1.0)
-    found, residual, _ = _newton(equations, z[:n], 30)
+    found, residual, _ = _newton(equations, z[:n], 40)
     if np.isfinite(residual):
         return TrackResult(found, residual, False, reason)
     return TrackResult(z[:n], float("inf"), False, reason)
@@ -212,7 +254,7 @@ def polish(
     TrackResult
         ``converged=False`` where Newton's method did not stay close or ran out of steps.
     Matrix
-        The Jacobian, with the updates of Broyden (Math. Comput. 19, 577, 1965).
+        The Jacobian, with Broyden's updates.
     """
     start, jacobian = theta, data_jacobian
     data = equations.data(theta)
@@ -231,7 +273,7 @@ def polish(
             break
         theta = theta + step
         previous, data = data, equations.data(theta)
-        jacobian = jacobian + np.outer(data - previous - jacobian @ step, step) / (step @ step)
+        jacobian = _updated(jacobian, step, data - previous)
     return TrackResult(theta, residual, False, "the start was not close enough"), jacobian
 
 
@@ -239,20 +281,20 @@ def _correct(equations: StationarityEquations, target: Vector, tangent: Vector) 
     """Newton back to the curve in the plane through `target` normal to `tangent`."""
     n = equations.size
     z = target
-    for _ in range(6):
+    slope = _Slope(equations)
+    last = np.inf
+    for _ in range(10):
         gradient, hessian = equations.prior(z[:n])
         data = equations.data(z[:n])
         if not np.all(np.isfinite(data)):
             return None
         value = np.append(gradient + z[n] * data, tangent @ (z - target))
-        if np.max(np.abs(value)) < 1e-8:
+        residual = float(np.max(np.abs(value)))
+        if residual < 1e-8:
             return z
-        matrix = np.vstack(
-            [
-                np.column_stack([hessian + z[n] * equations.data_jacobian(z[:n], data), data]),
-                tangent,
-            ]
-        )
+        jacobian = slope.at(z[:n], data, residual <= _HELPED * last)
+        last = residual
+        matrix = np.vstack([np.column_stack([hessian + z[n] * jacobian, data]), tangent])
         try:
             step = np.linalg.solve(matrix, value)
         except np.linalg.LinAlgError:
@@ -291,7 +333,7 @@ def distinct_roots(
         theta = np.asarray(result.x)
         if not result.success or np.max(np.abs(theta)) > _LARGEST_LOG:
             continue
-        theta, residual, _ = _newton(equations, theta, 30)
+        theta, residual, _ = _newton(equations, theta, 40)
         if residual > _TOLERANCE:
             continue
         distances = [np.max(np.abs(theta - root)) for root in roots]

@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._arrays import shown
 from ._blas import blas_threads as limit_blas
 from ._checkpoint import Checkpoint, digest
 from ._drive import Plan, drive
 from ._engine import Engine, default_chain_method
 from ._errors import InputError
-from ._inputs import (
-    check_choice,
-    check_count,
-    check_flag,
-    check_options,
-    check_path,
-    check_seed,
-)
+from ._inputs import check_choice, check_count, check_flag, check_path, check_seed
 from ._network import Network
 from ._precision import precision
 from ._progress import Progress
-from ._provenance import network_record
 from ._results import build_tree
 from ._stopping import Target
 from ._task import (
@@ -57,6 +50,9 @@ class SamplingInterrupted(KeyboardInterrupt):
     def __init__(self, message: str, tree: "xr.DataTree") -> None:
         super().__init__(message)
         self.tree = tree
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.tree)
 
 
 def sample(
@@ -188,6 +184,9 @@ def sample(
     )
     check_count("num_chains", num_chains)
     check_seed(seed)
+    check_flag("progress", progress)
+    if checkpoint is not None:
+        checkpoint = check_path("checkpoint", checkpoint, "a folder")
     if blas_threads is not None:
         check_count("blas_threads", blas_threads)
     if chain_method is None:
@@ -195,10 +194,7 @@ def sample(
     check_choice("chain_method", chain_method, ("threads", "vectorized"))
     draws = plan.num_samples * num_chains
     task = dataclasses.replace(task, keep=sites_to_keep(task, keep, draws))
-    options = check_options("sampler_options", sampler_options)
-    check_flag("progress", progress)
-    if checkpoint is not None:
-        check_path("checkpoint", checkpoint, "a folder of an earlier run, or a new one")
+    options = _options(sampler_options)
     settings = {
         "model": model,
         "sampler": sampler,
@@ -218,8 +214,13 @@ def sample(
         stack.enter_context(limit_blas(blas_threads))
         saved = None
         if checkpoint is not None:
+            if net.activation.digest is None:
+                raise InputError(
+                    "expected an activation whose values on float64 arrays can be computed, with "
+                    f"a checkpoint to be found again by them, got {net.activation.name!r}"
+                )
             run = settings | {
-                "network": network_record(net),
+                "network": net.record(),
                 "temperature": task.temperature,
                 "num_warmup": "adaptive" if plan.adaptive else plan.num_warmup,
             }
@@ -252,6 +253,16 @@ def sample(
                 tree,
             ) from None
     return build_tree(task, blocks, settings | outcome)
+
+
+def _options(sampler_options: Any) -> dict[str, Any]:
+    options = {} if sampler_options is None else sampler_options
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InputError(
+            "expected sampler_options = a mapping from names of options to values, got "
+            f"{shown(sampler_options)}"
+        )
+    return dict(options)
 
 
 def _draws(num_samples: Any, default: int, target: Target) -> int:

@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from ._arrays import check_labels
 from ._errors import InputError
 from ._factor import Factor
-from ._inputs import check_flag, check_iterable, check_labels, shown
+from ._inputs import check_flag, check_iterable
 from ._network import Network
 from ._precision import float64, in_float64
 from ._problem import Problem
@@ -40,12 +41,10 @@ class Prediction:
     @classmethod
     def join(cls, blocks: "Sequence[Prediction]") -> "Prediction":
         """Return the prediction at all points of several, which have no covariance."""
-        blocks = check_iterable("blocks", blocks, "Predictions, at least one")
-        strange = [block for block in blocks if not isinstance(block, Prediction)]
-        if strange or not blocks:
-            got = shown(strange[0]) if strange else "none"
-            raise InputError(f"expected blocks = Predictions, at least one, got {got}")
         joined: dict[str, Any] = {}
+        blocks = check_iterable("blocks", blocks, "Prediction objects, at least one")
+        if not blocks or not all(isinstance(block, cls) for block in blocks):
+            raise InputError("expected blocks = Prediction objects, at least one, got others")
         for field in dataclasses.fields(cls):
             parts = [getattr(block, field.name) for block in blocks]
             joined[field.name] = None if parts[0] is None else np.concatenate(parts)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ._arrays import check_training
 from ._errors import ConvergenceError
-from ._inputs import check_choice, check_temperature, check_training
+from ._inputs import check_choice, check_temperature
 from ._kernels import input_variances
 from ._network import Network, check_network
 from ._precision import in_float64
@@ -23,7 +24,7 @@ __all__ = [
 
 def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
     """Check all arguments and return the `Problem`; raises before any long work."""
-    from .testing import validate_kernel
+    from ._contract import validate_kernel
 
     network = check_network(net)
     X, y = check_training(X, y)

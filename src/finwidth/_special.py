@@ -100,7 +100,8 @@ class Balanced(NamedTuple):
 def balance(c_xx: Array, c_xy: Array, c_yy: Array, at_least: float = 0.0) -> Balanced:
     """Return the covariances in units of their own; where `at_least` is 1, p ≥ 1 and q ≥ 1."""
     p, q = _unit(c_xx, at_least), _unit(c_yy, at_least)
-    return Balanced(c_xx / p / p, c_xy / p / q, c_yy / q / q, p, q)
+    by_p, by_q = 1 / p, 1 / q  # exact, and quicker than a division for every pair
+    return Balanced(c_xx * by_p * by_p, c_xy * by_p * by_q, c_yy * by_q * by_q, p, q)
 
 
 def _unit(c: Array, at_least: float) -> Array:
@@ -108,8 +109,7 @@ def _unit(c: Array, at_least: float) -> Array:
     root = jnp.sqrt(jnp.maximum(lax.stop_gradient(jnp.asarray(c)), at_least))
     bits = 11 if root.dtype == jnp.float64 else 8
     unit = lax.reduce_precision(root, exponent_bits=bits, mantissa_bits=0)
-    # the compiler divides by the square of a unit
-    limit = 2.0 ** (2 ** (bits - 2) - 1)
+    limit = 2.0 ** (2 ** (bits - 2) - 1)  # the square of a unit and its inverse are in range
     return jnp.where(root > 0, jnp.clip(unit, 1 / limit, limit), 1)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ._arrays import as_number, shown
 from ._errors import InputError
-from ._inputs import as_number, shown
 
 __all__ = ["Target", "error_series", "settled", "stuck"]
 

@@ -16,7 +16,9 @@ from jax import Array
 from jaxtyping import Float
 
 from ._activation import get_activation
-from ._inputs import check_inputs, check_labels, check_temperature
+from ._arrays import check_inputs, check_labels
+from ._errors import InputError
+from ._inputs import check_temperature
 from ._kernels import Covariance, input_covariance, layer_rules, moments
 from ._mixture_law import check_mixture
 from ._network import Network, check_network
@@ -121,6 +123,18 @@ def mixture_model(
     numpyro.sample("y", law, obs=y)
 
 
+def check_likelihood(temperature: Any) -> float | Array:
+    """Return T > 0, or an array (traced, too) without dimensions; else raise InputError."""
+    if not isinstance(temperature, Array):
+        return check_temperature(temperature, zero=False)
+    if temperature.shape != () or temperature.dtype.kind not in "fiu":
+        raise InputError(
+            "expected temperature = a finite float > 0, got an array of shape "
+            f"{temperature.shape} and {temperature.dtype}"
+        )
+    return temperature
+
+
 def student_t(
     net: Network,
     X: Any,
@@ -160,9 +174,8 @@ def student_t(
     theory.md, section 5.
     """
     check_network(net)
+    temperature = check_likelihood(temperature)
     inputs = check_inputs(X)
     field = random_field(net, inputs, theory)
     labels = None if y is None else jnp.asarray(check_labels(y, inputs.shape[0]), float)
-    if not isinstance(temperature, Array):
-        temperature = check_temperature(temperature, zero=False)
     mixture_model(field, labels, temperature)

@@ -11,23 +11,16 @@ import numpy as np
 from jax import Array, random
 
 from . import models
+from ._arrays import check_inputs, check_labels, check_training, shown
+from ._contract import validate_kernel
 from ._errors import InputError
-from ._inputs import (
-    check_choice,
-    check_inputs,
-    check_iterable,
-    check_labels,
-    check_temperature,
-    check_training,
-    shown,
-)
+from ._inputs import check_choice, check_iterable, check_temperature
 from ._mixture_law import check_mixture
 from ._mixture_task import SAMPLERS, MixtureProgram, mixture_inputs, mixture_sites
 from ._network import Network, check_network
 from ._readout import condition
 from ._rotation import InputRotation, rotate_inputs
 from ._traceable import traceable
-from .testing import validate_kernel
 
 __all__ = [
     "Task",
@@ -87,9 +80,9 @@ def checked_task(
         theory = "nested" if theory is None else theory
         check_mixture(net, theory)
     elif theory is not None:
-        raise InputError(f"expected theory = None with model={model!r}, got {shown(theory)}")
+        raise InputError(f"expected theory = None with model={model!r}, got {theory!r}")
     if data_name is not None and not isinstance(data_name, str):
-        raise InputError(f"expected data_name = a string or None, got {shown(data_name)}")
+        raise InputError(f"expected data_name = a string or None, got {data_name!r}")
     if X_test is not None:
         X_test = check_inputs(X_test, name="X_test", n_inputs=X.shape[1])
     if y_test is not None:
@@ -148,7 +141,7 @@ def sites_to_keep(task: Task, keep: Any, draws: int) -> tuple[str, ...]:
         readout = tuple(name for name in sites if name in ("v", "b_out"))
         return sites if _bytes(task, sites, draws) < _DEFAULT_STORE else readout
     names = check_iterable("keep", keep, f"names out of {list(sites)}")
-    if not all(isinstance(name, str) and name in sites for name in names) or not names:
+    if not names or not all(isinstance(name, str) and name in sites for name in names):
         raise InputError(f"expected keep = names out of {list(sites)}, got {shown(keep)}")
     return tuple(name for name in sites if name in names)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._inputs import check_number
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -34,6 +36,14 @@ class Limits:
     r_hat: float
     ess_per_chain: float
     z: float
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("r_hat_limit", self.r_hat, 1.0),
+            ("ess_per_chain", self.ess_per_chain, 0.0),
+            ("z_limit", self.z, 0.0),
+        ):
+            check_number(name, value, least)
 
     def for_patterns(self, n_test: int) -> float:
         """Return the limit on |z| for `n_test` patterns (Bonferroni, never below `z`)."""

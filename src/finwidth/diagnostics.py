@@ -9,21 +9,14 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
+from ._arrays import check_labels
 from ._errors import InputError
-from ._inputs import (
-    check_choice,
-    check_count,
-    check_labels,
-    check_number,
-    check_sequence,
-    check_training,
-    shown,
-)
+from ._inputs import check_count, check_number, check_sequence
 from ._network import Network, check_network
 from ._precision import in_float64
 from ._solution import expected_error
 from ._solve import make_problem, solve_problem
-from .theories import SaddleSolution, SaddleTheory, available
+from .theories import SaddleSolution, available
 from .theories._action import prior_derivatives, unpack
 
 __all__ = ["conditioning", "depth_profile", "roots", "width_response"]
@@ -35,7 +28,7 @@ def _saddle(solution: Any) -> SaddleSolution:
     if not isinstance(solution, SaddleSolution):
         raise InputError(
             "expected solution = a saddle-point solution of finwidth.solve (theory 'nested', "
-            f"'wishart' or 'infinite'), got {shown(solution)}"
+            f"'wishart' or 'infinite'), got {solution!r}"
         )
     return solution
 
@@ -174,10 +167,10 @@ def depth_profile(
     ----------
     theory.md, sections 2 and 4.
     """
-    saddles = [name for name, rule in available().items() if isinstance(rule, SaddleTheory)]
-    rule = available()[check_choice("theory", theory, saddles)]
     check_network(net)
-    check_training(X, y)
+    rule = available().get(theory) if isinstance(theory, str) else None
+    if rule is None or not hasattr(rule, "eliminates_q"):
+        raise InputError(f"expected theory = the name of a saddle-point theory, got {theory!r}")
     if net.depth != 1:
         raise InputError(f"expected net = one hidden layer, to be repeated, got {net.depth}")
     layers = [check_count("depths", depth) for depth in check_sequence("depths", depths, "ints")]

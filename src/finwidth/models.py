@@ -13,24 +13,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
+from ._arrays import check_inputs, check_labels
 from ._errors import InputError
-from ._inputs import (
-    check_count,
-    check_inputs,
-    check_inputs_shape,
-    check_labels,
-    check_labels_shape,
-    check_temperature,
-    shown,
-)
+from ._inputs import check_count
 from ._network import Network, check_network
 from ._readout import ReadoutMarginal
-from ._student_t import student_t as student_t
+from ._student_t import check_likelihood, student_t as student_t
 from ._traceable import TraceableNetwork
 
 __all__ = [
@@ -43,30 +37,41 @@ __all__ = [
 ]
 
 
-def _net(net: Any) -> Network | TraceableNetwork:
-    return net if isinstance(net, TraceableNetwork) else check_network(net)
-
-
 def unit_dim(net: Network | TraceableNetwork, layer: int) -> str:
     """Return the name of the dimension over the units of hidden layer 1 … L."""
-    check_count("layer", layer, 1, _net(net).depth)
+    _check_net(net)
+    check_count("layer", layer)
+    if layer > net.depth:
+        raise InputError(f"expected layer = an int of at most {net.depth}, got {layer}")
     return "unit" if net.depth == 1 else f"unit_{layer}"
+
+
+def _check_net(net: Any) -> None:
+    if not isinstance(net, TraceableNetwork):
+        check_network(net)
+
+
+def _check_shape(name: str, value: Any, *shape: int | None) -> None:
+    """Raise InputError if `value`, which may be traced, is no array of this shape (None: any)."""
+    got = getattr(value, "shape", ())
+    fits = len(got) == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, got, strict=True)
+    )
+    wanted = ", ".join("any" if size is None else str(size) for size in shape)
+    if not isinstance(value, (Array, np.ndarray)) or value.dtype.kind not in "fiu" or not fits:
+        kind = f"{value.dtype} of shape {got}" if hasattr(value, "dtype") else type(value).__name__
+        raise InputError(f"expected {name} = an array of real numbers ({wanted}), got {kind}")
 
 
 def _checked(
     net: Any, X: Any, y: Any, temperature: Any
 ) -> tuple[Network | TraceableNetwork, Array, Array | None, float | Array]:
-    net = _net(net)
-    if isinstance(X, Array):  # of JAX's arrays, which may be traced, the shape is all there is
-        check_inputs_shape(X.shape)
-    else:
+    _check_net(net)
+    if not isinstance(X, Array):  # arrays of JAX (traced ones, too) are the caller's to check
         X = check_inputs(X)
-    if isinstance(y, Array):
-        check_labels_shape(y.shape, X.shape[0])
-    elif y is not None:
+    if y is not None and not isinstance(y, Array):
         y = check_labels(y, X.shape[0])
-    if not isinstance(temperature, Array):
-        temperature = check_temperature(temperature, zero=False)
+    temperature = check_likelihood(temperature)
     dtype = jnp.result_type(float)
     return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
 
@@ -108,11 +113,18 @@ def hidden_features(
     X
         Patterns, shape (point, input).
     """
-    _net(net)
-    if not isinstance(X, Array):
-        X = jnp.asarray(check_inputs(X), jnp.result_type(float))
-    check_inputs_shape(X.shape)
-    _check_sites(net, values, X.shape[1])
+    _check_net(net)
+    if not isinstance(values, Mapping):
+        raise InputError(f"expected values = a mapping of sites, got {type(values).__name__}")
+    _check_shape("X", X, None, None)
+    size = X.shape[1]
+    for layer, width in enumerate(net.widths, start=1):
+        names: dict[str, tuple[int, ...]] = {f"W_{layer}": (width, size)}
+        if net.bias_precision is not None:
+            names[f"b_{layer}"] = (width,)
+        for name, shape in names.items():
+            _check_shape(f"values[{name!r}]", values.get(name), *shape)
+        size = width
     # units first: the products with the weights and their gradients then need no transposed copy
     columns = X.T
     for layer in range(1, net.depth + 1):
@@ -124,23 +136,6 @@ def hidden_features(
     return columns.T
 
 
-def _check_sites(net: Network | TraceableNetwork, values: Any, n_inputs: int) -> None:
-    """Raise InputError if `values` lacks a hidden site of the network, or its shape is another."""
-    names = [f"W_{layer}" for layer in range(1, net.depth + 1)]
-    names += [f"b_{layer}" for layer in range(1, net.depth + 1) if net.bias_precision is not None]
-    if not isinstance(values, Mapping) or not set(names) <= set(values):
-        raise InputError(f"expected values = a mapping with {names}, got {shown(values)}")
-    for name in names:
-        layer = int(name[2:])
-        width = net.widths[layer - 1]
-        previous = n_inputs if layer == 1 else net.widths[layer - 2]
-        shape = (width, previous) if name[0] == "W" else (width,)
-        if getattr(values[name], "shape", None) != shape:
-            raise InputError(
-                f"expected values[{name!r}] = an array of shape {shape}, got {shown(values[name])}"
-            )
-
-
 def readout_features(
     net: Network | TraceableNetwork, features: Float[Array, "point unit"]
 ) -> Float[Array, "point column"]:
@@ -148,10 +143,8 @@ def readout_features(
 
     F = Φ/√(λ_L N_L), with a last column 1/√λ^b_L where the network has biases.
     """
-    _net(net)
-    if not isinstance(features, Array):
-        features = jnp.asarray(check_inputs(features, "features"), jnp.result_type(float))
-    check_inputs_shape(features.shape, "features", net.widths[-1])
+    _check_net(net)
+    _check_shape("features", features, None, net.widths[-1])
     dtype = features.dtype
     scaled = features / jnp.sqrt(jnp.asarray(net.weight_precision[-1] * net.widths[-1], dtype))
     if net.bias_precision is None:

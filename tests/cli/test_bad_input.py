@@ -1,12 +1,12 @@
 """Every wrong input that the command line can be given: exit 2, one line, nothing left behind."""
 
 import re
-import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from finwidth._cli import app
 
@@ -16,8 +16,13 @@ WRONG = [
     (["solve", "extra"], "got: Got unexpected extra argument"),
     (["solve", "--width", "0"], "expected widths = .*, got 0"),
     (["solve", "--width", "-3"], "expected widths = .*, got -3"),
-    (["solve", "--width", "2.5"], "expected --width = an int, got '2.5'"),
-    (["solve", "--width", ""], "expected --width = an int, got ''"),
+    (["solve", "--width", "2.5"], r"expected --width = an int, .*, got '2.5'"),
+    (["solve", "--width", ""], r"expected --width = an int, .*, got ''"),
+    (
+        ["solve", "--width", "10,20"],
+        r"expected --width = .* \(two layers: --width 10 --width 20\), got '10,20'",
+    ),
+    (["demo", "--width", "10"], "got: No such option: --width .*--widths"),
     (["solve", "--weight-precision", "0"], "expected weight_precision = .*, got 0.0"),
     (["solve", "--weight-precision", "1,1,1"], r"expected weight_precision = .*got 3 value"),
     (["solve", "--weight-precision", "1,a"], "expected --weight-precision = .*, got '1,a'"),
@@ -42,14 +47,24 @@ WRONG = [
     (["solve", "--test", "0"], "expected n_test = an int of at least 1, got 0"),
     (["solve", "--data-option", "n_inputs"], "expected --data-option = NAME=VALUE, got 'n_inputs'"),
     (["solve", "--data-option", "n_inputs=3"], "expected options of data set 'digits' = none"),
+    (
+        ["solve", "--data-option", "seed=3"],
+        "expected --data-option = .*'seed', which is --data-seed",
+    ),
+    (
+        ["solve", "--data", "npz", "--path", "a.npz", "--data-option", "path=b.npz"],
+        "expected --data-option = each name once, got 'path' twice",
+    ),
+    (["solve", "--data", "csv", "--data-path", "/dev/null"], "expected path = a .csv table"),
     (["solve", "--data", "mnist"], "expected path = a folder with the four MNIST idx files"),
     (["solve", "--data", "npz", "--data-path", "absent.npz"], "'absent.npz', which does not exist"),
     (["compare", "absent.nc"], "expected path = a netCDF file .*'absent.nc'"),
     (
-        ["demo", "--width", "5", "--width", "5"],
-        r"expected --width = different widths, got \[5, 5\]",
+        ["demo", "--widths", "5,6", "--widths", "5"],
+        r"expected --widths = different widths, got \[5, 6, 5\]",
     ),
-    (["demo", "--width", "0"], "expected widths = .*, got 0"),
+    (["demo", "--widths", "0"], "expected widths = .*, got 0"),
+    (["demo", "--widths", "5,"], "expected --widths = ints separated by commas, .*, got '5,'"),
     (["plugins", "check", "ref"], "expected activation = .*, got 'ref'"),
 ]
 
@@ -106,65 +121,57 @@ def test_output_folder_without_permission(run, folder, monkeypatch):
     assert list((folder / "locked").iterdir()) == []
 
 
-def test_file_and_network_options_do_not_mix(run):
-    assert_refused(run("compare", "run.nc", "--width", "3"), "got --width")
+GIVEN_TWICE = [
+    ("--width", "3"),
+    ("--width", "50"),  # the default is no less an answer than any other value
+    ("--temperature", "0.01"),
+    ("--activation", "erf"),
+    ("--classes", "0,1"),
+    ("--data-option", "n_inputs=3"),
+    ("--seed", "0"),
+    ("--chains", "4"),
+    ("--warmup", "10"),
+]
 
 
-#: Text that is wrong for nearly every option. Where it is not the command runs, on a small problem.
-WRONG_TEXT = ["", "nope", "1e999", "5_0", "-1", "nan", ",", "a\0b", "one\ntwo"]
-WRONG_PATHS = ["a\0b", "file", "file/below"]
-DATA = ("--train", "6", "--test", "3", "--width", "3", "--temperature", "0.5")
-QUICK = ("--warmup", "2", "--draws", "4", "--chains", "2")
-SHORT = {
-    ("solve",): DATA,
-    ("sample",): (*DATA, *QUICK),
-    ("compare",): (*DATA, *QUICK),
-    ("demo",): (*DATA, *QUICK),
-    ("map",): (*DATA, "--draws", "4", "--theory", "infinite"),
-}
+@pytest.mark.parametrize("arguments", GIVEN_TWICE, ids=" ".join)
+def test_what_the_file_answers_is_not_asked_again(run, arguments):
+    assert_refused(run("compare", "run.nc", *arguments), f"with FILE.*, got {arguments[0]}\n")
 
 
-def _commands():
-    """Return every command with its parameters, groups left out."""
-    found = {}
+def options() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every command with every argument and option that takes a text."""
 
-    def walk(command, words):
+    def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
         for name, inner in getattr(command, "commands", {}).items():
-            walk(inner, (*words, name))
-        if not getattr(command, "commands", {}):
-            found[words] = command.params
+            yield from walk(inner, (*path, name))
+        for parameter in command.params:
+            if not getattr(parameter, "is_flag", False) and not hasattr(command, "commands"):
+                positional = parameter.param_type_name == "argument"
+                yield path, "" if positional else parameter.opts[0]
 
-    walk(typer.main.get_command(app), ())
-    return found
-
-
-def _walk():
-    for words, parameters in _commands().items():
-        for parameter in parameters:
-            if not getattr(parameter, "is_flag", False) and parameter.name != "help":
-                yield words, parameter
+    return walk(typer.main.get_command(app), ())
 
 
 @pytest.mark.parametrize(
-    ("words", "parameter"),
-    list(_walk()),
-    ids=lambda part: getattr(part, "name", None) or " ".join(part),
+    ("command", "option"),
+    list(options()),
+    ids=lambda part: part if isinstance(part, str) else "-".join(part),
 )
-def test_wrong_text_for_every_option(folder, words, parameter):
-    """Refused with exit 2 in one line, or taken; never a traceback."""
-    (folder / "file").write_text("in the way")
-    is_path = parameter.metavar == "DIR"
-    for text in WRONG_PATHS if is_path else WRONG_TEXT:
-        if parameter.param_type_name == "argument":
-            given = [*words, "--", text]
-        else:
-            given = [*words, *SHORT.get(words, ()), f"{parameter.opts[0]}={text}"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that a result is worse than wanted
-            result = CliRunner().invoke(app, given, prog_name="finwidth")
-        raised = result.exception
-        assert raised is None or isinstance(raised, SystemExit), (text, raised)
-        assert result.exit_code in (0, 1, 2), (text, result.stderr)
-        lines = result.stderr.splitlines()
-        if result.exit_code == 2:
-            assert len(lines) == 1 and lines[0].startswith("finwidth: error: expected"), lines
+@pytest.mark.parametrize("text", ["", "\0", "two\nlines", "nonsense=", "-1e999", "9" * 5000])
+def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, text):
+    """Exit 2 and one line before any work; where the text is an answer, the work begins."""
+
+    class Work(Exception):
+        pass
+
+    def work(*_: Any, **__: Any) -> None:
+        raise Work
+
+    for place in ("_solve.solve_problem", "_sample._engine", "_map._rows"):  # after all checks
+        monkeypatch.setattr(f"finwidth.{place}", work)
+    try:
+        result = run(*command, *([option] if option else ["--"]), text)
+    except Work:
+        return
+    assert_refused(result, "expected")

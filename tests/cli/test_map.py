@@ -49,6 +49,8 @@ def test_presets_and_grids_make_points():
     points = Grid(preset="docs").points()
     assert len(points) >= 40
     assert {point.data.name for point in points} == {"digits", "random", "teacher"}
+    grid = Grid(widths=[(3,), (4, 5)])
+    assert [point.network.widths for point in grid.points()] == [(3,), (4,), (5,)]
     widths = {point.network.widths for point in Grid(depth=[2], load=[2.0, 4.0]).points()}
     assert widths == {(50, 50), (25, 25)}
     np.testing.assert_array_equal(
@@ -66,8 +68,9 @@ def test_presets_and_grids_make_points():
         (["--data", "digits:train=1000"], "expected n_train"),
         (["--data", "mnist"], "expected path = "),
         (["--activation", "ref"], "expected activation = .*'ref'"),
-        (["--width", "0"], "expected widths = .*, got 0"),
-        (["--width", "2.5"], "expected --width = an int, got '2.5'"),
+        (["--widths", "0"], "expected widths = .*, got 0"),
+        (["--widths", "2.5"], "expected --widths = ints separated by commas, .*, got '2.5'"),
+        (["--width", "20"], "got: No such option: --width .*--widths"),
         (["--load", "0"], "expected load = a float > 0, got 0.0"),
         (["--depth", "0"], "expected depth = an int of at least 1, got 0"),
         (["--temperature", "0"], "expected temperature = a finite float > 0, got 0.0"),
@@ -76,7 +79,11 @@ def test_presets_and_grids_make_points():
         (["--draws", "0"], "expected max_draws = an int of at least 1, got 0"),
         (["--seed", "-1"], "expected seed = an int of at least 0, got -1"),
         (["--preset", "doc"], "expected preset = .*'doc'.*'docs'"),
-        (["--preset", "docs", "--width", "3"], "expected no options of the grid .*got --width"),
+        (["--data", "random:n_train=3"], "expected --data = .*'n_train', which is --train"),
+        (["--data", "random:train=3,train=4"], "expected --data = each name once, got 'train'"),
+        (["--preset", "docs", "--widths", "3"], "expected no options of the grid .*got --widths"),
+        (["--preset", "docs", "--depth", "1"], "expected no options of the grid .*got --depth"),
+        (["--classes", "0,1", "--preset", "docs"], "expected no options of .*got --classes"),
     ],
 )
 def test_wrong_grid(run, folder, arguments, message):

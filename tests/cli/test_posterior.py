@@ -79,7 +79,7 @@ def test_strict_fails_when_chains_have_not_mixed(sampled, run, monkeypatch):
 
 
 def test_demo_prints_one_row_per_width_and_writes_its_files(run, folder):
-    result = run("demo", *RUN, "--width", "2", "--width", "3", "--out", "made")
+    result = run("demo", *RUN, "--widths", "2", "--widths", "3", "--out", "made")
     assert result.exit_code == 0, result.stderr
     assert sorted(file.name for file in (folder / "made").iterdir()) == [
         "comparison.png",
@@ -93,7 +93,7 @@ def test_demo_prints_one_row_per_width_and_writes_its_files(run, folder):
 
 
 def test_demo_json_is_all_that_is_on_stdout(run_json):
-    record = run_json("demo", *RUN, "--width", "2")
+    record = run_json("demo", *RUN, "--widths", "2")
     [one] = record["runs"]
     assert one["width"] == 2
     error = one["quantities"]["error"]
@@ -110,7 +110,7 @@ def test_interrupted_demo_keeps_the_finished_widths(run, folder, monkeypatch):
         return sample(network, *arguments, **options)
 
     monkeypatch.setattr(fw, "sample", interrupted)
-    result = run("demo", *RUN, "--width", "2", "--width", "3", "--width", "4", "--out", "made")
+    result = run("demo", *RUN, "--widths", "2,3,4", "--out", "made")
     assert result.exit_code == 130
     assert (
         "finwidth: interrupted: kept the finished widths (2) of [2, 3, 4] in made" in result.stderr
@@ -127,7 +127,7 @@ def test_demo_interrupted_at_once_leaves_nothing(run, folder, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fw, "sample", interrupted)
-    result = run("demo", *RUN, "--width", "2")
+    result = run("demo", *RUN, "--widths", "2")
     assert result.exit_code == 130
     assert list(folder.iterdir()) == []
 

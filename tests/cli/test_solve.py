@@ -56,3 +56,50 @@ def test_not_converged_is_exit_1(run, monkeypatch):
     result = run("solve", "--train", "5", "--test", "2", "--out", "here")
     assert result.exit_code == 1
     assert result.stderr == "finwidth: error: expected a root, got none\n"
+
+
+@pytest.mark.parametrize("theory", fw.list_theories())
+def test_every_theory_has_its_table_and_its_record(run, run_json, theory):
+    """Each prints the order parameters that it has, and the errors that the library gives."""
+    if theory == "cavity":
+        pytest.skip("seconds of sampling: see test_cavity_prints_its_standard_errors")
+    arguments = ("solve", "--theory", theory, "--train", "8", "--test", "3", "--width", "9")
+    arguments += (
+        "--temperature",
+        "0.5",
+    )
+    data = fw.load_dataset("digits", n_train=8, n_test=3)
+    solution = fw.solve(
+        fw.Network((9,)), data.X_train, data.y_train, temperature=0.5, theory=theory
+    )
+    record = run_json(*arguments)
+    order = solution.order_parameters
+    assert record["order_parameters"].keys() == set(order.data_vars)
+    for name, values in record["order_parameters"].items():
+        assert values == pytest.approx(order[name].values.tolist(), rel=1e-9)
+    errors = solution.generalization_error(data.X_test, data.y_test)
+    assert record["error"] == pytest.approx(float(errors.error), rel=1e-9)
+    assert "n_roots" not in record
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "layer 1" in result.stdout
+    assert f"{record['error']:.6f}" in result.stdout
+
+
+@pytest.mark.slow
+def test_cavity_prints_its_standard_errors(run, run_json):
+    arguments = ("solve", "--theory", "cavity", "--train", "8", "--test", "3", "--width", "9")
+    arguments += ("--temperature", "0.5")
+    record = run_json(*arguments)
+    assert record["action"] is None and record["log_evidence"] is None
+    (q_bar,), (q_bar_se,) = (record["order_parameters"][name] for name in ("q_bar", "q_bar_se"))
+    table = run(*arguments).stdout
+    assert f"{q_bar:.6f} ± {q_bar_se:.6f}" in table
+    assert f"{record['error']:.6f} ± {record['error_se']:.6f}" in table
+    assert "not computed" in table and "nan" not in table
+
+
+def test_roots_are_counted_when_asked_for(run, run_json):
+    arguments = ("solve", "--train", "8", "--test", "3", "--width", "9", "--roots")
+    assert run_json(*arguments)["n_roots"] == 1
+    assert "distinct solutions" in run(*arguments).stdout

@@ -7,7 +7,7 @@ import pytest
 
 import finwidth
 
-HEAVY = ("jax", "numpyro", "arviz", "arviz_base", "matplotlib", "xarray", "sklearn", "scipy")
+HEAVY = ("numpy", "jax", "numpyro", "arviz", "matplotlib", "xarray", "sklearn", "scipy")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["--version"]])
@@ -49,6 +49,12 @@ def test_warnings_take_one_line():
 
 def test_version(run):
     assert run("--version").stdout.strip() == finwidth.__version__
+
+
+def test_the_package_runs_as_the_command():
+    command = [sys.executable, "-m", "finwidth", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == finwidth.__version__
 
 
 def test_no_command_prints_the_help(run):

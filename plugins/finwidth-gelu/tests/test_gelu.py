@@ -52,9 +52,10 @@ def test_far_out_it_is_a_relu_and_close_by_it_is_linear() -> None:
         np.testing.assert_allclose(got, x @ x.T / 4, atol=1e-8)
 
 
-def test_derivatives_at_every_scale() -> None:
+def test_derivatives_at_every_scale(gelu: fw.Activation) -> None:
     """On the diagonal E[σ'²] → 1/2 and ∂K/∂C_xx → −1/(8π√(2C)), a difference of terms in √C."""
-    kernel = fw.get_activation("gelu").kernel
+    kernel = gelu.kernel
+    assert kernel is not None
     with jax.enable_x64(True):
         gradient = jax.jit(jax.grad(kernel, argnums=(0, 1, 2)))
         hessian = jax.jit(jax.hessian(kernel, argnums=(0, 1, 2)))

@@ -14,118 +14,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .._errors import InputError
+from ._option import (
+    CLASSES,
+    PRECISIONS,
+    data_options,
+    float_option,
+    int_option,
+    named,
+    option,
+    widths_option,
+)
 
 if TYPE_CHECKING:
     from .._network import Network
     from ..datasets import Dataset
 
 __all__ = [
-    "CLASSES",
     "Extent",
     "Files",
+    "Given",
     "Hidden",
     "Json",
     "Problem",
     "Report",
     "Sampling",
     "Widths",
-    "float_option",
-    "int_option",
-    "named",
-    "option",
     "options",
 ]
-
-
-def _parser(option: str, kind: Callable[[str], Any], expected: str) -> Callable[[Any], Any]:
-    """Return a parser for one option; its error names the option, what it takes and what came."""
-
-    def parse(text: Any) -> Any:
-        try:
-            if isinstance(text, str) and "_" in text and kind in (int, float):
-                raise ValueError  # Python's 5_0 is no number elsewhere
-            return kind(text)
-        except ValueError:
-            raise InputError(f"expected {option} = {expected}, got {text!r}") from None
-
-    parse.__name__ = option.lstrip("-")
-    return parse
-
-
-def _scalar(text: str) -> int | float | str:
-    for kind in (int, float) if "_" not in text else ():
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text.strip()
-
-
-def _labels(text: Any) -> tuple[Any, ...] | None:
-    if not isinstance(text, str):
-        return text
-    return None if text == "none" else tuple(_scalar(part) for part in text.split(","))
-
-
-def _precisions(text: Any) -> float | tuple[float, ...]:
-    if not isinstance(text, str):
-        return text
-    if "_" in text:
-        raise ValueError  # Python's 5_0 is no number elsewhere
-    values = tuple(float(part) for part in text.split(","))
-    return values[0] if len(values) == 1 else values
-
-
-def named(text: Any) -> tuple[str, Any]:
-    """Return (name, value) of NAME=VALUE, or raise ValueError."""
-    if not isinstance(text, str):
-        return text
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ValueError
-    return name.replace("-", "_"), _scalar(value)
-
-
-def option(
-    name: str,
-    help_text: str,
-    *more: str,
-    kind: Callable[[str], Any] = str,
-    metavar: str = "TEXT",
-    expected: str = "",
-    shown: bool | str = True,
-) -> Any:
-    """Return a command-line option whose parser is `kind`; its error says what is `expected`."""
-    parser = None if kind is str else _parser(name, kind, expected)
-    return typer.Option(
-        name, *more, help=help_text, parser=parser, metavar=metavar, show_default=shown
-    )
-
-
-def int_option(name: str, help_text: str) -> Any:
-    """Return an option that takes an int."""
-    return option(name, help_text, kind=int, metavar="INT", expected="an int")
-
-
-def float_option(name: str, help_text: str) -> Any:
-    """Return an option that takes a float."""
-    return option(name, help_text, kind=float, metavar="FLOAT", expected="a float")
-
-
-CLASSES = option(
-    "--classes",
-    "Labels of y = -1 and y = +1; 'none' takes labels as numbers.",
-    kind=_labels,
-    metavar="A,B",
-    expected="two labels separated by a comma",
-    shown="0,1",
-)
-_PRECISIONS: dict[str, Any] = {
-    "kind": _precisions,
-    "metavar": "FLOAT[,FLOAT…]",
-    "expected": "one float, or one per layer separated by commas",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,11 +73,11 @@ class Problem:
         float, float_option("--temperature", "T: variance of the likelihood.")
     ] = 0.01
     weight_precision: Annotated[
-        Any, option("--weight-precision", "Weight precisions, input layer first.", **_PRECISIONS)
+        Any, option("--weight-precision", "Weight precisions, input layer first.", **PRECISIONS)
     ] = 1.0
     bias_precision: Annotated[
         Any,
-        option("--bias-precision", "Bias precisions, likewise; none: no biases.", **_PRECISIONS),
+        option("--bias-precision", "Bias precisions, likewise; none: no biases.", **PRECISIONS),
     ] = None
     theory: Annotated[str, option("--theory", "Theory; 'finwidth info' lists them.")] = "nested"
     seed: Annotated[int, int_option("--seed", "Seed of the sampler.")] = 0
@@ -182,16 +97,16 @@ class Problem:
         """Return the data, or raise InputError."""
         import finwidth as fw
 
-        given: dict[str, Any] = dict(self.data_option)
+        pairs = list(self.data_option)
         if self.data_path is not None:
-            given["path"] = self.data_path
+            pairs.append(("path", self.data_path))
         return fw.load_dataset(
             self.data,
             classes=self.classes,
             n_train=self.train,
             n_test=self.test,
             seed=self.data_seed,
-            **given,
+            **data_options("--data-option", pairs),
         )
 
 
@@ -200,7 +115,14 @@ class Hidden:
     """The widths of one network."""
 
     width: Annotated[
-        list[int], int_option("--width", "Width of a hidden layer; one for each layer.")
+        list[int],
+        option(
+            "--width",
+            "Width of one hidden layer; repeat it for each further layer.",
+            kind=int,
+            metavar="INT",
+            expected="an int, the width of one hidden layer (two layers: --width 10 --width 20)",
+        ),
     ] = dataclasses.field(default_factory=lambda: [50])
 
 
@@ -208,9 +130,14 @@ class Hidden:
 class Widths:
     """The widths of several networks with one hidden layer."""
 
-    width: Annotated[
-        list[int], int_option("--width", "Width of a network; one for each network.")
-    ] = dataclasses.field(default_factory=lambda: [20, 50, 200])
+    widths: Annotated[
+        list[Any],
+        widths_option("Widths of the networks, each with one hidden layer.", shown="20,50,200"),
+    ] = dataclasses.field(default_factory=lambda: [(20, 50, 200)])
+
+    def flat(self) -> list[int]:
+        """Return all widths."""
+        return [width for part in self.widths for width in part]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,8 +214,23 @@ class Files(Report):
     out: Annotated[Path, _OUT] = Path("finwidth-results")
 
 
+class Given(frozenset[str]):
+    """The names of the parameters that the command line gives, be their values the defaults."""
+
+    @classmethod
+    def of(cls, context: Any) -> "Given":
+        """Return those of a command's context."""
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        unset = (None, "DEFAULT", "DEFAULT_MAP")
+        return cls(
+            name for name, source in sources.items() if getattr(source, "name", None) not in unset
+        )
+
+
 def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make the fields of a command's option groups its command-line options.
+
+    A parameter of type `Given` is told which of all its options the command line gives.
 
     Parameters
     ----------
@@ -299,11 +241,19 @@ def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., No
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         hints = typing.get_type_hints(function, include_extras=True)
         groups: dict[str, Any] = {}
+        given: list[str] = []
         parameters: list[inspect.Parameter] = []
         for name, parameter in inspect.signature(function).parameters.items():
             if dataclasses.is_dataclass(hints[name]):
                 groups[name] = hints[name]
                 parameters += _fields(hints[name], defaults)
+            elif hints[name] is Given:
+                given.append(name)
+                parameters.append(
+                    inspect.Parameter(
+                        "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+                    )
+                )
             else:
                 parameters.append(
                     parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
@@ -315,6 +265,8 @@ def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., No
                 name: group(**{f.name: values.pop(f.name) for f in dataclasses.fields(group)})
                 for name, group in groups.items()
             }
+            if given:
+                filled[given[0]] = Given.of(values.pop("context"))
             function(**filled, **values)
 
         command.__signature__ = inspect.Signature(parameters)  # pyright: ignore

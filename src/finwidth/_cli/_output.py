@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .._errors import InputError
 
 __all__ = ["Folder", "print_json", "print_table", "progress", "write_json"]
@@ -61,8 +59,10 @@ def _plain(value: Any) -> Any:
     """Return `value` in JSON types; numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+    if hasattr(value, "__array__"):
+        import numpy as np  # here, as help and errors do without it
+
+        return _plain(np.asarray(value).tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Path):
@@ -79,7 +79,7 @@ def print_json(record: Mapping[str, Any]) -> None:
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
     """Write a record as a JSON file, whole or not at all."""
-    from .._io import atomic_path
+    from .._files import atomic_path
 
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n", "utf-8")

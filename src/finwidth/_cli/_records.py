@@ -24,29 +24,30 @@ _DIAGNOSTICS = (
 
 def setting_record(network: "Network", temperature: float, data: "Dataset") -> dict[str, Any]:
     """Return what was asked for: network, temperature, data."""
-    from .._provenance import network_record
-
     return {
-        "network": network_record(network),
+        "network": network.record(),
         "temperature": temperature,
         "data": {"name": data.name} | data.attrs,
     }
 
 
-def solution_record(solution: "Solution", data: "Dataset") -> dict[str, Any]:
-    """Return a theory's order parameters, evidence and errors."""
-    order = solution.order_parameters
+def solution_record(solution: "Solution", data: "Dataset", roots: bool = False) -> dict[str, Any]:
+    """Return a theory's order parameters, evidence and errors; `roots` counts its solutions."""
     errors = solution.generalization_error(data.X_test, data.y_test)
-    return {
+    record = {
         "theory": solution.theory,
-        "order_parameters": {name: order[name].values for name in ("q_bar", "q")},
+        "order_parameters": {
+            str(name): array.values for name, array in solution.order_parameters.items()
+        },
         "action": solution.action,
         "log_evidence": solution.log_evidence,
         "residual": solution.residual,
         "converged": solution.converged,
-        "n_roots": solution.n_roots,
         "criterion": solution.criterion,
-    } | {name: float(errors[name]) for name in ("error", "bias2", "variance")}
+    }
+    if roots:
+        record["n_roots"] = solution.n_roots
+    return record | {str(name): float(value) for name, value in errors.items()}
 
 
 def diagnostics_record(report: "xr.Dataset") -> dict[str, Any]:

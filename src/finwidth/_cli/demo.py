@@ -42,13 +42,14 @@ class _Finished:
 def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> None:
     """Compare theory, infinite width and exact posterior at several widths.
 
-    One network with one hidden layer for each --width. DIR gets a netCDF file for each and a
+    One network with one hidden layer for each of --widths. DIR gets a netCDF file for each and a
     picture of all; Ctrl-C keeps the widths that are finished.
     """
     folder = Folder(files.out)
-    if len(set(widths.width)) < len(widths.width):
-        raise InputError(f"expected --width = different widths, got {widths.width}")
-    networks = [problem.network([width]) for width in widths.width]
+    wanted = widths.flat()
+    if len(set(wanted)) < len(wanted):
+        raise InputError(f"expected --widths = different widths, got {wanted}")
+    networks = [problem.network([width]) for width in wanted]
     data = problem.dataset()
     solutions = [
         [solve_theory(problem, network, data, theory) for theory in (None, "infinite")]
@@ -60,10 +61,10 @@ def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> 
         for pair in solutions:
             finished.append(_sample(problem, sampling, data, pair, folder))
     except KeyboardInterrupt:
-        complain(_kept(finished, widths.width, folder), kind="interrupted")
+        complain(_kept(finished, wanted, folder), kind="interrupted")
         code = 130
     except ConvergenceError as error:
-        complain(f"{error}; {_kept(finished, widths.width, folder)}")
+        complain(f"{error}; {_kept(finished, wanted, folder)}")
         code = 1
     if finished:
         picture = _picture(finished, folder)
@@ -92,9 +93,9 @@ def _sample(
 
     network = solutions[0].network
     width = network.widths[0]
+    progress(f"width {width}: sampling the exact posterior")
     # hidden weights would make the files ten times as large; 'finwidth sample' keeps them
     tree, reports = sample_and_compare(problem, sampling, network, data, solutions, keep=("v",))
-    progress(f"width {width}: the exact posterior is sampled")
     file = folder.file(f"width-{width}.nc")
     fw.save(tree, file)
     return _Finished(theory=reports[0], infinite=reports[1], file=file)
@@ -118,7 +119,7 @@ def _picture(finished: Sequence[_Finished], folder: Folder) -> Path | None:
 
     import finwidth as fw
 
-    from .._io import atomic_path
+    from .._files import atomic_path
 
     matplotlib.use("Agg")
     infinite = finished[0].infinite

@@ -1,6 +1,7 @@
 """`finwidth map`: all theories against exact sampling over a grid of problems."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,8 @@ import typer
 
 from .._errors import InputError
 from ._app import app, complain
-from ._options import CLASSES, Files, float_option, int_option, named, option, options
+from ._option import CLASSES, data_options, float_option, int_option, named, option, widths_option
+from ._options import Files, Given, options
 from ._output import Folder, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -39,7 +41,13 @@ class Grid:
     ] = _list("digits")
     activation: Annotated[list[str], option("--activation", "Activation.")] = _list("erf")
     depth: Annotated[list[int], int_option("--depth", "Number of hidden layers.")] = _list(1)
-    width: Annotated[list[int], int_option("--width", "Width N of all hidden layers.")] = _list()
+    widths: Annotated[
+        list[Any],
+        widths_option(
+            "Widths N, one network for each; all hidden layers of a network have one width. "
+            "Default: 20,50,200 if there is no --load.",
+        ),
+    ] = _list()
     load: Annotated[list[float], float_option("--load", "P/N instead of a width.")] = _list()
     temperature: Annotated[list[float], float_option("--temperature", "T.")] = _list(0.01)
     theory: Annotated[
@@ -60,22 +68,23 @@ class Grid:
         option("--preset", "docs: the grid of the documentation, instead of a grid of one's own."),
     ] = None
 
-    def points(self) -> "list[MapPoint]":
-        """Return the points, or raise InputError."""
+    def points(self, given: Collection[str] = ()) -> "list[MapPoint]":
+        """Return the points, or raise InputError, also for a field `given` beside a preset."""
         from .._inputs import check_choice
         from .._map_grid import PRESETS, grid_points
 
         if self.preset is not None:
             make = PRESETS[check_choice("preset", self.preset, PRESETS)]
-            default = Grid(preset=self.preset, theory=self.theory)
-            for field in dataclasses.fields(self):
-                if getattr(self, field.name) != getattr(default, field.name):
+            for name in given:
+                if name not in ("preset", "theory"):
                     raise InputError(
                         "expected no options of the grid with --preset, got "
-                        f"--{field.name.replace('_', '-')}"
+                        f"--{name.replace('_', '-')}"
                     )
             return make()
-        widths = self.width or ([] if self.load else [20, 50, 200])
+        widths = [width for part in self.widths for width in part]
+        if not widths and not self.load:
+            widths = [20, 50, 200]
         return grid_points(
             [self._dataset(text) for text in self.data],
             activations=self.activation,
@@ -90,19 +99,19 @@ class Grid:
         import finwidth as fw
 
         name, _, rest = text.partition(":")
-        given: dict[str, Any] = {
+        common: dict[str, Any] = {
             "classes": self.classes,
             "train": self.train,
             "test": self.test,
             "seed": self.data_seed,
         }
-        for part in rest.split(",") if rest else []:
-            try:
-                given |= [named(part)]
-            except ValueError:
-                raise InputError(f"expected --data = NAME[:OPTION=VALUE,…], got {text!r}") from None
-        n_train, n_test = given.pop("train"), given.pop("test")
-        return fw.load_dataset(name, n_train=n_train, n_test=n_test, **given)
+        try:
+            pairs = [named(part) for part in rest.split(",")] if rest else []
+        except ValueError:
+            raise InputError(f"expected --data = NAME[:OPTION=VALUE,…], got {text!r}") from None
+        options = common | data_options("--data", pairs, allowed=common)
+        n_train, n_test = options.pop("train"), options.pop("test")
+        return fw.load_dataset(name, n_train=n_train, n_test=n_test, **options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +132,7 @@ class Accuracy:
 
 @app.command("map")
 @options(out=Path("finwidth-map"))
-def map_(grid: Grid, accuracy: Accuracy, files: Files) -> None:
+def map_(given: Given, grid: Grid, accuracy: Accuracy, files: Files) -> None:
     """Compare all theories with exact sampling over a grid, and write it to DIR/map.nc.
 
     DIR also keeps each result, so that the same command continues a map that was stopped, and
@@ -134,7 +143,7 @@ def map_(grid: Grid, accuracy: Accuracy, files: Files) -> None:
     import finwidth as fw
 
     folder = Folder(files.out)
-    points = grid.points()
+    points = grid.points([name for name in sorted(given) if hasattr(grid, name)])
     theories = grid.theory or None
     try:
         dataset = fw.error_map(

@@ -1,17 +1,52 @@
 """`finwidth solve`: the theory's prediction."""
 
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from ._app import app
 from ._options import Hidden, Problem, Report, options
 from ._output import Folder, print_json, print_table, write_json
 from ._records import setting_record, solution_record
 from ._run import solve_theory
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ["solve"]
+
+
+_NAMES = {
+    "q_bar": "Q̄",
+    "q": "Q",
+    "action": "action",
+    "log_evidence": "log evidence",
+    "residual": "residual",
+    "criterion": "criterion",
+    "n_roots": "distinct solutions",
+    "error": "test error",
+    "bias2": "bias²",
+    "variance": "variance",
+}
 
 
 @app.command()
 @options()
-def solve(problem: Problem, hidden: Hidden, report: Report) -> None:
+def solve(
+    problem: Problem,
+    hidden: Hidden,
+    report: Report,
+    roots: Annotated[
+        bool,
+        typer.Option(
+            "--roots",
+            help="Count the distinct solutions found from many starts; takes several times as "
+            "long.",
+        ),
+    ] = False,
+) -> None:
     """Solve a theory: order parameters, evidence, test error.
 
     With --out, DIR/solve.json holds what --json prints.
@@ -19,30 +54,55 @@ def solve(problem: Problem, hidden: Hidden, report: Report) -> None:
     folder = None if report.out is None else Folder(report.out)
     network, data = problem.network(hidden.width), problem.dataset()
     solution = solve_theory(problem, network, data)
-    record = setting_record(network, problem.temperature, data) | solution_record(solution, data)
+    record = setting_record(network, problem.temperature, data)
+    record |= solution_record(solution, data, roots)
     if folder is not None:
         write_json(record, folder.file("solve.json"))
     if report.json:
         print_json(record)
         return
-    order = record["order_parameters"]
-    rows = [
-        (f"{symbol} layer {layer}", f"{value:.6f}")
-        for name, symbol in (("q_bar", "Q̄"), ("q", "Q"))
-        for layer, value in enumerate(order[name], start=1)
-    ]
-    rows += [
-        ("action", f"{solution.action:.6f}"),
-        ("log evidence", f"{solution.log_evidence:.6f}"),
-        ("residual", f"{solution.residual:.1e}"),
-        ("criterion", f"{solution.criterion:.6f}"),
-        ("test error", f"{record['error']:.6f}"),
-        ("bias²", f"{record['bias2']:.6f}"),
-        ("variance", f"{record['variance']:.6f}"),
-    ]
     print_table(
         f"{problem.theory} theory, {data.name}, widths {list(network.widths)}, "
         f"T = {problem.temperature:g}",
         ("", "value"),
-        rows,
+        _order_rows(solution.order_parameters) + _rows(record),
     )
+
+
+def _order_rows(order: "xr.Dataset") -> list[tuple[str, str]]:
+    """Return the rows of order parameters, one for each layer, with standard errors beside them."""
+    import numpy as np
+
+    rows = []
+    for name in map(str, order.data_vars):
+        if name.endswith("_se"):
+            continue
+        array, error = order[name], order.get(f"{name}_se")
+        for index in np.ndindex(array.shape):
+            at = array[index]
+            where = [
+                f"{dim} {at[dim].item() if dim in at.coords else i + 1}"
+                for dim, i in zip(array.dims, index, strict=True)
+            ]
+            label = " ".join([_NAMES.get(name, name.replace("_", " ")), *where])
+            rows.append((label, _number(at.item(), None if error is None else error[index].item())))
+    return rows
+
+
+def _rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of the numbers that every solution has."""
+    rows = []
+    for name in list(_NAMES)[2:]:
+        if name in record:
+            value, error = record[name], record.get(f"{name}_se")
+            text = f"{value:.1e}" if name == "residual" else _number(value, error)
+            rows.append((_NAMES[name], text))
+    return rows
+
+
+def _number(value: float | int, error: float | None = None) -> str:
+    if math.isnan(value):
+        return "not computed"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.6f}" if error is None else f"{value:.6f} ± {error:.6f}"

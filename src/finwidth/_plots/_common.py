@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
-from .._inputs import shown
 
 __all__ = ["BARS", "INFINITE", "LABELS", "POSTERIOR", "QUANTITIES", "THEORIES", "axes", "pyplot"]
 
@@ -41,12 +40,11 @@ def axes(ax: Any, count: int, size: tuple[float, float]) -> np.ndarray:
     if ax is None:
         _, made = pyplot().subplots(1, count, figsize=size, squeeze=False, layout="constrained")
         return made[0]
-    try:
+    given = np.array([None], dtype=object)
+    if isinstance(ax, (list, tuple, np.ndarray)):
         given = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
-    except Exception:  # an object that fails to become an array
-        given = np.array([])
-    # an instance, since the class of all axes has the method, too
-    drawn = [entry for entry in given if hasattr(entry, "errorbar") and hasattr(entry, "lines")]
-    if given.size != count or len(drawn) != count or any(isinstance(e, type) for e in drawn):
-        raise InputError(f"expected ax = {count} matplotlib axes for this picture, got {shown(ax)}")
+    else:  # what is no axes may have a length of its own
+        given[0] = ax
+    if given.size != count or not all(hasattr(entry, "errorbar") for entry in given):
+        raise InputError(f"expected ax = {count} matplotlib axes for this picture, got {ax!r}")
     return given

@@ -1,10 +1,12 @@
 """Theory against posterior, for one run or over widths."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arrays import as_number
 from .._errors import InputError
 from . import _common
 
@@ -86,7 +88,8 @@ def _by_theory(reports: Any) -> dict[str, "xr.Dataset"]:
     expected = "expected reports = one or more Datasets from finwidth.compare"
     if isinstance(reports, xr.Dataset):
         reports = [reports]
-    if isinstance(reports, (str, bytes, Mapping)) or not isinstance(reports, Iterable):
+    refused = isinstance(reports, (str, bytes, Mapping)) or getattr(reports, "ndim", 1) == 0
+    if refused or not isinstance(reports, Iterable):
         raise InputError(f"{expected}, got {type(reports).__name__}")
     sorted_out: dict[str, list[xr.Dataset]] = {}
     for report in reports:
@@ -123,9 +126,13 @@ def _by_theory(reports: Any) -> dict[str, "xr.Dataset"]:
 def _infinite(values: Any) -> dict[str, float]:
     if values is None:
         return {}
-    if not hasattr(values, "keys") or "error" not in values:
+    if not isinstance(values, Mapping) or "error" not in values:
         raise InputError(f"expected infinite = a mapping with 'error', got {values!r}")
-    return {name: float(values[name]) for name in _common.QUANTITIES if name in values}
+    given = {name: as_number(values[name]) for name in _common.QUANTITIES if name in values}
+    for name, value in given.items():
+        if not math.isfinite(value):
+            raise InputError(f"expected infinite = finite numbers, got {name} = {values[name]!r}")
+    return given
 
 
 def _plot_widths(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import InputError
-from .._inputs import check_choice
 from . import _common
 
 if TYPE_CHECKING:
@@ -48,7 +47,9 @@ def plot_learning_curve(dataset: "xr.Dataset", x: str = "width", *, ax: Any = No
             "expected dataset = a Dataset with error, as finwidth.solve_many gives with test "
             f"data, got {sorted(map(str, getattr(dataset, 'data_vars', [])))}"
         )
-    check_choice("x", x, [str(name) for name in dataset.coords if dataset[name].ndim == 1])
+    if not isinstance(x, str) or x not in dataset.coords or dataset[x].ndim != 1:
+        one_dimensional = sorted(str(name) for name in dataset.coords if dataset[name].ndim == 1)
+        raise InputError(f"expected x = one of {one_dimensional}, got {x!r}")
     dimension = dataset[x].dims[0]
     others = [name for name in dataset["error"].dims if name != dimension]
     others = [name for name in others if dataset.sizes[name] > 1]

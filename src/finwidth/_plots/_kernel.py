@@ -5,25 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arrays import as_float64, check_inputs, check_labels
 from .._errors import InputError
-from .._inputs import as_float64, check_labels
 from . import _common
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["plot_kernel"]
-
-
-def _labels(y: Any, n_patterns: int) -> np.ndarray:
-    """Return labels, numbers or words, or raise InputError."""
-    try:
-        labels = np.asarray(y)
-    except Exception:
-        labels = np.array(None)
-    if labels.dtype.kind in "US" and labels.shape == (n_patterns,):
-        return labels
-    return check_labels(y, n_patterns, of="kernel")
 
 
 def plot_kernel(kernel: Any, y: Any = None, *, ax: Any = None) -> "Axes":
@@ -56,16 +45,15 @@ def plot_kernel(kernel: Any, y: Any = None, *, ax: Any = None) -> "Axes":
         title = rf"renormalised kernel $K_R$ ({kernel.theory})"
         y = kernel.problem.y if y is None else y
         kernel = kernel.renormalized_kernel
-    matrix = as_float64("kernel", kernel, "(pattern, pattern)")
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+    matrix = as_float64("kernel", kernel, "(pattern, pattern), a square matrix")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise InputError(
             f"expected kernel = a square matrix or a Solution, got shape {matrix.shape}"
         )
-    if not np.isfinite(matrix).all():
-        raise InputError("expected kernel = finite values only, got NaN or infinite entries")
+    check_inputs(matrix, "kernel")
     edges: list[int] = []
     if y is not None:
-        labels = _labels(y, matrix.shape[0])
+        labels = check_labels(y, matrix.shape[0], of="the kernel")
         order = np.argsort(labels, kind="stable")
         matrix, labels = matrix[np.ix_(order, order)], labels[order]
         edges = [int(edge) for edge in np.flatnonzero(labels[1:] != labels[:-1]) + 1]

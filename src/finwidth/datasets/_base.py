@@ -9,16 +9,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
 
+from .._arrays import as_float64, check_inputs, check_labels, shown
 from .._errors import InputError
-from .._inputs import (
-    as_float64,
-    check_count,
-    check_inputs,
-    check_labels,
-    check_name,
-    check_sequence,
-    shown,
-)
+from .._inputs import check_count, check_name, check_sequence
 
 __all__ = ["Dataset", "Pool", "Request", "check_rows", "make_dataset"]
 
@@ -75,6 +68,10 @@ class Dataset:
             object.__setattr__(self, field, array)
         object.__setattr__(self, "name", check_name("name", name))
         object.__setattr__(self, "attrs", _check_attrs(attrs))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make copies anew: checked and read-only."""
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def __repr__(self) -> str:
         return (

@@ -5,109 +5,101 @@ from typing import Any
 
 import numpy as np
 
-from .. import _inputs
+from .._arrays import shown
 from .._errors import InputError, warn
-from .._inputs import shown
+from .._inputs import check_path
 from ._base import Pool
 
-__all__ = ["check_file", "check_path", "read_npz"]
+__all__ = ["check_existing", "check_file", "read_npz"]
+
+_WANTED = (
+    "an .npz archive with the arrays X_train, y_train, X_test, y_test, or X, y, X_test, y_test, or "
+    "X, y"
+)
+_KNOWN = {"x", "y", "x_train", "y_train", "x_test", "y_test"}
 
 
-def check_path(path: Any, what: str) -> Path:
+def check_existing(path: Any, what: str) -> Path:
     """Return `path` as an existing Path, or raise InputError that says what it should be."""
-    found = _inputs.check_path("path", path, what)
+    found = check_path("path", path, what)
     try:
-        found.stat()
+        exists = found.exists()
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "which does not exist" if missing else str(error.strerror)
-        raise InputError(f"expected path = {what}, got {str(path)!r}, {reason}") from None
+        raise InputError(f"expected path = {what}, got {str(path)!r} ({error.strerror})") from None
+    if not exists:
+        raise InputError(f"expected path = {what}, got {str(path)!r}, which does not exist")
     return found
 
 
 def check_file(path: Any, what: str) -> Path:
-    """Return `path` as the Path of an existing file that can be read to its end."""
-    found = check_path(path, what)
+    """Return `path` as an existing file; reading from a pipe or a device would wait for ever."""
+    found = check_existing(path, what)
     if not found.is_file():
-        raise InputError(f"expected path = {what}, got {str(path)!r}, which is no file")
+        kind = "a folder" if found.is_dir() else "not a regular file"
+        raise InputError(f"expected path = {what}, got {str(path)!r}, which is {kind}")
     return found
 
 
-# Each set of names: the arrays to train on and, if any, those to test on.
-_SETS = (
-    (("x_train", "y_train"), ("x_test", "y_test")),
-    (("x", "y"), ("x_test", "y_test")),
-    (("x", "y"),),
-)
-
-
 def read_npz(path: Path) -> tuple[Pool, Pool | None]:
-    """Read arrays ``X_train, y_train, X_test, y_test`` or ``X, y`` from an .npz archive.
+    """Read ``X_train, y_train, X_test, y_test`` or ``X, y`` (``X_test, y_test``) from an archive.
 
-    ``X, y`` may come with ``X_test, y_test``. Capitals do not matter. Arrays of Python objects are
-    refused, as they are pickles.
+    Capitals do not matter. Arrays of Python objects are refused, as they are pickles. A warning
+    names the arrays that are not used.
 
     Returns
     -------
     tuple
         Training rows and, where the archive has them, test rows.
-
-    Warns
-    -----
-    UserWarning
-        If the archive has further arrays: they are not used.
     """
-    wanted = (
-        "an .npz archive with the arrays X_train, y_train, X_test, y_test, or X, y (and X_test, "
-        "y_test)"
-    )
-    if not path.is_file():
-        raise InputError(f"expected path = {wanted}, got {str(path)!r}, which is no file")
+    check_file(path, _WANTED)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # NumPy leaves a file open that is no archive
+            archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
-                raise InputError(f"expected path = {wanted}, got one array in {str(path)!r}")
-            names = _names(archive.files, wanted)
-            keys = [names[key] for pair in _chosen(names, archive.files, wanted) for key in pair]
-            arrays = [archive[key] for key in keys]
+                raise InputError(f"expected path = {_WANTED}, got one array in {str(path)!r}")
+            names = _members(archive.files)
+            pools = [Pool(_array(archive, x), _array(archive, y)) for x, y in names]
+            used = {name for pair in names for name in pair}
+            ignored = [name for name in archive.files if name not in used]
     except InputError:
         raise
-    except Exception as error:  # what a damaged archive or an odd compression can raise is endless
-        text = shown(str(error).strip() or type(error).__name__)
-        raise InputError(f"expected path = {wanted}, got {str(path)!r} ({text})") from None
-    for key, array in zip(keys, arrays, strict=True):
-        if not isinstance(array, np.ndarray):  # a member that is no .npy file
-            raise InputError(f"expected path = {wanted}, got a {key} that is no array")
-    pools = [Pool(*arrays[i : i + 2]) for i in range(0, len(arrays), 2)]
-    ignored = sorted(set(archive.files) - set(keys))
+    except Exception as error:  # damage shows anywhere: in zipfile, its codecs, NumPy's headers
+        reason = shown(error) if not str(error) else " ".join(str(error).split())
+        raise InputError(f"expected path = {_WANTED}, got {str(path)!r} ({reason})") from None
     if ignored:
         warn(
-            f"expected an .npz archive with the arrays {keys} alone, got {shown(ignored)} too, "
-            "which are not used",
+            f"expected only {', '.join(sorted(used))} in {str(path)!r}, got {ignored} too, which "
+            "are ignored",
             UserWarning,
         )
     return pools[0], pools[1] if len(pools) == 2 else None
 
 
-def _names(files: list[str], wanted: str) -> dict[str, str]:
-    """Return the archive's own name of each array by its name in lower case."""
+def _members(files: list[str]) -> list[tuple[str, str]]:
+    """Return the names of the arrays of each pool: (X, y) to train on, and perhaps to test."""
     names: dict[str, str] = {}
-    for name in files:
-        if names.setdefault(name.lower(), name) != name:
+    for file in files:
+        if file.lower() in names and file.lower() in _KNOWN:
             raise InputError(
-                f"expected path = {wanted}, got both {names[name.lower()]!r} and {name!r}"
+                f"expected path = {_WANTED}, got both {names[file.lower()]!r} and {file!r}"
             )
-    return names
+        names[file.lower()] = file
+    plain, split = {"x", "y"} & names.keys(), {"x_train", "y_train"} & names.keys()
+    test = {"x_test", "y_test"} & names.keys()
+    if plain and split:
+        known = sorted(names[key] for key in plain | split)
+        raise InputError(f"expected path = {_WANTED}, got {known}: which are to train on?")
+    if len(plain) != 2 and len(split | test) != 4 or len(test) == 1:
+        raise InputError(f"expected path = {_WANTED}, got the arrays {sorted(files)}")
+    pairs = [("x", "y") if plain else ("x_train", "y_train")]
+    if test:
+        pairs.append(("x_test", "y_test"))
+    return [(names[x], names[y]) for x, y in pairs]
 
 
-def _chosen(names: dict[str, str], files: list[str], wanted: str) -> tuple[tuple[str, str], ...]:
-    """Return the first set of arrays that is there as a whole; half a test set is refused."""
-    for chosen in _SETS:
-        if names.keys() >= {key for pair in chosen for key in pair}:
-            half = names.keys() & {"x_test", "y_test"}
-            if len(chosen) == 1 and half:
-                raise InputError(
-                    f"expected path = {wanted}, got {names[half.pop()]!r} without its other half"
-                )
-            return chosen
-    raise InputError(f"expected path = {wanted}, got the arrays {shown(sorted(files))}")
+def _array(archive: Any, name: str) -> np.ndarray:
+    """Return one member, which may be a file that is not an array."""
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"expected path = {_WANTED}, got {name!r}, which is not an array")
+    return array

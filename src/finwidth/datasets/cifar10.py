@@ -8,7 +8,7 @@ import numpy as np
 
 from .._errors import InputError
 from ._base import Dataset, Pool, Request, make_dataset
-from ._files import check_path, read_npz
+from ._files import check_existing, read_npz
 
 __all__ = ["load"]
 
@@ -31,7 +31,7 @@ def load(request: Request, *, path: str | Path | None = None) -> Dataset:
         builds arrays and nothing else); or an .npz archive with the arrays x_train, y_train,
         x_test, y_test.
     """
-    found = check_path(path, _WANTED)
+    found = check_existing(path, _WANTED)
     if found.is_dir():
         train, test = (_batches(found, names) for names in _SPLITS.values())
     else:

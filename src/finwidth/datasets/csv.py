@@ -1,48 +1,43 @@
-"""The user's own data in a table of text: one row per pattern, one column the label.
-
-Spreadsheets write such tables in many ways: separated by commas, semicolons or tabs, with a decimal
-comma, with a mark of the encoding in front. What can be read in one way only is read; what can
-be read in two, or has a column that is no input, is refused with what to do.
-"""
+"""The user's own data in a table of text: one row per pattern, one column the label."""
 
 import csv
 import io
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from .._arrays import shown
 from .._errors import InputError
-from .._inputs import shown
 from ._base import Dataset, Pool, Request, make_dataset
 from ._files import check_file
 
 __all__ = ["load"]
 
-_SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
-_EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
-_POINT = re.compile(rf"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){_EXPONENT}", re.ASCII)
-_COMMA = re.compile(rf"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+){_EXPONENT}", re.ASCII)
-_NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)  # refused as not finite
-# 1,234 or 1.234: one thousand, or a number with three decimals
-_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:[.,][0-9]{3})+", re.ASCII)
+_SEPARATORS = {"\t": "a tab", ";": "';'", ",": "a comma"}
+_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.I | re.A)
+_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+)(e[+-]?\d+)?", re.I | re.A)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.A)
+
+_BROKEN = re.compile(r"[+\-\u2212]?[\d.,][\d\s.,_'\u2019%:/+-]*")  # meant as a number or a date
+
+type _Row = tuple[int, list[str]]  # its line in the file, and its fields
 
 
 def load(request: Request, *, path: str | Path | None = None, target: str | None = None) -> Dataset:
-    """Load a .csv table of numbers.
+    """Load a table of numbers, as spreadsheets and pandas write it.
 
-    A first row whose inputs are not numbers is taken as the names of the columns. Commas,
-    semicolons or tabs separate the columns, and a decimal comma is understood where it cannot be
-    taken for something else.
+    Columns are separated by commas, semicolons or tabs; beside the last two, numbers may have a
+    decimal comma. Separators between thousands, an index column without a name and columns of
+    the same name are refused. A first row whose inputs are not numbers is taken as the names of
+    the columns. Rows and last columns that are empty throughout are left out.
 
     Parameters
     ----------
     request
         Sizes, classes (labels as they stand in the target column: numbers or words) and seed.
     path
-        The table.
+        The table, in UTF-8, or in UTF-16 with a byte-order mark.
     target
         Name of the label's column; None for the last column.
     """
@@ -52,154 +47,179 @@ def load(request: Request, *, path: str | Path | None = None, target: str | None
     return make_dataset(request, name="csv", source=str(path), train=Pool(X, labels))
 
 
-class _Row(NamedTuple):
-    number: int  # from 1, blank rows counted
-    fields: list[str]
-
-
 def _read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
-    text, separators = _text(path), list(_SEPARATORS)
-    stated = re.match(r"sep=([;,|\t])\r?\n", text)  # a line that spreadsheets write for each other
-    if stated:
-        text, separators = text[stated.end() :], [stated[1]]
-    failures, unreadable = [], []
-    for separator in separators:
-        try:
-            rows = _rows(path, text, separator)
-        except InputError as error:  # a quoted field may end at another separator
-            unreadable.append(error)
-            continue
-        if rows and len(rows[0].fields) > 1:
-            try:
-                return _table(path, rows, target, separator)
-            except InputError as error:
-                failures.append(error)
-    for failure in failures + unreadable:
-        raise failure
-    raise InputError(
-        "expected path = a .csv table with at least two columns, separated by commas, semicolons "
-        f"or tabs, got {str(path)!r}"
-    )
-
-
-def _text(path: Path) -> str:
+    text, declared = _decoded(path)
     try:
-        content = path.read_bytes()
-        wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        return content.decode("utf-16" if wide else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
-        raise InputError(
-            f"expected path = a .csv file, got {str(path)!r} ({error}{hint})"
-        ) from None
-
-
-def _rows(path: Path, text: str, separator: str) -> list[_Row]:
-    """Return the rows that are not blank, without columns that are empty throughout at the end."""
-    rows = []
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        for number, row in enumerate(reader, start=1):
-            fields = [field.strip() for field in row]
-            if any(fields):
-                rows.append(_Row(number, fields))
+        separator, rows = _parsed(text, declared)
     except csv.Error as error:
         raise InputError(f"expected path = a .csv file, got {str(path)!r} ({error})") from None
-    used = max((_used(row.fields) for row in rows), default=0)
-    return [_Row(number, fields[: max(used, 1)]) for number, fields in rows]
-
-
-def _used(fields: Sequence[str]) -> int:
-    """Return how many fields there are up to the last that is not empty."""
-    return max((i for i, field in enumerate(fields, start=1) if field), default=0)
-
-
-def _table(
-    path: Path, rows: list[_Row], target: str | None, separator: str
-) -> tuple[np.ndarray, np.ndarray]:
-    rows = list(rows)
-    first = rows[0].fields
-    has_names = target is not None or not all(_is_number(field) for field in first[:-1])
-    if not has_names and len(first) > 2 and first == [str(i) for i in range(len(first))]:
+    if not rows or len(rows[0][1]) < 2:
         raise InputError(
-            "expected the first row of the table = names of columns or a pattern, got the numbers "
-            f"0 to {len(first) - 1}, which may be either: give the columns names, or leave the row "
-            "out (to_csv(header=False))"
+            "expected path = a .csv table with at least two columns, separated by ',', ';' or a "
+            f"tab, got {str(path)!r}"
         )
-    names = rows.pop(0).fields if has_names else []
-    _check_names(names, target)
+    decimal = _decimal(rows, separator)
+    first = rows[0][1]
+    named = target is not None or not all(_number(field, decimal) for field in first[:-1])
+    if named and target is None:
+        _check_first(first, decimal)
+    names = rows.pop(0)[1] if named else []
+    _check_names(names or first, named, target)
     if not rows:
         raise InputError(
             f"expected path = a .csv table with at least one row, got only names in {str(path)!r}"
         )
-    column = names.index(target) if target is not None else -1
-    n_columns = len(first)
+    column = names.index(target) if target is not None else len(first) - 1
+    separated = f"(separated by {_SEPARATORS.get(separator, repr(separator))})"
     inputs, labels = [], []
-    for number, fields in rows:
-        if len(fields) != n_columns:
+    for line, row in rows:
+        if len(row) != len(first):
+            index = ": an index column without a name?" if len(row) == len(first) + 1 else ""
             raise InputError(
-                f"expected {n_columns} columns in row {number} of the table, got {len(fields)} "
-                f"(separated by {_SEPARATORS.get(separator, repr(separator))})"
+                f"expected {len(first)} columns in row {line} of the table, got {len(row)} "
+                f"{separated}{index if named else ''}"
             )
-        row = list(fields)
-        labels.append(row.pop(column))
-        if not labels[-1]:
-            raise InputError(f"expected a label in row {number} of the table, got an empty field")
-        for field in row:
-            if not _is_number(field):
-                raise _no_number(number, field)
-        inputs.append(row)
-    numeric = all(_is_number(label) for label in labels)
-    fields = [field for row in inputs for field in row] + (labels if numeric else [])
-    point = _decimal_mark(fields, separator)
-    X = np.array([[float(field.replace(point, ".")) for field in row] for row in inputs])
-    if numeric:
-        return X, np.array([float(label.replace(point, ".")) for label in labels])
-    return X, np.array(labels)
+        if not row[column]:
+            raise InputError(f"expected a label in row {line} of the table, got an empty field")
+        for n, field in enumerate(row):
+            if n != column and not _number(field, decimal):
+                where = f" in column {names[n]!r}" if names else ""
+                raise InputError(
+                    f"expected a number in row {line} of the table, got {shown(field)}{where}"
+                    f"{_hint(field, decimal)} {separated}"
+                )
+        labels.append(row[column])
+        inputs.append([_value(field, decimal) for n, field in enumerate(row) if n != column])
+    if all(_number(label, decimal) for label in labels):
+        return np.array(inputs), np.array([_value(label, decimal) for label in labels])
+    return np.array(inputs), np.array(labels)
 
 
-def _check_names(names: list[str], target: str | None) -> None:
+def _decoded(path: Path) -> tuple[str, str | None]:
+    """Return the text, and the separator if its first line declares one (``sep=;``, of Excel)."""
+    try:
+        raw = path.read_bytes()
+        wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = raw.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"expected path = a .csv file in UTF-8, got {str(path)!r} ({error}): save it as "
+            "'CSV UTF-8'"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"expected path = a .csv file, got {str(path)!r} ({error.strerror})"
+        ) from None
+    declared = re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text)
+    if declared is None:
+        return text, None
+    # an empty line in its place: lines keep their numbers
+    return text[declared.start(2) :], declared[1]
+
+
+def _parsed(text: str, declared: str | None) -> tuple[str, list[_Row]]:
+    """Return the separator of columns and the rows that it gives.
+
+    It is the first that gives every row as many columns; where none does, the one that gives the
+    first row most, for the message that names the row.
+    """
+    found: dict[str, list[_Row]] = {}
+    failures: list[csv.Error] = []
+    for separator in [declared] if declared else _SEPARATORS:
+        try:
+            found[separator] = _rows(text, separator)
+        except csv.Error as error:  # quotes make no sense with this separator
+            failures.append(error)
+    for separator, rows in found.items():
+        if rows and len(rows[0][1]) > 1 and len({len(row) for _, row in rows}) == 1:
+            return separator, rows
+    if failures:
+        raise failures[-1]
+    return max(found.items(), key=lambda item: len(item[1][0][1]) if item[1] else 0)
+
+
+def _rows(text: str, separator: str) -> list[_Row]:
+    """Return the rows without those, and without last columns, that are empty throughout."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    stripped = ((reader.line_num, [field.strip() for field in row]) for row in reader)
+    rows = [(line, row) for line, row in stripped if any(row)]
+    width = max((n for _, row in rows for n, field in enumerate(row, start=1) if field), default=0)
+    return [(line, row[:width]) for line, row in rows]
+
+
+def _decimal(rows: list[_Row], separator: str) -> str:
+    """Return the decimal sign of the numbers, or raise InputError if they have two."""
+    fields = [field for _, row in rows for field in row]
+    commas = [field for field in fields if "," in field and _COMMA.fullmatch(field)]
+    points = [field for field in fields if "." in field and _POINT.fullmatch(field)]
+    if commas and points:
+        raise InputError(
+            f"expected one decimal sign in the table, got {commas[0]!r} and {points[0]!r}: write "
+            "numbers with a decimal point and nothing between thousands"
+        )
+    # 1,234 alone may be either number; only where ';' separates may a point be more than decimal
+    for found in (commas, points if separator == ";" else []):
+        if found and all(_THOUSANDS.fullmatch(field) for field in found):
+            raise InputError(
+                f"expected numbers with one meaning in the table, got {found[0]!r}, which may "
+                "have a decimal sign or one between thousands: write them with a decimal point, in "
+                "columns separated by commas"
+            )
+    return "," if commas else "."
+
+
+def _number(field: str, decimal: str) -> bool:
+    # not float(): it takes '5_0' and digits of other scripts
+    return (_COMMA if decimal == "," else _POINT).fullmatch(field) is not None
+
+
+def _value(field: str, decimal: str) -> float:
+    return float(field.replace(",", ".") if decimal == "," else field)
+
+
+def _check_first(first: list[str], decimal: str) -> None:
+    """Refuse a first row that may be names or a pattern with an entry that is no number."""
+    numbers = [field for field in first[:-1] if _number(field, decimal)]
+    others = [field for field in first[:-1] if field and not _number(field, decimal)]
+    doubtful = others if numbers else [field for field in others if _BROKEN.fullmatch(field)]
+    if doubtful:
+        raise InputError(
+            f"expected numbers or names in the first row of the table, got {shown(doubtful[0])}"
+            f"{_hint(doubtful[0], decimal)}: if the row is the names of columns, say which holds "
+            "the labels (target=…)"
+        )
+
+
+def _hint(field: str, decimal: str) -> str:
+    """Return what may be wrong with a field that is not a number."""
+    if not field:
+        return " (a missing entry)"
+    grouped = re.fullmatch(r"[+-]?\d{1,3}([ .,'’_\u00a0\u2009\u202f]\d{3})+([.,]\d*)?", field)
+    if grouped:
+        return " (write numbers with nothing between thousands)"
+    if decimal == "." and _COMMA.fullmatch(field):
+        return " (write numbers with a decimal point, or separate columns by ';')"
+    return ""
+
+
+def _check_names(names: list[str], named: bool, target: str | None) -> None:
+    """Refuse names that are missing, come twice, or are pandas' numbers of columns."""
+    if not named:
+        if len(names) > 2 and names == [str(n) for n in range(len(names))]:
+            raise InputError(
+                f"expected names of columns or numbers in the first row of the table, got {names}, "
+                "which look like pandas' numbers of columns: name the columns, or leave that row "
+                "out by to_csv(header=False)"
+            )
+        return
     if target is not None and target not in names:
         raise InputError(f"expected target = one of the columns {names}, got {target!r}")
-    for number, name in enumerate(names, start=1):
-        if not name or re.fullmatch(r"Unnamed: [0-9]+", name):
+    for n, name in enumerate(names):
+        if not name or re.fullmatch(r"Unnamed: \d+", name):
             raise InputError(
-                f"expected a name for each column of the table, got column {number} without a name "
-                "(an index? to_csv(index=False) leaves it out)"
+                f"expected a name for every column of the table, got column {n + 1} without a "
+                "name: if it is an index of pandas, leave it out by to_csv(index=False)"
             )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"expected different names of the columns, got {twice[0]!r} twice")
-
-
-def _no_number(number: int, field: str) -> InputError:
-    hint = ""
-    if field and _is_number(re.sub(r"[\s.,'\u2019_]", "", field)):
-        hint = " (no separators of thousands, and one decimal mark)"
-    what = shown(field) if field else "an empty field"
-    return InputError(f"expected a number in row {number} of the table, got {what}{hint}")
-
-
-def _is_number(text: str) -> bool:
-    # not float(), which takes 5_0 and digits of other alphabets
-    return any(pattern.fullmatch(text) for pattern in (_POINT, _COMMA, _NO_NUMBER))
-
-
-def _decimal_mark(fields: Sequence[str], separator: str) -> str:
-    """Return the decimal mark of all numbers of a table, or raise InputError if it has two."""
-    marked = {mark: [field for field in fields if mark in field] for mark in ".,"}
-    if marked["."] and marked[","]:
-        raise InputError(
-            f"expected one decimal mark in the table, got {marked['.'][0]!r} and "
-            f"{marked[','][0]!r}: write numbers without separators of thousands"
-        )
-    for mark, found in marked.items():
-        # where commas separate columns, a point is no separator of thousands
-        doubtful = mark == "," or separator == ";"
-        if found and doubtful and all(_GROUPED.fullmatch(field) for field in found):
-            raise InputError(
-                f"expected numbers without separators of thousands in the table, got {found[0]!r}, "
-                f"which may be {found[0].replace(mark, '')} or {found[0].replace(mark, '.')}: "
-                "write decimals with a point, in columns separated by commas"
-            )
-    return "," if marked[","] else "."
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise InputError(f"expected columns of different names in the table, got {double} twice")

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._errors import InputError
 from ._base import Dataset, Pool, Request, make_dataset
-from ._files import check_path, read_npz
+from ._files import check_existing, read_npz
 
 __all__ = ["load"]
 
@@ -28,7 +28,7 @@ def load(request: Request, *, path: str | Path | None = None) -> Dataset:
         and t10k-labels-idx1-ubyte, gzipped or not; or an .npz archive with the arrays
         x_train, y_train, x_test, y_test.
     """
-    found = check_path(path, _WANTED)
+    found = check_existing(path, _WANTED)
     if found.is_dir():
         train, test = (
             Pool(_idx(found, f"{split}-images", 3), _idx(found, f"{split}-labels", 1))

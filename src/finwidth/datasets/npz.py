@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from ._base import Dataset, Request, make_dataset
-from ._files import check_path, read_npz
+from ._files import check_file, read_npz
 
 __all__ = ["load"]
 
 
 def load(request: Request, *, path: str | Path | None = None) -> Dataset:
     """Load an .npz archive with the arrays X, y, or X_train, y_train, X_test, y_test.
+
+    Beside X and y, arrays X_test and y_test are the test set. A warning names other arrays.
 
     Parameters
     ----------
@@ -18,5 +20,5 @@ def load(request: Request, *, path: str | Path | None = None) -> Dataset:
     path
         The archive. Images (more than two axes) become one row each.
     """
-    train, test = read_npz(check_path(path, "an .npz file"))
+    train, test = read_npz(check_file(path, "an .npz file"))
     return make_dataset(request, name="npz", source=str(path), train=train, test=test)

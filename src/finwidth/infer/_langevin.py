@@ -8,7 +8,7 @@ from jax import Array, lax, random
 from jax.flatten_util import ravel_pytree
 
 from .._errors import InputError
-from .._inputs import check_count, shown
+from .._inputs import check_count
 from ._kernel import ChainKernel, ChainState, Transition, choose, metropolis
 from ._model import Model, Values, latent_sites, negative_log_joint
 
@@ -89,7 +89,7 @@ class Langevin(ChainKernel):
         adapt_step_size: bool | None = None,
     ) -> None:
         if not isinstance(adjusted, bool):
-            raise InputError(f"expected adjusted = True or False, got {shown(adjusted)}")
+            raise InputError(f"expected adjusted = True or False, got {adjusted!r}")
         if adapt_step_size is None:
             adapt_step_size = adjusted
         if not adjusted:
@@ -101,7 +101,7 @@ class Langevin(ChainKernel):
             if adapt_step_size:
                 raise InputError(
                     "expected adapt_step_size = False for adjusted=False, where no step is "
-                    f"rejected, got {shown(adapt_step_size)}"
+                    f"rejected, got {adapt_step_size!r}"
                 )
         super().__init__(
             model,

@@ -6,11 +6,11 @@ touches no other file.
 
 import dataclasses
 import functools
-import importlib
-import pkgutil
 from collections.abc import Callable
 
 from numpyro.infer.mcmc import MCMCKernel
+
+from .. import _shelf
 
 __all__ = ["Sampler", "available"]
 
@@ -42,9 +42,4 @@ class Sampler:
 @functools.cache
 def available() -> dict[str, Sampler]:
     """Return the samplers by name."""
-    found = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        if not module_info.name.startswith("_"):
-            module = importlib.import_module(f"{__name__}.{module_info.name}")
-            found[module.sampler.name] = module.sampler
-    return dict(sorted(found.items()))
+    return {module.sampler.name: module.sampler for module in _shelf.modules(__name__)}

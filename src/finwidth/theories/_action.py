@@ -166,8 +166,7 @@ def _tile_gradient(
         return jnp.sum(cotangent * kernel(activation, constants, covariance, order, rules).cross)
 
     # forward mode: few parameters, and no sums over rows and columns on the way back
-    unit = jnp.eye(theta.shape[0])
-    return jnp.stack([jax.jvp(contracted, (theta,), (direction,))[1] for direction in unit])
+    return jax.jacfwd(contracted)(theta)
 
 
 TileCovariance = Callable[[slice, slice], Covariance]

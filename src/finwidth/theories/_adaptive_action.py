@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-import scipy.optimize
 from jax import Array
 from jaxtyping import Float
 
@@ -354,6 +353,8 @@ def _stationary_shrinkage(width: int, q_bar: float, at: float, g: float, b: floa
     With A at s = `at`, g = mᵀA⁻¹m/λ_1 and b = (mᵀA⁻¹y)²/λ_1, the equation is
     N_1 s + b s²/d² − g s²/d = N_1 Q̄ with d = 1 + (s − `at`) g; its left side increases with s.
     """
+    import scipy.optimize  # half a second, which the other theories need not spend
+
     rest = max(1.0 - at * g, 0.0)
 
     def equation(log_s: float) -> float:

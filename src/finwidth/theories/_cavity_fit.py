@@ -59,10 +59,10 @@ class Fit:
     """
 
     moments: Moments
-    walkers: Float[Array, "batch walker coordinate"]
-    weights: Float[Array, "batch walker"]
-    shrink: Float[Array, "batch walker"]
-    pull: Float[Array, "batch walker"]
+    walkers: Float[np.ndarray, "batch walker coordinate"]
+    weights: Float[np.ndarray, "batch walker"]
+    shrink: Float[np.ndarray, "batch walker"]
+    pull: Float[np.ndarray, "batch walker"]
     iterations: int
     annealed: float
     spread: float
@@ -246,10 +246,10 @@ def fit(
         jnp.sum(jnp.stack([batch.running[i] for batch in batches]), axis=0)[None] / iterations
         for i in range(2)
     )
-    walkers, weights, shrink, pull = columns
-    return Fit(
-        Moments(first, second), walkers, weights, shrink, pull, driver.count, annealed, spread
-    )
+    # NumPy's, which keep their precision in copies; JAX's become float32 where that is its default
+    walkers, weights, shrink, pull = map(np.asarray, columns)
+    moments = Moments(*map(np.asarray, (first, second)))
+    return Fit(moments, walkers, weights, shrink, pull, driver.count, annealed, spread)
 
 
 def _start(activation: Activation, neuron: Neuron, ladders: int, seed: int) -> State:

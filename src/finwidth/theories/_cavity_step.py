@@ -1,7 +1,7 @@
 """One step of the stochastic approximation of the cavity equations."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,18 +32,18 @@ class Neuron(NamedTuple):
         N_1.
     """
 
-    features: Float[Array, "pattern coordinate"]
-    precision: Array
-    noise: Float[Array, "pattern pattern"]
-    y: Float[Array, " pattern"]
-    width: Array
+    features: Float[Any, "pattern coordinate"]  # arrays of JAX, of NumPy in a solution
+    precision: Any
+    noise: Float[Any, "pattern pattern"]
+    y: Float[Any, " pattern"]
+    width: Any
 
 
 class Moments(NamedTuple):
     """K1 and S = K2 − mmᵀ/N_1."""
 
-    k1: Float[Array, "replica pattern pattern"]
-    s: Float[Array, "replica pattern pattern"]
+    k1: Float[Any, "replica pattern pattern"]
+    s: Float[Any, "replica pattern pattern"]
 
 
 class State(NamedTuple):

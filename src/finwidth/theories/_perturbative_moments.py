@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats.qmc
 from scipy.special import ndtri
 
 from .._errors import InputError
@@ -26,7 +25,7 @@ _FIRST = 10  # 2^10 points in each replicate
 _LAST = 16
 _CHUNK = 1024  # points at once; divides the number of points
 _SEED = 20240712
-_MOST_INPUTS = scipy.stats.qmc.Sobol.MAXDIM
+_MOST_INPUTS = 21201  # MAXDIM of scipy.stats.qmc.Sobol
 
 
 class Estimate(NamedTuple):
@@ -57,6 +56,14 @@ class Neuron:
         self._network = network
         self._activate = jax.jit(network.activation.fn)
         self._rotation = np.linalg.svd(self._scaled(X), full_matrices=True)[2].T
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the compiled function."""
+        return {name: value for name, value in vars(self).items() if name != "_activate"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._activate = jax.jit(self._network.activation.fn)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         """Return X̃ with h = X̃ w for standard normal w."""
@@ -89,6 +96,8 @@ class Neuron:
         Estimate
             Not better than `enough` asks where the largest number of points was reached.
         """
+        import scipy.stats.qmc  # a second, which the other theories need not spend
+
         rotated = self._scaled(X) @ self._rotation
         engines = [
             scipy.stats.qmc.Sobol(rotated.shape[1], scramble=True, rng=_SEED + replicate)
@@ -110,7 +119,7 @@ class Neuron:
         self,
         function: Callable[[np.ndarray], np.ndarray],
         rotated: np.ndarray,
-        engine: scipy.stats.qmc.Sobol,
+        engine: Any,
         points: int,
     ) -> np.ndarray:
         total: Any = 0.0

@@ -7,6 +7,7 @@ equations and their solution are common to all (theory.md, sections 2 to 4).
 import abc
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,44 @@ class SaddlePoint:
                 rng = np.random.default_rng(n)
                 starts += [magnitude * row for row in rng.choice([-1.0, 1.0], size=(3, n))]
         return distinct_roots(self.equations, starts, self.theta)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _PriorPart:
+    """θ -> (gradient, Hessian) of the prior term, each row divided by `rows`."""
+
+    widths: np.ndarray
+    eliminated: bool
+    rows: np.ndarray
+
+    def __call__(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gradient, hessian = prior_derivatives(theta, self.widths, self.eliminated)
+        return gradient / self.rows, hessian / self.rows[:, None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _DataPart:
+    """θ -> gradient of the data term, each row divided by `rows`.
+
+    A pickle holds what the function is made of; the function is made when it is first called.
+    """
+
+    theory: "SaddleTheory"
+    problem: Problem
+    rows: np.ndarray
+
+    @functools.cached_property
+    def _gradient(self) -> Callable[[np.ndarray], np.ndarray]:
+        form = self.theory.scaled_form(self.problem)
+        if form is not None:
+            return scaled_gradient(self.problem, form)
+        return dense_gradient(self.problem, self.theory.kernel)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _DataPart, (self.theory, self.problem, self.rows)
+
+    def __call__(self, theta: np.ndarray) -> np.ndarray:
+        return self._gradient(theta) / self.rows
 
 
 class SaddleTheory(Theory):
@@ -212,17 +251,8 @@ class SaddleTheory(Theory):
         size = depth if eliminated else 2 * depth
         scale = widths + problem.n_patterns
         rows = scale if eliminated else np.concatenate([scale, scale])
-
-        def prior(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            gradient, hessian = prior_derivatives(theta, widths, eliminated)
-            return gradient / rows, hessian / rows[:, None]
-
-        form = self.scaled_form(problem)
-        if form is not None:
-            gradient = scaled_gradient(problem, form)
-        else:
-            gradient = dense_gradient(problem, self.kernel)
-        return StationarityEquations(prior, lambda theta: gradient(theta) / rows, size)
+        prior = _PriorPart(widths, eliminated, rows)
+        return StationarityEquations(prior, _DataPart(self, problem, rows), size)
 
     def factor(self, problem: Problem, order: OrderParameters) -> Factorization:
         """Return the factorisation of A = T·1 + K_R."""

@@ -34,6 +34,7 @@ from .nested import Nested
 
 __all__ = ["Adaptive", "AdaptiveSolution", "finwidth_register_theories"]
 
+_NESTED = Nested()  # one: a compiled function is kept for each instance
 _SAME = 1e-5  # distance in log M and log Q̄ below which two minima are one
 
 
@@ -109,7 +110,7 @@ class Adaptive(Theory):
         if problem.temperature == 0:
             Factor(problem.nngp, 0.0)  # a singular kernel is refused before any other work
         coordinates = problem.shared("adaptive coordinates", lambda: Coordinates.of(problem))
-        nested = Nested().order_parameters(problem)
+        nested = _NESTED.order_parameters(problem)
         log_q_bar = log_shrinkage = 0.0
         if nested.converged:
             log_q_bar = float(np.log(nested.order.q_bar[0]))

@@ -153,6 +153,7 @@ class Cavity(Theory):
                 max_iterations=self.max_iterations,
                 tick=lambda driver: bar.update(1, f"step {driver.count}"),
             )
+        neuron = Neuron(*map(np.asarray, neuron))
         return CavitySolution(problem, self.seed, self.tolerance, neuron, found, basis)
 
 

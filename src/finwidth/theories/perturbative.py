@@ -82,7 +82,7 @@ class Perturbative(Theory):
             lambda: Neuron(problem.network, problem.X),
         )
         solution = PerturbativeSolution(problem, _INFINITE.solve(problem), neuron)
-        assert solution.residual >= 0  # the averages are made here, with JAX in float64
+        solution.average()
         return solution
 
 
@@ -176,6 +176,10 @@ class PerturbativeSolution(Solution):
     def _root(self) -> np.ndarray:
         """Wᵀ with A⁻¹ = WᵀW."""
         return self.leading.factor.whiten(np.eye(self.problem.n_patterns)).T
+
+    def average(self) -> None:
+        """Make the averages on the training set now, where JAX is in float64."""
+        _ = self._training
 
     @functools.cached_property
     def _training(self) -> Estimate:

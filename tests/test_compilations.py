@@ -1,0 +1,189 @@
+"""A second call with the same shapes compiles nothing, and depth costs the compiler nothing."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import finwidth as fw
+from finwidth._kernels import input_covariance, layer_map, recursion
+from finwidth._precision import float64
+from finwidth._rules import prepare
+from finwidth.theories._action import _tile_gradient
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+ROTATION = np.linalg.qr(np.random.default_rng(5).normal(size=(4, 4)))[0]
+
+
+@pytest.fixture
+def compilations() -> Iterator[Callable[[], int]]:
+    """Return the function that returns how often something was compiled since its last call."""
+    count = 0
+
+    def listen(event: str, *_: object, **__: object) -> None:
+        nonlocal count
+        count += event == COMPILED
+
+    def since() -> int:
+        nonlocal count
+        found, count = count, 0
+        return found
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield since
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def problem(activation: str, depth: int, number: int) -> tuple:
+    """Return a network and data: one shape, all numbers different for each `number`.
+
+    The patterns are rotated, so that their variances are the same: where there is no closed form
+    the number of terms of the series is chosen for these.
+    """
+    rng = np.random.default_rng(3)
+    X, X_test = rng.normal(size=(11, 4)), rng.normal(size=(5, 4))
+    if number:
+        X, X_test = X @ ROTATION, X_test @ ROTATION
+    labels = np.random.default_rng(number)
+    y, y_test = labels.choice([-1.0, 1.0], 11), labels.choice([-1.0, 1.0], 5)
+    net = fw.Network((9 + number,) * depth, activation)
+    if activation != "tanh":
+        precisions = tuple(1.0 + 0.2 * number + 0.1 * layer for layer in range(depth + 1))
+        net = net.replace(weight_precision=precisions, bias_precision=3.0 + number)
+    return net, X, y, X_test, y_test, 0.2 + 0.1 * number
+
+
+def solve(theory: str) -> Callable[..., None]:
+    def call(net, X, y, X_test, y_test, temperature):
+        solution = fw.solve(net, X, y, temperature=temperature, theory=theory)
+        if net.activation.name != "tanh":  # whose rules for predictions follow the solution
+            solution.predict(X_test, full_covariance=True)
+            solution.generalization_error(X_test, y_test)
+        assert np.isfinite(solution.criterion)
+
+    return call
+
+
+def solve_many(net, X, y, X_test, y_test, temperature):
+    test = {"X_test": X_test, "y_test": y_test}
+    fw.solve_many(net, X, y, widths=[5, net.widths[0]], temperature=[temperature, 1.0], **test)
+
+
+def mixture(net, X, y, X_test, y_test, temperature):
+    solution = fw.mixture(net, X, y, temperature=temperature)
+    solution.generalization_error(X_test, y_test)
+
+
+def fluctuations(net, X, y, X_test, y_test, temperature):
+    fw.fluctuations(fw.solve(net, X, y, temperature=temperature), X_test, y_test)
+
+
+def diagnostics(net, X, y, X_test, y_test, temperature):
+    solution = fw.solve(net, X, y, temperature=temperature)
+    fw.diagnostics.width_response(solution, X_test, y_test)
+    fw.diagnostics.conditioning(solution)
+    fw.diagnostics.roots(solution)
+
+
+CASES = [
+    ("nested", "erf", 1, solve("nested")),
+    ("nested", "relu", 1, solve("nested")),
+    ("nested", "relu", 2, solve("nested")),
+    ("nested", "tanh", 2, solve("nested")),
+    ("wishart", "relu", 2, solve("wishart")),
+    ("infinite", "erf", 2, solve("infinite")),
+    ("corrected", "erf", 1, solve("corrected")),
+    ("adaptive", "erf", 1, solve("adaptive")),
+    ("adaptive", "relu", 1, solve("adaptive")),
+    ("perturbative", "relu", 1, solve("perturbative")),
+    ("solve_many", "erf", 1, solve_many),
+    ("mixture", "relu", 1, mixture),
+    ("fluctuations", "erf", 1, fluctuations),
+    ("diagnostics", "erf", 1, diagnostics),
+    pytest.param("cavity", "erf", 1, solve("cavity"), marks=pytest.mark.slow),
+    pytest.param("solve_many", "relu", 2, solve_many, marks=pytest.mark.slow),
+    pytest.param("mixture", "erf", 2, mixture, marks=pytest.mark.slow),
+    pytest.param("fluctuations", "erf", 2, fluctuations, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("what", "activation", "depth", "call"), CASES)
+def test_other_numbers_of_the_same_shapes_compile_nothing(
+    what, activation, depth, call, compilations
+):
+    call(*problem(activation, depth, 0))
+    compilations()
+    call(*problem(activation, depth, 1))
+    assert compilations() == 0
+
+
+def test_the_counter_counts(compilations):
+    jax.jit(lambda x: jnp.sin(x) + 0.123)(jnp.arange(3.0))
+    assert compilations() > 0
+
+
+def layered(net, X, rules, q_bar, shrinkage):
+    """The recursion as it is defined, layer by layer."""
+    covariance = input_covariance(net, X)
+    for layer, rule in enumerate(rules):
+        numbers = (q_bar[layer], shrinkage[layer], net.weight_precision[layer + 1], 0.0)
+        covariance = layer_map(net.activation, covariance, *numbers, rule)
+    return covariance
+
+
+@pytest.mark.parametrize(
+    ("activation", "variances"),
+    [("relu", None), ("tanh", [2.0, 0.5, 0.5, 0.2, 0.2, 0.2])],
+    ids=["one rule", "several rules"],
+)
+def test_a_deep_recursion_is_the_layer_map_repeated(activation, variances):
+    """Also its derivatives: those of a loop against differences of the definition."""
+    depth = 6
+    rng = np.random.default_rng(0)
+    X, cotangent = rng.normal(size=(3, 4)), rng.normal(size=(3, 3))
+    net = fw.Network((5,) * depth, activation, weight_precision=tuple(rng.uniform(0.8, 1.2, 7)))
+    theta = 0.1 * rng.normal(size=2 * depth)
+    precisions, biases = np.array(net.weight_precision[1:]), np.zeros(depth)
+    with float64():
+        rules = (None,) * depth
+        if variances:
+            rules = tuple(prepare(net.activation, c) for c in variances)
+
+        def kernel(activation, constants, covariance, order, rules):
+            return recursion(activation, precisions, biases, covariance, *order, rules)
+
+        def whole(theta):
+            q_bar, shrinkage = np.exp(theta[:depth]), np.exp(theta[depth:])
+            return np.asarray(layered(net, X, rules, q_bar, shrinkage).cross)
+
+        order = (np.exp(theta[:depth]), np.exp(theta[depth:]))
+        covariance = input_covariance(net, X)
+        found = kernel(net.activation, None, covariance, order, rules)
+        np.testing.assert_allclose(found.cross, whole(theta), rtol=1e-13)
+        constants = fw.theories.LayerConstants(precisions, biases)
+        gradient = _tile_gradient(
+            kernel, net.activation, rules, constants, covariance, jnp.asarray(theta), cotangent
+        )
+        steps = 1e-5 * np.eye(2 * depth)
+        slopes = [np.sum(cotangent * (whole(theta + h) - whole(theta - h))) / 2e-5 for h in steps]
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-9)
+
+
+def test_the_program_of_a_deep_network_does_not_grow_with_depth():
+    """What the compiler is given, which is what its time goes by."""
+
+    def size(depth: int) -> int:
+        net = fw.Network((5,) * depth, "relu")
+        numbers = np.ones(depth)
+        with float64():
+            program = jax.make_jaxpr(
+                lambda covariance, order: recursion(
+                    net.activation, numbers, numbers, covariance, order, order, (None,) * depth
+                )
+            )(input_covariance(net, np.eye(3)), numbers)
+        return len(str(program).splitlines())
+
+    assert size(24) == size(12)
+    assert size(12) < 2 * size(1)
