@@ -45,3 +45,11 @@ def test_bad_input(change, message):
     arguments = {"widths": [5], "temperature": 0.1} | change
     with pytest.raises(fw.InputError, match=message):
         fw.solve_many(fw.Network((5,)), X, Y, **arguments)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_an_array_of_precisions_may_mean_two_things():
+    """Those of a network's layers, or of several networks."""
+    net, settings = fw.Network((3,), "identity"), {"widths": [3], "temperature": 0.1}
+    with pytest.raises(fw.InputError, match="expected weight_precision = a list .*got an array"):
+        fw.solve_many(net, X, Y, weight_precision=np.array([1.0, 2.0]), **settings)

@@ -40,3 +40,12 @@ def test_network_is_frozen_hashable_and_replaceable():
         net.widths = (3,)
     with pytest.raises(fw.InputError, match="expected a field out of"):
         net.replace(width=3)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("value", [{3, 4}, {3: 1, 4: 1}, iter([3, 4]), "34"])
+def test_what_has_no_order_gives_no_layers(value):
+    with pytest.raises(fw.InputError, match="expected widths = "):
+        fw.Network(value)
+    with pytest.raises(fw.InputError, match="expected weight_precision = "):
+        fw.Network((3,), "identity", weight_precision=value)

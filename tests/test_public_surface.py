@@ -6,6 +6,7 @@ wrong types, shapes, ranges and paths while all others are valid. A function tha
 covered when it appears; a parameter that `VALID` does not know fails by its name.
 """
 
+import datetime
 import functools
 import inspect
 import pathlib
@@ -15,9 +16,11 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -79,6 +82,13 @@ def error_map() -> xr.Dataset:
         by_point | by_theory | {"counted": ("point", [True, True])},
         {name: ("point", value) for name, value in coordinates.items()} | {"theory": ["nested"]},
     )
+
+
+@functools.cache
+def kernel(kind: Any) -> tuple[Any, Any]:
+    """A kernel for NumPyro, and the state of a chain that it has started."""
+    made = kind(fw.models.network)
+    return made, made.init(jax.random.key(0), 2, None, (NET, X, Y), {"temperature": 0.5})
 
 
 def run_file() -> str:
@@ -209,6 +219,10 @@ VALID: dict[str, Any] = {
     "y_train": Y,
     "z_limit": 4.0,
     # one word, another meaning
+    "Langevin.end_warmup.state": Lazy(lambda: kernel(fw.infer.Langevin)[1]),
+    "Langevin.pool.states": Lazy(lambda: [kernel(fw.infer.Langevin)[1]]),
+    "SplitHMC.end_warmup.state": Lazy(lambda: kernel(fw.infer.SplitHMC)[1]),
+    "SplitHMC.pool.states": Lazy(lambda: [kernel(fw.infer.SplitHMC)[1]]),
     "Langevin.model": fw.models.network,
     "SplitHMC.model": fw.models.network,
     "attach.theory": Lazy(solution),
@@ -234,10 +248,23 @@ INSTANCES: tuple[Any, ...] = (
     VALID["blocks"][0],
     Lazy(solution),
     Lazy(lambda: fw.mixture(NET, X, Y, temperature=0.5)),
+    Lazy(lambda: kernel(fw.infer.SplitHMC)[0]),
+    Lazy(lambda: kernel(fw.infer.Langevin)[0]),
     Lazy(lambda: fw.student_t_process(NET, X, Y, temperature=0.5, degrees_of_freedom=5.0)),
 )
 
 # --- nonsense --------------------------------------------------------------------------------
+
+
+class Broken:
+    """An object that cannot even be looked at."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise RuntimeError("broken")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("broken")
+
 
 NONSENSE: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
@@ -286,6 +313,10 @@ NONSENSE: dict[str, Callable[[], Any]] = {
     "array of dates": lambda: np.zeros((6, 2), "datetime64[s]"),
     "complex array": lambda: np.ones((6, 2), complex),
     "JAX array": lambda: jnp.ones((2, 7)),
+    "masked array": lambda: np.ma.masked_array(np.ones((6, 2)), np.eye(6, 2) > 0),
+    "missing": lambda: pd.NA,
+    "date": lambda: datetime.date(2020, 1, 1),
+    "broken object": Broken,
     "Dataset": xr.Dataset,
     "DataTree": xr.DataTree,
     "Network": lambda: NET,
@@ -338,8 +369,11 @@ def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
+    """Public methods, but for those of NumPyro's protocol, which NumPyro calls."""
+    protocol = vars(numpyro.infer.mcmc.MCMCKernel) if kind.__name__ in fw.infer.__all__ else ()
     for name, member in inspect.getmembers(kind, callable):
-        if not name.startswith("_") and ours(member) and not isinstance(member, type):
+        public = not name.startswith("_") and name not in protocol
+        if public and ours(member) and not isinstance(member, type):
             yield name, member
 
 
@@ -358,7 +392,7 @@ def targets() -> Iterator[Target]:
             continue
         if not keeps_anything(value):
             yield Target(name, parameters(value), functools.partial(lambda f: f, value))
-        if getattr(fw, name, None) is value:
+        if value in (getattr(fw, name, None), getattr(fw.infer, name, None)):
             for method, member in methods(value):
                 given = parameters(member)[not inspect.ismethod(member) :]
                 get = functools.partial(lambda k, m: getattr(instance(k), m), value, method)
@@ -441,8 +475,11 @@ def test_what_the_table_holds_is_accepted(name: str) -> None:
 def test_nonsense(name: str, argument: str) -> None:
     target = TARGETS[name]
     function, others = target.get(), valid(target)
+    defaults = {one.name: one.default for one in target.parameters}
     wrong = {}
     for nonsense, make in NONSENSE.items():
+        if nonsense == "None" and defaults.get(argument, 0) is None:
+            continue  # as if it were not given, which may ask for much more than `VALID` does
         call = functools.partial(function, **(others | {argument: make()}))
         if problem := outcome(call):
             wrong[nonsense] = problem

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from jax import Array
 
+from ._arrays import shown
 from ._errors import InputError, PluginError
 
 __all__ = ["Activation", "get_activation", "list_activations"]
@@ -47,22 +48,27 @@ class Activation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise InputError(f"expected name = a non-empty string, got {self.name!r}")
+            raise InputError(f"expected name = a non-empty string, got {shown(self.name)}")
         if not callable(self.fn):
             raise InputError(
-                f"expected fn = a callable for activation {self.name!r}, got {self.fn!r}"
+                f"expected fn = a callable for activation {self.name!r}, got {shown(self.fn)}"
             )
         if not isinstance(self.parity, str) or self.parity not in ("odd", "none"):
             raise InputError(
                 f"expected parity = 'odd' or 'none' for activation {self.name!r}, "
-                f"got {self.parity!r}"
+                f"got {shown(self.parity)}"
+            )
+        if not isinstance(self.reference, str):
+            raise InputError(
+                f"expected reference = a string for activation {self.name!r}, got "
+                f"{shown(self.reference)}"
             )
         for field in ("kernel", "mean"):
             value = getattr(self, field)
             if value is not None and not callable(value):
                 raise InputError(
                     f"expected {field} = a callable or None for activation {self.name!r}, "
-                    f"got {value!r}"
+                    f"got {shown(value)}"
                 )
 
     @property

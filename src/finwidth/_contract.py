@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._activation import Activation
+from ._arrays import shown
 from ._errors import InputError, PluginError
 from ._precision import float64
 
@@ -64,7 +65,7 @@ def validate_kernel(activation: Any) -> None:
         If `activation` is not a `finwidth.Activation`.
     """
     if not isinstance(activation, Activation):
-        raise InputError(f"expected activation = a finwidth.Activation, got {activation!r}")
+        raise InputError(f"expected activation = a finwidth.Activation, got {shown(activation)}")
     try:
         hash(activation)
     except TypeError as error:

@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from . import _quadrature
 from ._activation import Activation
+from ._arrays import shown
 from ._contract import PATTERNS
 from ._errors import InputError
 from ._network import Network
@@ -230,7 +231,7 @@ def recursion(
         raise InputError(f"expected covariance = a Covariance, got {type(covariance).__name__}")
     if not isinstance(rules, tuple) or not rules or not all(map(_is_rule, rules)):
         raise InputError(
-            f"expected rules = a tuple of a quadrature rule or None a layer, got {rules!r}"
+            f"expected rules = a tuple of a quadrature rule or None a layer, got {shown(rules)}"
         )
     depth = len(rules)
     for name, value in (

@@ -135,6 +135,11 @@ def _several(name: str, value: Any, what: str) -> list[Any]:
 def _networks(net: Network, weight_precision: Any) -> list[Network]:
     if weight_precision is None:
         return [net]
+    if hasattr(weight_precision, "dtype"):  # of a network's layers, or of several networks?
+        raise InputError(
+            "expected weight_precision = a list of precisions, each as for Network, got an array: "
+            "weight_precision.tolist() or [weight_precision] says which is meant"
+        )
     several = _several("weight_precision", weight_precision, "precisions, each as for Network")
     return [net.replace(weight_precision=value) for value in several]
 

@@ -3,11 +3,12 @@
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ._arrays import as_number
+from ._arrays import as_number, shown
 from ._errors import InputError
+from ._inputs import check_sequence
 
 __all__ = ["Network", "check_network"]
 
@@ -16,18 +17,18 @@ _WIDEST = 2**53  # what a float64 can count to
 
 def _widths(value: Any) -> tuple[int, ...]:
     expected = "expected widths = a non-empty tuple of positive ints, one per hidden layer"
-    refused = isinstance(value, (str, bytes, Mapping)) or getattr(value, "ndim", 1) == 0
-    if refused or not isinstance(value, Iterable):
-        raise InputError(f"{expected}, got {value!r}")
-    widths = tuple(value)
+    try:
+        widths = check_sequence("widths", value, "ints")
+    except InputError:
+        raise InputError(f"{expected}, got {shown(value)}") from None
     if not widths:
         raise InputError(f"{expected}, got an empty sequence")
     for width in widths:
         integral = isinstance(width, numbers.Integral) and not isinstance(width, bool)
         if not integral or int(width) <= 0:
-            raise InputError(f"{expected}, got {width!r}")
+            raise InputError(f"{expected}, got {shown(width)}")
         if int(width) > _WIDEST:
-            raise InputError(f"expected widths = ints of at most {_WIDEST}, got {width!r}")
+            raise InputError(f"expected widths = ints of at most {_WIDEST}, got {shown(width)}")
     return tuple(int(width) for width in widths)
 
 
@@ -36,20 +37,19 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
         f"expected {name} = one positive float, or {depth + 1} of them "
         f"(input layer first, readout last) for {depth} hidden layer(s)"
     )
-    if isinstance(value, (str, bytes, bool)):
-        raise InputError(f"{expected}, got {value!r}")
+    several = hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0
     try:
-        entries = tuple(value) if hasattr(value, "__iter__") else (value,) * (depth + 1)
-    except TypeError:  # a 0-d array
-        entries = (value,) * (depth + 1)
+        entries = check_sequence(name, value, "floats") if several else [value] * (depth + 1)
+    except InputError:
+        raise InputError(f"{expected}, got {shown(value)}") from None
     if len(entries) != depth + 1:
         raise InputError(f"{expected}, got {len(entries)} value(s)")
     for entry in entries:
         if isinstance(entry, (str, bytes, bool)):
-            raise InputError(f"{expected}, got {entry!r}")
+            raise InputError(f"{expected}, got {shown(entry)}")
         number = as_number(entry)
         if not math.isfinite(number) or number <= 0:
-            raise InputError(f"{expected}, got {entry!r}")
+            raise InputError(f"{expected}, got {shown(entry)}")
     return tuple(as_number(entry) for entry in entries)
 
 
@@ -103,7 +103,7 @@ class Network:
             if not isinstance(activation, str):
                 raise InputError(
                     "expected activation = a registered name or a finwidth.Activation, "
-                    f"got {activation!r}"
+                    f"got {shown(activation)}"
                 )
             activation = get_activation(activation)
         set_field(self, "activation", activation)

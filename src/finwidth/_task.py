@@ -80,9 +80,9 @@ def checked_task(
         theory = "nested" if theory is None else theory
         check_mixture(net, theory)
     elif theory is not None:
-        raise InputError(f"expected theory = None with model={model!r}, got {theory!r}")
+        raise InputError(f"expected theory = None with model={model!r}, got {shown(theory)}")
     if data_name is not None and not isinstance(data_name, str):
-        raise InputError(f"expected data_name = a string or None, got {data_name!r}")
+        raise InputError(f"expected data_name = a string or None, got {shown(data_name)}")
     if X_test is not None:
         X_test = check_inputs(X_test, name="X_test", n_inputs=X.shape[1])
     if y_test is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
-from ._arrays import check_labels
+from ._arrays import check_labels, shown
 from ._errors import InputError
 from ._inputs import check_count, check_number, check_sequence
 from ._network import Network, check_network
@@ -28,7 +28,7 @@ def _saddle(solution: Any) -> SaddleSolution:
     if not isinstance(solution, SaddleSolution):
         raise InputError(
             "expected solution = a saddle-point solution of finwidth.solve (theory 'nested', "
-            f"'wishart' or 'infinite'), got {solution!r}"
+            f"'wishart' or 'infinite'), got {shown(solution)}"
         )
     return solution
 
@@ -170,7 +170,9 @@ def depth_profile(
     check_network(net)
     rule = available().get(theory) if isinstance(theory, str) else None
     if rule is None or not hasattr(rule, "eliminates_q"):
-        raise InputError(f"expected theory = the name of a saddle-point theory, got {theory!r}")
+        raise InputError(
+            f"expected theory = the name of a saddle-point theory, got {shown(theory)}"
+        )
     if net.depth != 1:
         raise InputError(f"expected net = one hidden layer, to be repeated, got {net.depth}")
     layers = [check_count("depths", depth) for depth in check_sequence("depths", depths, "ints")]

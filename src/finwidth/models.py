@@ -58,7 +58,8 @@ def _check_shape(name: str, value: Any, *shape: int | None) -> None:
         want in (None, size) for want, size in zip(shape, got, strict=True)
     )
     wanted = ", ".join("any" if size is None else str(size) for size in shape)
-    if not isinstance(value, (Array, np.ndarray)) or value.dtype.kind not in "fiu" or not fits:
+    array = isinstance(value, (Array, np.ndarray)) and not isinstance(value, np.ma.MaskedArray)
+    if not array or value.dtype.kind not in "fiu" or not fits:
         kind = f"{value.dtype} of shape {got}" if hasattr(value, "dtype") else type(value).__name__
         raise InputError(f"expected {name} = an array of real numbers ({wanted}), got {kind}")
 

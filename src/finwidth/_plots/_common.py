@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import shown
 from .._errors import InputError
 
 __all__ = ["BARS", "INFINITE", "LABELS", "POSTERIOR", "QUANTITIES", "THEORIES", "axes", "pyplot"]
@@ -46,5 +47,5 @@ def axes(ax: Any, count: int, size: tuple[float, float]) -> np.ndarray:
     else:  # what is no axes may have a length of its own
         given[0] = ax
     if given.size != count or not all(hasattr(entry, "errorbar") for entry in given):
-        raise InputError(f"expected ax = {count} matplotlib axes for this picture, got {ax!r}")
+        raise InputError(f"expected ax = {count} matplotlib axes for this picture, got {shown(ax)}")
     return given

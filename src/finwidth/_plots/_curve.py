@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arrays import shown
 from .._errors import InputError
 from . import _common
 
@@ -49,7 +50,7 @@ def plot_learning_curve(dataset: "xr.Dataset", x: str = "width", *, ax: Any = No
         )
     if not isinstance(x, str) or x not in dataset.coords or dataset[x].ndim != 1:
         one_dimensional = sorted(str(name) for name in dataset.coords if dataset[name].ndim == 1)
-        raise InputError(f"expected x = one of {one_dimensional}, got {x!r}")
+        raise InputError(f"expected x = one of {one_dimensional}, got {shown(x)}")
     dimension = dataset[x].dims[0]
     others = [name for name in dataset["error"].dims if name != dimension]
     others = [name for name in others if dataset.sizes[name] > 1]

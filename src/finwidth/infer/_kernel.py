@@ -15,8 +15,9 @@ from jax import Array, random
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import is_prng_key, not_jax_tracer
 
+from .._arrays import shown
 from .._errors import InputError
-from .._inputs import check_number
+from .._inputs import check_iterable, check_number
 from ._adapt import AdaptState, init_adapt, pool_adapt, update_adapt
 from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
 
@@ -118,9 +119,10 @@ class ChainKernel(MCMCKernel, abc.ABC):
         self, model: Model, *, step_size: float, adapt_step_size: bool, target_accept_prob: float
     ) -> None:
         if not callable(model):
-            raise InputError(f"expected model = a NumPyro model (a callable), got {model!r}")
+            raise InputError(f"expected model = a NumPyro model (a callable), got {shown(model)}")
         if not isinstance(adapt_step_size, bool):
-            raise InputError(f"expected adapt_step_size = True or False, got {adapt_step_size!r}")
+            got = shown(adapt_step_size)
+            raise InputError(f"expected adapt_step_size = True or False, got {got}")
         self._model = model
         self._step_size = check_number("step_size", step_size, 0.0)
         self._adapt_step_size = adapt_step_size
@@ -314,10 +316,11 @@ class ChainKernel(MCMCKernel, abc.ABC):
         InputError
             If there is no state, one is of several chains, or the chains are not equally far.
         """
-        states = list(states)
+        states = list(check_iterable("states", states, "states of single chains"))
         if not states:
             raise InputError("expected states = at least one state, got none")
         for state in states:
+            _check_state(state, "states")
             if not is_prng_key(state.rng_key):
                 raise InputError(
                     "expected states = states of single chains, "
@@ -335,6 +338,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
 
     def end_warmup(self, state: ChainState) -> ChainState:
         """Return the state with its warm-up ended here, at the averaged step size."""
+        _check_state(state)
         adapt = state.adapt_state
         ended = AdaptState(jnp.exp(adapt.averaging[1]), adapt.averaging, state.i)
         keep = self._adapt_step_size & (state.i < adapt.num_warmup)
@@ -355,6 +359,11 @@ class ChainKernel(MCMCKernel, abc.ABC):
         kernel = copy.copy(self)
         kernel._model = wrapper(self._model)
         return kernel
+
+
+def _check_state(state: Any, name: str = "state") -> None:
+    if not isinstance(state, ChainState):
+        raise InputError(f"expected {name} = a state of this kernel, got {shown(state)}")
 
 
 def _check_finite(state: ChainState) -> None:

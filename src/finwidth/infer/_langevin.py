@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 from jax.flatten_util import ravel_pytree
 
+from .._arrays import shown
 from .._errors import InputError
 from .._inputs import check_count
 from ._kernel import ChainKernel, ChainState, Transition, choose, metropolis
@@ -89,7 +90,7 @@ class Langevin(ChainKernel):
         adapt_step_size: bool | None = None,
     ) -> None:
         if not isinstance(adjusted, bool):
-            raise InputError(f"expected adjusted = True or False, got {adjusted!r}")
+            raise InputError(f"expected adjusted = True or False, got {shown(adjusted)}")
         if adapt_step_size is None:
             adapt_step_size = adjusted
         if not adjusted:
@@ -101,7 +102,7 @@ class Langevin(ChainKernel):
             if adapt_step_size:
                 raise InputError(
                     "expected adapt_step_size = False for adjusted=False, where no step is "
-                    f"rejected, got {adapt_step_size!r}"
+                    f"rejected, got {shown(adapt_step_size)}"
                 )
         super().__init__(
             model,
