@@ -105,7 +105,7 @@ class _Chains:
     kernel
         The kernel.
     num_warmup
-        Transitions that adapt the kernel.
+        Transitions that adapt the kernel, where it must know them to be compiled; else None.
     side_by_side
         Whether one call advances all chains.
     keys, draw_keys, inputs
@@ -116,7 +116,7 @@ class _Chains:
         self,
         program: Program,
         kernel: MCMCKernel,
-        num_warmup: int,
+        num_warmup: int | None,
         side_by_side: bool,
         keys: Array,
         draw_keys: Array,
@@ -130,20 +130,22 @@ class _Chains:
         self.block: Any = jax.jit(self._advance)
         # NumPyro's stack of handlers belongs to the process: one model is traced at a time
         with _TRACING:
-            start = self.start.lower(keys, inputs)
+            count = jnp.asarray(BLOCK)
+            start = self.start.lower(keys, count, inputs)
             if side_by_side:
                 return
             state = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start.out_info
             )
-            count = jnp.asarray(BLOCK)
             block = self.block.lower(state, draw_keys, count, count, inputs)
         # compiled here, once, so that the threads find it ready
         self.start, self.block = start.compile(), _compiled(block)
 
-    def _start(self, key: Array, inputs: Any) -> Any:
+    def _start(self, key: Array, num_warmup: Any, inputs: Any) -> Any:
         _, arguments, keywords = self._program.density(inputs)
-        return self.kernel.init(key, self._num_warmup, None, arguments, keywords)
+        if self._num_warmup is not None:
+            num_warmup = self._num_warmup
+        return self.kernel.init(key, num_warmup, None, arguments, keywords)
 
     def _one(
         self, state: Any, key: Array, thin: Array, inputs: Any
@@ -267,7 +269,8 @@ class Engine:
         leaves, structure = jax.tree.flatten(inputs)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         chains = num_chains if side_by_side else None
-        key = (program, sampler, _described(options), num_warmup, chains, structure, shapes)
+        fixed = None if sampler.adaptive else num_warmup
+        key = (program, sampler, _described(options), fixed, chains, structure, shapes)
 
         def make() -> _Chains:
             try:
@@ -276,19 +279,20 @@ class Engine:
                 raise InputError(
                     f"expected sampler_options = options of sampler {sampler.name!r}, got {error}"
                 ) from None
-            return _Chains(program, kernel, num_warmup, side_by_side, *first, inputs)
+            return _Chains(program, kernel, fixed, side_by_side, *first, inputs)
 
         self._chains: _Chains = _CACHE.get(key, make)
         self.kernel = self._chains.kernel
+        count = jnp.asarray(num_warmup)
         self.states: Any
         self._draw_keys: Any
         if side_by_side:
             keys, draw_keys = _spread(keys), _spread(draw_keys)
             with _TRACING:  # other devices than last time are traced anew
-                self.states = self._chains.start(keys, inputs)
+                self.states = self._chains.start(keys, count, inputs)
             self._draw_keys = draw_keys
         else:
-            self.states = [self._chains.start(key, inputs) for key in keys]
+            self.states = [self._chains.start(key, count, inputs) for key in keys]
             self._draw_keys = list(draw_keys)
         for state in [self.states] if side_by_side else self.states:
             _check_start(state)

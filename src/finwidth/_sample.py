@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +199,7 @@ def sample(
     settings = {
         "model": model,
         "sampler": sampler,
-        "sampler_options": {name: str(value) for name, value in options.items()},
+        "sampler_options": {name: _written_out(value) for name, value in options.items()},
         "num_chains": num_chains,
         "seed": seed,
         "thin": thin,
@@ -263,6 +264,12 @@ def _options(sampler_options: Any) -> dict[str, Any]:
             f"{shown(sampler_options)}"
         )
     return dict(options)
+
+
+def _written_out(value: Any) -> str:
+    """Return an option as text; of arrays, however deep inside, every entry."""
+    with np.printoptions(threshold=sys.maxsize, precision=17):
+        return str(value)
 
 
 def _draws(num_samples: Any, default: int, target: Target) -> int:

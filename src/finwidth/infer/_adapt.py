@@ -34,7 +34,7 @@ class AdaptState(NamedTuple):
     num_warmup: Array
 
 
-def init_adapt(step_size: float, num_warmup: int) -> AdaptState:
+def init_adapt(step_size: float, num_warmup: int | Array) -> AdaptState:
     """Return the adaptation state before the first transition."""
     size = jnp.asarray(step_size, jnp.result_type(float))
     # as in Hoffman & Gelman (2014): pull towards steps ten times the first, because steps that

@@ -192,7 +192,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
     def init(
         self,
         rng_key: Array,
-        num_warmup: int,
+        num_warmup: int | Array,
         init_params: dict[str, Any] | None = None,
         model_args: tuple = (),
         model_kwargs: dict | None = None,
@@ -204,7 +204,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
         rng_key
             One key, or an array of keys for chains side by side.
         num_warmup
-            Number of transitions that adapt the step size.
+            Number of transitions that adapt the step size; may be traced.
         init_params
             Unconstrained values by latent site, with a leading chain axis for an array of keys;
             None draws them from the prior.

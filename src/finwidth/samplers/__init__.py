@@ -29,7 +29,8 @@ class Sampler:
         Defaults of `finwidth.sample`. Where the kernel can end its warm-up early, `num_warmup`
         is the most that the warm-up may take.
     adaptive
-        Whether the kernel can (it has a method ``end_warmup``).
+        Whether the kernel can (it has a method ``end_warmup``). Such a kernel is compiled once for
+        all lengths of the warm-up: its ``init`` takes `num_warmup` as an array.
     """
 
     name: str
