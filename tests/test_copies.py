@@ -1,9 +1,12 @@
 """Copies: what a user holds survives pickle, copy and other processes, to the last bit."""
 
 import copy
+import dataclasses
 import functools
 import multiprocessing
 import pickle
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +121,67 @@ def test_registered_activation_is_pickled_as_its_name(plugins):
         pickle.loads(content)
 
 
+class Gain:
+    """An activation's function as an object; what it computes can be changed behind a pickle."""
+
+    gain = 1.0
+
+    def __call__(self, h):
+        return jnp.tanh(self.gain * h)
+
+
+def test_functions_that_changed_since_are_refused(monkeypatch):
+    """A pickle holds where a function is, so it may find another one there."""
+    by_place = fw.Network((3,), fw.Activation("softsign", softsign, parity="odd"))
+    by_class = fw.Network((3,), fw.Activation("gain", Gain(), parity="odd"))
+    contents = [pickle.dumps(net) for net in (by_place, by_class)]
+    assert pickle.loads(contents[0]) == by_place
+    assert pickle.loads(contents[1]).record() == by_class.record()
+
+    def softsign_edited(h):
+        return h / (1.0 + 2.0 * jnp.abs(h))
+
+    softsign_edited.__qualname__ = "softsign"
+    monkeypatch.setitem(globals(), "softsign", softsign_edited)
+    monkeypatch.setattr(Gain, "gain", 2.0)
+    for content, name in zip(contents, ("softsign", "gain"), strict=True):
+        with pytest.raises(fw.PluginError, match=f"'{name}'.* got other ones"):
+            pickle.loads(content)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled(fw.Activation):
+    """An activation with a field of a user's own."""
+
+    label: str = "none"
+
+
+@every_way
+def test_fields_of_a_subclass_are_kept(way):
+    other = way(Labelled("sine", jnp.sin, label="mine"))
+    assert type(other) is Labelled and other.label == "mine"
+
+
+def test_compiled_function_of_a_script(monkeypatch):
+    """What a script compiles is found in it; a process without it gets the function itself."""
+    script = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+
+    def squash(h):
+        return jnp.tanh(h) ** 3
+
+    squash.__module__, squash.__qualname__ = "__main__", "squash"
+    compiled = jax.jit(squash)
+    monkeypatch.setattr(script, "squash", compiled, raising=False)
+    activation = fw.Activation("squash", compiled, parity="odd")
+    content = pickle.dumps(activation)
+    assert pickle.loads(content).fn is compiled
+    monkeypatch.delattr(script, "squash")
+    other = pickle.loads(content)
+    assert other.digest == activation.digest
+    assert np.array_equal(other.fn(jnp.asarray(X)), activation.fn(jnp.asarray(X)))
+
+
 # What an activation is
 
 
@@ -141,6 +205,23 @@ def test_digest_tells_functions_apart_and_not_machines():
     ]
     others = {fw.Activation("s", fn).digest for fn in others}
     assert len(others | same) == 9 and None not in others
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda t: lambda h: jnp.where(h > 0.5 + t, 1.0, 0.0),
+        lambda t: lambda h: jnp.where(jnp.abs(h) > 0.01 + t, h, 0.0),
+        lambda t: lambda h: jnp.tanh(h) + jnp.exp(-(((h - 0.3) / (0.004 + t)) ** 2)),
+        lambda t: lambda h: jnp.tanh(h / (0.001 + t)),
+        lambda t: lambda h: jnp.where(jnp.abs(h) < 1e-6, t, jnp.sin(h)),
+    ],
+    ids=["step", "threshold", "bump", "steep", "origin"],
+)
+def test_digest_sees_what_happens_between_few_points(make):
+    """Functions that differ in a narrow interval only."""
+    digests = {fw.Activation("s", make(t)).digest for t in (0.0, 0.001)}
+    assert len(digests) == 2 and None not in digests
 
 
 def test_digest_knows_parity_and_moments():

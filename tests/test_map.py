@@ -176,12 +176,34 @@ def test_theories_of_one_name_and_other_settings_share_nothing(points, tmp_path,
     assert not list(tmp_path.iterdir())
     assert times(Recorded(1.0), Recorded(1.0), Recorded(2.0), Recorded(2.0)) == 2
 
+    # a name that the map gives to something else
+    Named = type("Named", (Recorded,), {"name": "mixture", "record": lambda self: {}})
+    assert times("mixture", Named(1.0)) == 2
+
     class Wider(Nested):  # finwidth's own name
         def solve(self, problem, start=None):
             return super().solve(problem.vary((100,), problem.temperature))
 
     assert times("nested", Nested(), "nested") == 1
     assert times(Wider(), Wider()) == 2
+
+
+@pytest.mark.parametrize("value", ["1", [1], 3, {"f": len}])
+def test_record_that_is_no_record_is_refused_before_any_work(points, monkeypatch, value):
+    theory = type("Odd", (Scaled,), {"record": lambda self: value})(1.0)
+    monkeypatch.setattr(_map, "solve_point", None)
+    with pytest.raises(fw.FinwidthError, match=r"expected record\(\) of theory 'scaled'") as caught:
+        fw.error_map(points, theories=["nested", theory], **QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_record_may_hold_arrays(points, tmp_path):
+    theory = type("Odd", (Scaled,), {"record": lambda self: {"f": np.arange(self.factor)}})
+    keys = [_map._theory_key(points[0], theory(factor)) for factor in (2, 2, 3)]
+    assert keys[0] is not None and keys[1] is not None
+    assert keys[0] == keys[1] != keys[2]
+    _map.Store(tmp_path).write(keys[0], {"error": 1.0})
+    assert _map.Store(tmp_path).read(keys[1]) == {"error": 1.0}
 
 
 @pytest.mark.slow

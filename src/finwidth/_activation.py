@@ -99,10 +99,13 @@ class Activation:
             registered = activations().get(self.name) == self
         except PluginError:  # somebody else's, which using a name would raise
             registered = False
-        if registered and (digest := self.digest) is not None:
+        digest = self.digest
+        if registered and digest is not None:
             return _registered, (self.name, digest)
         functions = carry(self.fn), carry(self.kernel), carry(self.mean)
-        return _made, (type(self), self.name, functions, self.parity, self.reference)
+        rest = {k: v for k, v in vars(self).items() if k not in Activation.__dataclass_fields__}
+        made = type(self), self.name, functions, self.parity, self.reference, digest
+        return _made, made, rest or None
 
 
 def _registered(name: str, digest: str) -> Activation:
@@ -117,12 +120,25 @@ def _registered(name: str, digest: str) -> Activation:
     return found
 
 
-def _made(kind: type[Activation], name: str, functions: Any, parity: Any, ref: str) -> Activation:
-    """Return the activation that a pickle describes."""
+def _made(
+    kind: type[Activation], name: str, functions: Any, parity: Any, ref: str, digest: str | None
+) -> Activation:
+    """Return the activation that a pickle describes.
+
+    A function that is found by its place, or one that it calls, may have been edited since.
+    """
     from ._fingerprint import restore
 
     fn, kernel, mean = map(restore, functions)
-    return kind(name, fn, parity, kernel, mean, ref)
+    made = kind(name, fn, parity, kernel, mean, ref)
+    # one that cannot be evaluated here raises where it is used
+    if digest is not None and made.digest not in (digest, None):
+        place = f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', repr(fn))}"
+        raise PluginError(
+            f"expected activation {name!r}, which a pickled object uses, with the functions that "
+            f"it had there, got other ones ({place} has changed?)"
+        )
+    return made
 
 
 def list_activations() -> list[str]:

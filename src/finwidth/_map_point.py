@@ -7,16 +7,17 @@ they can run anywhere and in any order.
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ._compare import compare
-from ._errors import AccuracyWarning, ConvergenceError, InputError, warn
+from ._errors import AccuracyWarning, ConvergenceError, InputError, PluginError, warn
 from ._fluctuations import fluctuations
 from ._inputs import check_count, check_iterable, check_number, check_seed, check_temperature
 from ._mixture import mixture
 from ._network import Network, check_network
+from ._provenance import plain
 from ._sample import sample
 from ._solve import choose_theory, list_theories, solve
 from .datasets import Dataset
@@ -225,8 +226,16 @@ def theory_name(theory: str | Theory) -> str:
 def theory_record(theory: str | Theory) -> dict[str, Any] | None:
     """Return what a theory's numbers depend on besides the problem (see `Theory.record`)."""
     if isinstance(theory, str) and theory in _BEYOND:
-        return {}
-    return choose_theory(theory).record()
+        return {"function": theory}
+    record = choose_theory(theory).record()
+    if record is None:
+        return None
+    if not isinstance(record, Mapping):
+        raise PluginError(
+            f"expected record() of theory {theory_name(theory)!r} = a dict of JSON types or None, "
+            f"got {record!r}"
+        )
+    return plain(f"record() of theory {theory_name(theory)!r}", record)
 
 
 def check_theories(theories: Any) -> tuple[str | Theory, ...]:
@@ -236,7 +245,7 @@ def check_theories(theories: Any) -> tuple[str | Theory, ...]:
     chosen = check_iterable("theories", theories, "a sequence of names or theories")
     for one in chosen:
         if not (isinstance(one, str) and one in _BEYOND):
-            choose_theory(one)
+            theory_record(one)
     names = [theory_name(one) for one in chosen]
     if not names or len(set(names)) < len(names):
         raise InputError(f"expected theories = different names, at least one, got {names}")
