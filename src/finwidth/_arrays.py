@@ -1,4 +1,8 @@
-"""Arrays that users pass in, taken exactly or refused."""
+"""Checks of the arrays that users pass in; they run before any work.
+
+What is accepted is taken exactly: an entry that float64 cannot hold, a masked or a missing one is
+refused, never rounded, filled or dropped.
+"""
 
 import contextlib
 import math
@@ -25,7 +29,6 @@ __all__ = [
 ]
 
 _EXACT = 2**53  # float64 holds every int up to here
-
 _DEEPEST = 64  # axes that an array of NumPy can have
 
 

@@ -199,8 +199,6 @@ class _Chains:
 
 
 _TRACING = threading.RLock()
-
-
 _CACHE = Cache(32)
 
 
@@ -351,13 +349,10 @@ class Engine:
         states = [self.states] if self.side_by_side else self.states
         lead = self.num_chains if self.side_by_side else 1
         rows = [
-            [np.reshape(leaf, (lead, -1)) for leaf in jax.tree.leaves(self._position(state))]
-            for state in states
+            [np.reshape(leaf, (lead, -1)) for leaf in jax.tree.leaves(position)]
+            for position in (getattr(state, self.kernel.sample_field) for state in states)
         ]
         return np.concatenate([np.concatenate(row, axis=1) for row in rows])
-
-    def _position(self, state: Any) -> Any:
-        return getattr(state, self.kernel.sample_field)
 
     def pool(self) -> None:
         """Share what chains that run separately have learnt, where the kernel can."""

@@ -1,8 +1,4 @@
-"""Checks of the arrays, numbers and names that users pass in; they run before any work.
-
-What is accepted is taken exactly: an entry that float64 cannot hold, a masked or a missing one is
-refused, never rounded, filled or dropped.
-"""
+"""Checks of the numbers, names and objects that users pass in; they run before any work."""
 
 import math
 import numbers
