@@ -28,7 +28,7 @@ from .theories._action import prior_derivatives, unpack
 __all__ = ["fluctuations"]
 
 _BLOCK = 512  # test patterns at a time
-_STATIC = ("kernel", "activation", "rules")
+_STATIC = ("kernel", "activation")
 
 
 @in_float64

@@ -7,6 +7,7 @@ layer's, so training block, test block and variances all come from one recursion
 Source: theory.md sections 2, 4 and 7; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023).
 """
 
+import dataclasses
 import functools
 import itertools
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from ._rules import Rule, prepare
 
 __all__ = [
     "Covariance",
+    "Square",
     "bias_variances",
     "input_covariance",
     "input_variances",
@@ -60,6 +62,12 @@ class Covariance(NamedTuple):
     diag_b: Float[Array, " b"]
 
 
+class Square(Covariance):
+    """Second moments of a Gaussian field on one set of patterns, which is half the work."""
+
+    __slots__ = ()
+
+
 def bias_variances(network: Network) -> np.ndarray:
     """Return 1/λ^b_0 … 1/λ^b_L, zeros without biases, shape (depth + 1,)."""
     if network.bias_precision is None:
@@ -77,12 +85,13 @@ def input_covariance(network: Network, X: Any, X2: Any = None) -> Covariance:
     X, X2
         Patterns, shapes (a, input) and (b, input); X2=None means X.
     """
-    X2 = X if X2 is None else X2
-    return Covariance(
-        jnp.asarray(_products(network, X, X2) + bias_variances(network)[0], jnp.float64),
-        jnp.asarray(input_variances(network, X), jnp.float64),
-        jnp.asarray(input_variances(network, X2), jnp.float64),
-    )
+    square = X2 is None
+    X2 = X if square else X2
+    cross = jnp.asarray(_products(network, X, X2) + bias_variances(network)[0], jnp.float64)
+    diag = jnp.asarray(input_variances(network, X), jnp.float64)
+    if square:
+        return Square(cross, diag, diag)
+    return Covariance(cross, diag, jnp.asarray(input_variances(network, X2), jnp.float64))
 
 
 def input_variances(
@@ -134,7 +143,7 @@ def _is_moderate(values: Any) -> bool:
     return bool(np.max(sizes) < 1e100 and np.min(sizes, initial=1.0, where=sizes > 0) > 1e-100)
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rule"))
+@functools.partial(jax.jit, static_argnames=("activation",))
 def moments(
     activation: Activation, covariance: Covariance, rule: Any = None
 ) -> tuple[Covariance, Float[Array, " a"], Float[Array, " b"]]:
@@ -143,6 +152,10 @@ def moments(
     For an odd activation both mean vectors are zero.
     """
     cross, a, b = covariance
+    if isinstance(covariance, Square):
+        cross = _quadrature.kernel(activation, a[:, None], cross, a[None, :], rule=rule)
+        mean = _quadrature.mean(activation, a, rule=rule)
+        return Square(cross, jnp.diagonal(cross), jnp.diagonal(cross)), mean, mean
     second = Covariance(
         _quadrature.kernel(activation, a[:, None], cross, b[None, :], rule=rule),
         _quadrature.kernel(activation, a, a, a, rule=rule),
@@ -155,7 +168,7 @@ def moments(
     return second, mean_a, mean_b
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rule"))
+@functools.partial(jax.jit, static_argnames=("activation",))
 def layer_map(
     activation: Activation,
     covariance: Covariance,
@@ -190,9 +203,9 @@ def layer_map(
     """
     second, mean_a, mean_b = moments(activation, covariance, rule)
     if activation.parity == "odd":
-        return Covariance(*(q_bar * block / precision + bias for block in second))
+        return type(second)(*(q_bar * block / precision + bias for block in second))
     excess = shrinkage - q_bar
-    return Covariance(
+    return type(second)(
         (q_bar * second.cross + excess * mean_a[:, None] * mean_b[None, :]) / precision + bias,
         (q_bar * second.diag_a + excess * mean_a**2) / precision + bias,
         (q_bar * second.diag_b + excess * mean_b**2) / precision + bias,
@@ -252,7 +265,7 @@ def _is_rule(rule: Any) -> bool:
     return rule is None or isinstance(rule, Rule)
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rules"))
+@functools.partial(jax.jit, static_argnames=("activation",))
 def _recursion(
     activation: Activation,
     precisions: Any,
@@ -264,24 +277,34 @@ def _recursion(
 ) -> Covariance:
     numbers = q_bar, shrinkage, precisions, biases
     layer = 0
-    for rule, run in itertools.groupby(rules):
-        count = len(list(run))
-        rows = tuple(values[layer : layer + count] for values in numbers)
-        layer += count
-        step = functools.partial(_layer, activation, rule)
-        if len(rules) > _UNROLLED and count > 1:
-            covariance, _ = jax.lax.scan(step, covariance, tuple(map(jnp.asarray, rows)))
+    for kind, run in itertools.groupby(rules, key=_kind):
+        alike = list(run)
+        rows = tuple(values[layer : layer + len(alike)] for values in numbers)
+        terms = jnp.array([0 if kind is None else rule.terms for rule in alike])
+        layer += len(alike)
+        step = functools.partial(_layer, activation, alike[0])
+        rows = (terms, *map(jnp.asarray, rows))
+        if len(rules) > _UNROLLED and len(alike) > 1:
+            covariance, _ = jax.lax.scan(step, covariance, rows)
             continue
         for row in zip(*rows, strict=True):
             covariance, _ = step(covariance, row)
     return covariance
 
 
+def _kind(rule: Rule | None) -> Any:
+    """Return that by which programs differ."""
+    return None if rule is None else rule.kind
+
+
 def _layer(
     activation: Activation, rule: Any, covariance: Covariance, numbers: tuple
 ) -> tuple[Covariance, None]:
     """Return one layer of `recursion`, as a step of `jax.lax.scan`."""
-    covariance = layer_map(activation, covariance, *numbers, rule)
+    terms, *rest = numbers
+    if rule is not None:
+        rule = dataclasses.replace(rule, terms=terms)
+    covariance = layer_map(activation, covariance, *rest, rule)
     # without it the compiler computes a layer anew for each of its uses in the next
     return jax.lax.optimization_barrier(covariance), None
 
@@ -309,7 +332,7 @@ def layer_rules(
     Returns
     -------
     tuple
-        One static rule (or None) per hidden layer. Warns with AccuracyWarning where the
+        One rule (or None) per hidden layer. Warns with AccuracyWarning where the
         tolerance cannot be met.
 
     Raises
@@ -347,9 +370,11 @@ def _representatives(variances: np.ndarray) -> np.ndarray:
     return np.append(spread, variances.min())
 
 
-@functools.lru_cache(maxsize=128)
 def _second_moment(activation: Activation, rule: Any) -> Any:
-    return jax.jit(functools.partial(_quadrature.kernel, activation, rule=rule))
+    return functools.partial(_compiled_kernel, activation, rule=rule)
+
+
+_compiled_kernel = jax.jit(_quadrature.kernel, static_argnums=0)
 
 
 def _next_variances(

@@ -23,16 +23,16 @@ Mehler, J. reine angew. Math. 66, 161 (1866). Price, IRE Trans. Inf. Theory 4, 6
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
 from ._activation import Activation
-from ._panels import gather, hermite, nodes
-from ._rules import MODERATE, Rule, default_rule, derivative
+from ._panels import gather, nodes
+from ._rules import BLOCK, MODERATE, Rule, default_rule, derivative
 from ._special import balance
 
 __all__ = ["kernel", "mean"]
@@ -50,7 +50,7 @@ def kernel(
 ) -> Float[Array, "..."]:
     """Evaluate E[σ(h)σ(h')], elementwise in three covariances of broadcasting shapes.
 
-    Can be jitted (`activation` and `rule` are static), vmapped and differentiated.
+    Can be jitted (`activation` is static), vmapped and differentiated.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def kernel(
     shape = jnp.broadcast_shapes(c_xx.shape, c_xy.shape, c_yy.shape)
 
     def moment(c_xx: Array, c_xy: Array, c_yy: Array) -> Array:
-        return _moment(activation, rule, (0, 0), c_xx, c_xy, c_yy)
+        return _moment(activation, (0, 0), rule, c_xx, c_xy, c_yy)
 
     if max(c_xx.size, c_yy.size) <= _CHUNK:
         return moment(c_xx, jnp.broadcast_to(c_xy, shape), c_yy)
@@ -105,17 +105,17 @@ def mean(
         return jnp.zeros_like(c_xx)
     if activation.mean is not None:
         return activation.mean(c_xx)
-    return _first_moment(activation, rule or default_rule(activation, c_xx), 0, c_xx)
+    return _first_moment(activation, 0, rule or default_rule(activation, c_xx), c_xx)
 
 
 # --- the series ------------------------------------------------------------------------------
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _moment(
     activation: Activation,
-    rule: Rule,
     orders: tuple[int, int],
+    rule: Rule,
     c_xx: Array,
     c_xy: Array,
     c_yy: Array,
@@ -125,8 +125,9 @@ def _moment(
     every = slice(None)
     if activation.parity == "odd":  # i + j is even, so both derivatives have the same parity
         every = slice(1 - i % 2, None, 2)
-    a = _coefficients(activation, rule, i, c_xx, every)
-    b = _coefficients(activation, rule, j, c_yy, every)
+    coefficients = [
+        _Coefficients(activation, rule, order, c) for order, c in ((i, c_xx), (j, c_yy))
+    ]
     x, z, y, _, _ = balance(c_xx, c_xy, c_yy)
     product = x * y
     rho = z * jnp.where(product > 0, lax.rsqrt(jnp.where(product > 0, product, 1)), 0)
@@ -134,82 +135,113 @@ def _moment(
     rho = jnp.where((c_xy == c_xx) & (c_xy == c_yy) & (product > 0), 1, rho)
     step = rho if every.step is None else rho * rho
 
-    def horner(total: Array, ab: tuple[Array, Array]) -> tuple[Array, None]:
-        return total * step + ab[0] * ab[1], None
+    blocks = rule.terms // BLOCK
 
-    total, _ = lax.scan(horner, jnp.zeros_like(rho), (a, b), reverse=True, unroll=8)
+    def horner(done: Array, total: Array) -> Array:
+        start = (blocks - 1 - done) * BLOCK
+        a, b = (part.block(start, BLOCK)[every] for part in coefficients)
+        for n in reversed(range(a.shape[0])):
+            total = total * step + a[n] * b[n]
+        return total
+
+    total = lax.fori_loop(0, blocks, horner, jnp.zeros_like(rho))
     return total * rho if every.start else total
 
 
 @_moment.defjvp
 def _moment_jvp(
     activation: Activation,
-    rule: Rule,
     orders: tuple[int, int],
-    primals: tuple[Array, Array, Array],
-    tangents: tuple[Array, Array, Array],
+    primals: tuple[Rule, Array, Array, Array],
+    tangents: tuple[Any, Array, Array, Array],
 ) -> tuple[Array, Array]:
     """Price's theorem."""
     i, j = orders
 
     def moment(di: int, dj: int) -> Array:
-        return _moment(activation, rule, (i + di, j + dj), *primals)
+        return _moment(activation, (i + di, j + dj), *primals)
 
-    d_xx, d_xy, d_yy = tangents
+    _, d_xx, d_xy, d_yy = tangents
     tangent = moment(1, 1) * d_xy + moment(2, 0) * (d_xx / 2) + moment(0, 2) * (d_yy / 2)
     return moment(0, 0), tangent
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _first_moment(activation: Activation, rule: Rule, order: int, c: Array) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _first_moment(activation: Activation, order: int, rule: Rule, c: Array) -> Array:
     """E[σ⁽ᵏ⁾(h)], h ~ N(0, c)."""
-    return _coefficients(activation, rule, order, c, slice(0, 1))[0]
+    return _Coefficients(activation, rule, order, c).block(0, 1)[0]
 
 
 @_first_moment.defjvp
 def _first_moment_jvp(
     activation: Activation,
-    rule: Rule,
     order: int,
-    primals: tuple[Array],
-    tangents: tuple[Array],
+    primals: tuple[Rule, Array],
+    tangents: tuple[Any, Array],
 ) -> tuple[Array, Array]:
     """d/dc E[σ(h)] = ½E[σ''(h)], the heat equation."""
-    slope = _first_moment(activation, rule, order + 2, *primals)
-    return _first_moment(activation, rule, order, *primals), slope * (tangents[0] / 2)
+    slope = _first_moment(activation, order + 2, *primals)
+    return _first_moment(activation, order, *primals), slope * (tangents[1] / 2)
 
 
-def _coefficients(
-    activation: Activation, rule: Rule, order: int, c: Array, every: slice
-) -> Float[Array, "term ..."]:
-    """Hermite coefficients a_n of σ⁽ᵏ⁾(√c z), for the n < terms that `every` selects."""
-    exact = min(order, rule.smooth)
-    result = _lifted(activation, rule, exact, order - exact, c, every)
-    if rule.levels and exact > 1:
+class _Coefficients:
+    """Hermite coefficients a_n of σ⁽ᵏ⁾(√c z), block by block.
+
+    Parameters
+    ----------
+    activation, rule
+        σ and its rule.
+    order
+        k.
+    c
+        Variances, any shape.
+    """
+
+    def __init__(self, activation: Activation, rule: Rule, order: int, c: Array) -> None:
+        self._rule, self._order, self._shape = rule, order, c.shape
+        self._c = c = c.reshape(-1)  # of one shape wherever it is used, so that XLA has it once
+        self._c_inverse = jnp.where(c > 0, lax.rsqrt(jnp.where(c > 0, c, 1)), 0)
+        exact = min(order, rule.smooth)
+        self._main = exact, self._values(activation, exact)
         # at large c those of a high derivative are small differences of large numbers
-        climbed = _lifted(activation, rule, 1, order - 1, c, every)
-        result = jnp.where(c > MODERATE, climbed, result)
-    return result
+        self._at_large_c = None
+        if rule.levels and exact > 1:
+            self._at_large_c = 1, self._values(activation, 1)
 
+    def _values(self, activation: Activation, order: int) -> Array:
+        """Return the values of the derivative that JAX has, shape (n, node)."""
+        z = jnp.asarray(nodes(self._rule.levels, self._rule.panels)[0], self._c.dtype)
+        if activation.parity == "odd":
+            z = z[z.size // 2 :]
+        values = derivative(activation.fn, order)(jnp.sqrt(self._c)[:, None] * z[None, :])
+        if activation.parity == "odd":
+            mirrored = values[:, ::-1] if order % 2 else -values[:, ::-1]
+            values = jnp.concatenate([mirrored, values], axis=1)
+        return gather(values, self._rule.levels, self._rule.panels)
 
-def _lifted(
-    activation: Activation, rule: Rule, exact: int, lifts: int, c: Array, every: slice
-) -> Float[Array, "term ..."]:
-    """Coefficients of σ⁽ᵏ⁾ with `exact` derivatives by JAX and `lifts` by the ladder operator."""
-    z, _ = nodes(rule.levels)
-    matrix = hermite(rule.terms + lifts)[lifts:]
-    if lifts:  # a_n(σ⁽ᵏ⁾) = √((n+1)…(n+k)) a_{n+k}(σ) c^{-k/2}
-        n = np.arange(rule.terms)
-        factors = np.prod([n + m for m in range(1, lifts + 1)], axis=0)
-        matrix = matrix * np.sqrt(factors)[:, None]
-    fn = derivative(activation.fn, exact)
-    z = jnp.asarray(z, c.dtype).reshape((1,) * c.ndim + (-1,))
-    values = gather(fn(jnp.sqrt(c)[..., None] * z), rule.levels)
-    result = jnp.tensordot(jnp.asarray(matrix[every], c.dtype), values, axes=(1, c.ndim))
-    inverse = jnp.where(c > 0, lax.rsqrt(jnp.where(c > 0, c, 1)), 0)
-    for _ in range(lifts):
-        result = result * inverse[None]
-    return result
+    def block(self, start: Any, size: int) -> Float[Array, "size ..."]:
+        """Return a_n for n = start … start + size − 1."""
+        result = self._lifted(start, size, *self._main)
+        if self._at_large_c is not None:
+            climbed = self._lifted(start, size, *self._at_large_c)
+            result = jnp.where(self._c > MODERATE, climbed, result)
+        return result.reshape(size, *self._shape)
+
+    def _lifted(self, start: Any, size: int, exact: int, values: Array) -> Array:
+        """Return a_n from the derivative that JAX has, by the ladder operator.
+
+        a_n(σ⁽ᵏ⁾) = √((n+1)…(n+k)) a_{n+k}(σ) c^{-k/2}
+        """
+        lifts, matrix = self._order - exact, jnp.asarray(self._rule.matrix)
+        rows = lax.dynamic_slice_in_dim(matrix, start + lifts, size).astype(values.dtype)
+        if lifts:
+            n = (start + jnp.arange(size)).astype(values.dtype)
+            squares = [n + m for m in range(1, lifts + 1)]
+            rows = rows * jnp.sqrt(functools.reduce(jnp.multiply, squares))[:, None]
+        result = jnp.tensordot(rows, values, axes=(1, 1))
+        for _ in range(lifts):
+            result = result * self._c_inverse
+        return result
 
 
 def _same_rank(*arrays: Array) -> list[Array]:

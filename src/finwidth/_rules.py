@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +14,31 @@ from jax.core import Tracer
 
 from ._activation import Activation
 from ._errors import InputError, warn
-from ._panels import FINE, gather, hermite, nodes
+from ._panels import FINE, SMOOTH, USED, Panels, gather, hermite, nodes
 from ._precision import float64
 
-__all__ = ["MAX_ORDER", "MODERATE", "Rule", "choose", "default_rule", "derivative", "prepare"]
+__all__ = [
+    "BLOCK",
+    "MAX_ORDER",
+    "MODERATE",
+    "Rule",
+    "choose",
+    "default_rule",
+    "derivative",
+    "prepare",
+]
 
-# Numbers of terms that may be picked; the last is the most that is tried.
+# Terms are added up in blocks of so many.
+BLOCK = 16
+
+# Numbers of terms that may be picked, whole blocks; the last is the most that is tried.
 _TERMS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
+
+# The first of these are tried before the others, as most activations need no more.
+_FEW = 10
+
+# A rule with fewer nodes may add this part of the tolerance.
+_AS_GOOD = 1e-5
 
 # Highest derivative of σ that JAX is asked for: two derivatives of a kernel need σ''''.
 MAX_ORDER = 4
@@ -34,9 +53,12 @@ _LARGEST_ERROR = 2e-2
 _DEFAULT_VARIANCE = 16.0
 
 
+@jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A Hermite series chosen by `prepare`; hashable, so it can be a static argument.
+    """A Hermite series chosen by `prepare`.
+
+    A JAX type: the number of terms is data, so that compiled code serves any number of them.
 
     Parameters
     ----------
@@ -52,13 +74,36 @@ class Rule:
         Measured bound on the error of the kernel, relative to √(E[σ(h)²] E[σ(h')²]).
     gradient_error
         The same for ∂K/∂c_xy = E[σ'(h)σ'(h')]; infinite where that diverges.
+    panels
+        Where the nodes are.
+    matrix
+        Rows of `hermite`, at least `MAX_ORDER` more than there are terms; None for all that there
+        are.
     """
 
-    terms: int
+    terms: Any
     smooth: int
     levels: int
-    error: float = dataclasses.field(compare=False)
-    gradient_error: float = dataclasses.field(compare=False)
+    error: float = dataclasses.field(default=math.nan, compare=False)
+    gradient_error: float = dataclasses.field(default=math.nan, compare=False)
+    panels: Panels = USED
+    matrix: Any = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def kind(self) -> tuple[int, int, Panels]:
+        """That by which compiled programs differ."""
+        return self.smooth, self.levels, self.panels
+
+    def tree_flatten(self) -> tuple[tuple[Any, Any], tuple[int, int, Panels]]:
+        """Return what JAX may trace, and the rest."""
+        matrix = _all_functions(self.panels) if self.matrix is None else self.matrix
+        return (self.terms, matrix), self.kind
+
+    @classmethod
+    def tree_unflatten(cls, kind: tuple[int, int, Panels], data: tuple[Any, Any]) -> "Rule":
+        """Return the rule that JAX has taken apart."""
+        smooth, levels, panels = kind
+        return cls(data[0], smooth, levels, panels=panels, matrix=data[1])
 
 
 def prepare(activation: Activation, c_max: float, tolerance: float = 1e-8) -> Rule:
@@ -118,6 +163,13 @@ def choose(activation: Activation, c_max: float, tolerance: float = 1e-8) -> Rul
     return rule
 
 
+@functools.cache
+def _all_functions(panels: Panels) -> Array:
+    """Return `Rule.matrix` for any number of terms, one array for all that is compiled."""
+    with float64(), jax.ensure_compile_time_eval():
+        return jnp.asarray(hermite(_TERMS[-1] + MAX_ORDER, panels))
+
+
 def derivative(fn: Callable[[Array], Array], order: int) -> Callable[[Array], Array]:
     """The derivative of an elementwise function, as another elementwise function."""
     for _ in range(order):
@@ -139,7 +191,9 @@ def default_rule(activation: Activation, *variances: Array) -> Rule:
         c_max = _DEFAULT_VARIANCE
     else:
         c_max = max((float(jnp.max(c)) for c in variances if c.size), default=1.0)
-    return choose(activation, c_max)
+    rule = choose(activation, c_max)
+    # what somebody else compiles may hold it as a constant, so no more than is used
+    return dataclasses.replace(rule, matrix=hermite(rule.terms + MAX_ORDER, rule.panels))
 
 
 @functools.lru_cache(maxsize=128)
@@ -152,28 +206,50 @@ def _choose(activation: Activation, c_max: float, tolerance: float) -> Rule:
     smooth = min(_smoothness(activation, c, levels) for c in scales)
     if activation.kernel is not None:  # only E[σ] may need quadrature
         exact = activation.parity == "odd" or activation.mean is not None
-        error = 0.0 if exact else max(_errors(activation, 0, c, (1,), levels)[0] for c in scales)
+        error = 0.0
+        if not exact:
+            error = max(_errors(activation, 0, c, (1,), levels, USED)[0] for c in scales)
         return Rule(_TERMS[0], smooth, levels, error, 0.0)
-    errors = np.max([_errors(activation, 0, c, _TERMS, levels) for c in scales], axis=0)
-    if smooth:
-        slopes = np.max([_errors(activation, 1, c, _TERMS, levels) for c in scales], axis=0)
-    else:
-        slopes = np.full(len(_TERMS), np.inf)
-    good = (errors <= tolerance) & (slopes <= 100 * tolerance)
+
+    def bounds(terms: tuple[int, ...], panels: Panels) -> np.ndarray:
+        """Return the error of the kernel and of the gradient, shape (2, len(terms))."""
+        worst = np.full((2, len(terms)), np.inf)
+        for order in range(2 if smooth else 1):
+            found = [_errors(activation, order, c, terms, levels, panels) for c in scales]
+            worst[order] = np.max(found, axis=0)
+        return worst
+
+    wanted = np.array([tolerance, 100 * tolerance])
+    for tried in (_TERMS[:_FEW], _TERMS):
+        errors = bounds(tried, USED)
+        good = np.all(errors <= wanted[:, None], axis=0)
+        if good.any():
+            break
     best = int(np.argmax(good)) if good.any() else len(_TERMS) - 1
-    return Rule(_TERMS[best], smooth, levels, float(errors[best]), float(slopes[best]))
+    terms, errors = _TERMS[best], errors[:, best]
+    panels = USED
+    if not levels and smooth == MAX_ORDER and best < _FEW:
+        fewer_nodes = bounds((terms,), SMOOTH)[:, 0]
+        if np.all(fewer_nodes <= errors + _AS_GOOD * wanted):
+            panels = SMOOTH
+    return Rule(terms, smooth, levels, float(errors[0]), float(errors[1]), panels)
 
 
+@functools.lru_cache(maxsize=1024)
 def _errors(
-    activation: Activation, order: int, c: float, terms: Sequence[int], levels: int
+    activation: Activation,
+    order: int,
+    c: float,
+    terms: tuple[int, ...],
+    levels: int,
+    panels: Panels,
 ) -> np.ndarray:
     """Relative error bound, per number of terms: truncation plus error of the coefficients.
 
     With a single term the truncation is left out: the error of the mean.
     """
     z, weight = nodes(levels, FINE)
-    values = _evaluate(activation, order, math.sqrt(c) * z)
-    used = _evaluate(activation, order, math.sqrt(c) * nodes(levels)[0])
+    values, used = (_values(activation, order, c, levels)[which] for which in (FINE, panels))
     largest = max(float(np.max(np.abs(values))), float(np.max(np.abs(used))))
     if largest == 0:
         return np.zeros(len(terms))
@@ -181,7 +257,7 @@ def _errors(
         return np.full(len(terms), np.inf)
     values, used = values / largest, used / largest  # their squares must not overflow
     reference = hermite(max(terms), FINE) @ gather(values, levels, FINE)
-    used = hermite(max(terms)) @ gather(used, levels)
+    used = hermite(max(terms), panels) @ gather(used, levels, panels)
     root = values * np.exp(-(z**2) / 4)
     power = float(np.sum(weight * root**2) / math.sqrt(2 * math.pi))
     if power == 0:  # all that is not zero is where h never comes
@@ -194,15 +270,16 @@ def _errors(
     return np.nan_to_num(np.array(bounds), nan=np.inf)
 
 
+@functools.lru_cache(maxsize=1024)
 def _smoothness(activation: Activation, c: float, levels: int) -> int:
     """Order up to which a_n(σ⁽ᵏ⁾)√c = √(n+1) a_{n+1}(σ⁽ᵏ⁻¹⁾), that is, no jump is overlooked."""
-    z, terms = math.sqrt(c) * nodes(levels)[0], 12
+    terms = 12
     root = np.sqrt(np.arange(1, terms))
 
     def integrate(values: np.ndarray) -> np.ndarray:
         return hermite(terms) @ gather(values, levels)
 
-    values = _evaluate(activation, 0, z)
+    values = _values(activation, 0, c, levels)[USED]
     largest = float(np.max(np.abs(values))) or 1.0  # squares must not overflow
     if not math.isfinite(largest):
         return 0
@@ -210,7 +287,7 @@ def _smoothness(activation: Activation, c: float, levels: int) -> int:
     lower = integrate(values)
     for order in range(1, MAX_ORDER + 1):
         noise = math.sqrt(abs(integrate(values**2)[0]) * terms)  # E[σ²], for rounding errors
-        values = _evaluate(activation, order, z) / largest
+        values = _values(activation, order, c, levels)[USED] / largest
         noise += math.sqrt(c) * math.sqrt(abs(integrate(values**2)[0]))
         upper = integrate(values)
         gap = math.sqrt(c) * upper[:-1] - root * lower[1:]
@@ -221,7 +298,22 @@ def _smoothness(activation: Activation, c: float, levels: int) -> int:
     return MAX_ORDER
 
 
-def _evaluate(activation: Activation, order: int, h: np.ndarray) -> np.ndarray:
-    """σ⁽ᵏ⁾(h) in float64 NumPy, also when called while something is being traced."""
+@functools.lru_cache(maxsize=128)
+def _values(
+    activation: Activation, order: int, c: float, levels: int
+) -> Mapping[Panels, np.ndarray]:
+    """σ⁽ᵏ⁾(√c z) in float64 NumPy at the nodes of each kind, also while something is traced.
+
+    One call for all of them: JAX compiles once for each shape.
+    """
+    z = {panels: nodes(levels, panels)[0] for panels in (FINE, USED, SMOOTH)}
     with float64(), jax.ensure_compile_time_eval():
-        return np.asarray(derivative(activation.fn, order)(jnp.asarray(h)), dtype=np.float64)
+        h = jnp.asarray(math.sqrt(c) * np.concatenate(list(z.values())))
+        values = np.asarray(_compiled(activation, order)(h), dtype=np.float64)
+    ends = np.cumsum([part.size for part in z.values()])
+    return dict(zip(z, np.split(values, ends[:-1]), strict=True))
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(activation: Activation, order: int) -> Callable[[Array], Array]:
+    return jax.jit(derivative(activation.fn, order))

@@ -44,10 +44,10 @@ class RandomField:
 
     network: Any  # a TraceableNetwork; JAX puts other things in its place when it compiles
     covariances: Any  # C on the patterns, a Covariance
+    rules: tuple  # of quadrature, chosen by numbers
     theory: str = _static()
     has_mean: bool = _static()
     only_scale: bool = _static()  # whether Q̄ only scales a fixed kernel (but for f's bias)
-    rules: tuple = _static()
 
     def first(self, n: int) -> "RandomField":
         """Return f on the first `n` patterns."""
@@ -95,7 +95,7 @@ def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str)
         covariance = tuple(map(np.asarray, input_covariance(network, X)))
         rules = layer_rules(network, covariance[1])
     covariances = Covariance(*(jnp.asarray(part, float) for part in covariance))
-    return RandomField(traceable(network), covariances, theory, has_mean, only_scale, rules)
+    return RandomField(traceable(network), covariances, rules, theory, has_mean, only_scale)
 
 
 def mixture_model(

@@ -139,7 +139,7 @@ def scaled_gradient(problem: Problem, form: ScaledForm) -> Callable[[np.ndarray]
 KernelMap = Callable[..., Covariance]
 
 
-@functools.partial(jax.jit, static_argnames=("kernel", "activation", "rules"))
+@functools.partial(jax.jit, static_argnames=("kernel", "activation"))
 def _tile(
     kernel: KernelMap,
     activation: Any,
@@ -151,7 +151,7 @@ def _tile(
     return kernel(activation, constants, covariance, order, rules).cross
 
 
-@functools.partial(jax.jit, static_argnames=("kernel", "activation", "rules"))
+@functools.partial(jax.jit, static_argnames=("kernel", "activation"))
 def _tile_gradient(
     kernel: KernelMap,
     activation: Any,
@@ -178,6 +178,8 @@ def tile_covariance(problem: Problem) -> TileCovariance:
     """Return (rows, columns) -> C on a tile of the training set."""
 
     def compute(rows: slice, columns: slice) -> Covariance:
+        if rows.start == columns.start and rows.stop - rows.start == problem.n_patterns:
+            return problem.covariance
         return input_covariance(problem.network, problem.X[rows], problem.X[columns])
 
     return functools.cache(compute) if problem.n_patterns <= _LARGEST_KEPT else compute

@@ -29,7 +29,7 @@ import scipy.linalg
 from jax import Array
 from jaxtyping import Float
 
-from .._kernels import Covariance, layer_map, moments
+from .._kernels import Square, layer_map, moments
 
 __all__ = ["AdaptiveAction", "AdaptivePoint"]
 
@@ -38,11 +38,11 @@ _LARGEST_LOG = 60.0
 _DIFFERENCE = 1e-5  # length of the difference step in (H, log Q̄, log 1/(1+Q))
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rule"))
+@functools.partial(jax.jit, static_argnames=("activation",))
 def _moments(activation: Any, rule: Any, c: Array) -> tuple[Array, Array]:
     """Return K∘C and m."""
     diagonal = jnp.diagonal(c)
-    second, mean, _ = moments(activation, Covariance(c, diagonal, diagonal), rule)
+    second, mean, _ = moments(activation, Square(c, diagonal, diagonal), rule)
     return second.cross, mean
 
 
@@ -50,12 +50,12 @@ def _kernel(activation: Any, rule: Any, precision: Any, theta: tuple[Array, ...]
     """Return K_R from (C, log Q̄, log 1/(1+Q)), its constant term left out."""
     c, log_q_bar, log_shrinkage = theta
     diagonal = jnp.diagonal(c)
-    covariance = Covariance(c, diagonal, diagonal)
+    covariance = Square(c, diagonal, diagonal)
     q_bar, shrinkage = jnp.exp(log_q_bar), jnp.exp(log_shrinkage)
     return layer_map(activation, covariance, q_bar, shrinkage, precision, 0.0, rule).cross
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rule"))
+@functools.partial(jax.jit, static_argnames=("activation",))
 def _pullback(
     activation: Any, rule: Any, precision: Any, theta: tuple[Array, ...], cotangent: Array
 ) -> Any:

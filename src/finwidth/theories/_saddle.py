@@ -151,7 +151,7 @@ class SaddleTheory(Theory):
         order
             Order parameters.
         rules
-            Quadrature rules of the layers (static under jit).
+            Quadrature rules of the layers.
         """
 
     def variance_scales(self, order: OrderParameters) -> np.ndarray:

@@ -21,7 +21,7 @@ from ._saddle import SaddleTheory
 __all__ = ["Wishart"]
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "rules"))
+@functools.partial(jax.jit, static_argnames=("activation",))
 def _kernel(
     activation: Any,
     constants: LayerConstants,
