@@ -88,7 +88,10 @@ def mixture_inputs(
         field = random_field(network, points, theory)
         root = _root(field) if X_test is not None and field.only_scale else None
     inputs = MixtureInputs(field, np.asarray(y), np.asarray(temperature), root)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), inputs)
+    # in default precision, but for the number of terms of a rule
+    return jax.tree.map(
+        lambda leaf: leaf if isinstance(leaf, int) else jnp.asarray(leaf, float), inputs
+    )
 
 
 @dataclasses.dataclass(frozen=True)
