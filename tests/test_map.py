@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
-from finwidth import _map, _map_point
-from finwidth._map_grid import docs_points, grid_points
+from finwidth._sweeps import map as _map, point as _map_point
+from finwidth._sweeps.grid import docs_points, grid_points
 from finwidth.theories.nested import Nested
 
 SHIPPED = Path(__file__).parents[1] / "docs" / "_static" / "map.nc"

@@ -15,9 +15,9 @@ from jax import Array, random
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import is_prng_key, not_jax_tracer
 
-from .._arrays import shown
-from .._errors import InputError
-from .._inputs import check_iterable, check_number
+from .._basics.arrays import shown
+from .._basics.checks import check_iterable, check_number
+from .._basics.errors import InputError
 from ._adapt import AdaptState, init_adapt, pool_adapt, update_adapt
 from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 
-from .._inputs import check_count, check_number
+from .._basics.checks import check_count, check_number
 from ._gaussian import GaussianPrior, check_gaussian, gaussian_prior
 from ._kernel import ChainKernel, Transition, choose, metropolis
 from ._model import Model, Values, negative_log_likelihood
