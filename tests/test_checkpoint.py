@@ -204,7 +204,13 @@ def kill_at_random_moments(folder: Path, cache: Path, kills: int) -> None:
     rng = np.random.default_rng(kills)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["numpyro.infer", "finwidth._sample", "arviz_stats.base", "threadpoolctl", "xarray"]
+        [
+            "numpyro.infer",
+            "finwidth._sampling.sample",
+            "arviz_stats.base",
+            "threadpoolctl",
+            "xarray",
+        ]
     )
     for number in range(kills):
         before = len(list(folder.glob("block-*")))

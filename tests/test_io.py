@@ -18,7 +18,8 @@ from finwidth._basics.errors import InputError
 from finwidth._basics.files import atomic_path
 from finwidth._problem.network import Network
 from finwidth._results.attach import attach
-from finwidth._results.files import load, provenance, read_provenance, save
+from finwidth._results.files import load, save
+from finwidth._results.provenance import provenance, read_provenance
 from finwidth.activations._activation import Activation
 
 ERF = Activation("erf", jax.scipy.special.erf, parity="odd")
