@@ -5,7 +5,7 @@ built-in plugins in `registry`; then `registry.registered` returns what it colle
 no arguments and return a list; results of all plugins are collected, so none can shadow another.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pluggy
 
@@ -25,6 +25,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
+@runtime_checkable
 class Named(Protocol):
     """What a hook returns a list of: anything that users ask for by its name."""
 
