@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth._plugins import hooks, registry as _plugins
+from finwidth._plugins import hooks, loader, registry as _plugins
 from finwidth.activations import activation_sources
 
 BUILT_IN = {"erf", "identity", "relu", "tanh"}
@@ -81,7 +81,7 @@ def test_every_built_in_has_its_module(no_distributions: None) -> None:
 
 def test_every_hook_is_documented_and_collected() -> None:
     names = {name for name in vars(hooks) if name.startswith("finwidth_")}
-    assert names == set(_plugins._ITEM_TYPES) == set(_plugins._BUILT_IN)
+    assert names == set(loader.ITEM_TYPES) == set(loader.BUILT_IN)
     assert all(getattr(hooks, name).__doc__ for name in names)
 
 

@@ -24,7 +24,6 @@ from .activations._rules import choose
 
 __all__ = ["check_activation"]
 
-
 _GENERIC = slice(0, 6)  # those of COVARIANCES inside the cone, where K is smooth
 
 

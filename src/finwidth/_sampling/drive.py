@@ -9,7 +9,8 @@ from .._basics.errors import warn
 from .._basics.progress import Progress
 from .._observables.squared_error import error_series
 from .checkpoint import Checkpoint
-from .engine import BLOCK, Engine
+from .compiled import BLOCK
+from .engine import Engine
 from .plan import Plan
 from .stopping import settled, stuck
 

@@ -10,8 +10,9 @@ from jax.flatten_util import ravel_pytree
 from .._basics.arrays import shown
 from .._basics.checks import check_count
 from .._basics.errors import InputError
-from ._kernel import ChainKernel, ChainState, Transition, choose, metropolis
+from ._kernel import ChainKernel
 from ._model import Model, Values, latent_sites, negative_log_joint
+from ._state import ChainState, Transition, choose, metropolis
 
 __all__ = ["Langevin"]
 

@@ -14,11 +14,8 @@ from .._layers.stack import LayerConstants as LayerConstants, recursion as recur
 from .._observables.prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
 from ._saddle.action import ScaledForm as ScaledForm
-from ._saddle.theory import (
-    SaddlePoint as SaddlePoint,
-    SaddleSolution as SaddleSolution,
-    SaddleTheory as SaddleTheory,
-)
+from ._saddle.point import SaddlePoint as SaddlePoint
+from ._saddle.theory import SaddleSolution as SaddleSolution, SaddleTheory as SaddleTheory
 from ._solution import Solution as Solution
 from ._theory import Theory as Theory, available as available
 

@@ -5,7 +5,7 @@ import numpy as np
 from .._layers.order import OrderParameters
 from .._plugins.hooks import hookimpl
 from .._problem.problem import Problem
-from ._saddle.theory import SaddlePoint
+from ._saddle.point import SaddlePoint
 from ._theory import Theory
 from .nested import Nested
 

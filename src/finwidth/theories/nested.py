@@ -18,7 +18,8 @@ from .._problem.network import Network
 from .._problem.problem import Problem
 from ..activations import _moments
 from ._saddle.action import ScaledForm, scaled_kernel
-from ._saddle.theory import SaddlePoint, SaddleTheory
+from ._saddle.point import SaddlePoint
+from ._saddle.theory import SaddleTheory
 from ._theory import Theory
 
 __all__ = ["Nested"]

@@ -16,11 +16,11 @@ from ..._numerics.factor import Factor
 from ..._numerics.precision import float64
 from ..._numerics.trust_region import Minimum, minimise
 from .._gaussian_process import GaussianProcessSolution
-from ._action import AdaptiveAction, AdaptivePoint
+from ._action import AdaptiveAction
 from ._coordinates import Coordinates
+from ._point import AdaptivePoint
 
 __all__ = ["AdaptiveSolution"]
-
 
 _SAME = 1e-5  # distance in log M and log Q̄ below which two minima are one
 
