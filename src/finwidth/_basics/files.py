@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and digests of arrays."""
 
 import contextlib
 import errno

@@ -23,6 +23,9 @@ from .dense import bias_variances, layer_map
 
 __all__ = ["LayerConstants", "layer_rules", "recursion"]
 
+# Layers that are compiled one by one; more are a loop, so that any depth compiles fast.
+_UNROLLED = 4
+
 
 class LayerConstants(NamedTuple):
     """Numbers that enter the kernel: λ_1 … λ_L and 1/λ^b_1 … 1/λ^b_L, each shape (layer,)."""
@@ -33,10 +36,6 @@ class LayerConstants(NamedTuple):
     def unbiased(self) -> "LayerConstants":
         """Return the constants of a readout without bias."""
         return self._replace(biases=np.append(self.biases[:-1], 0.0))
-
-
-# Layers that are compiled one by one; more are a loop, so that any depth compiles fast.
-_UNROLLED = 4
 
 
 def recursion(

@@ -22,7 +22,6 @@ ITEM_TYPES = {
     "finwidth_register_theories": ("finwidth.theories", "Theory"),
 }
 
-
 # The package whose modules are the built-in plugins of each hook.
 BUILT_IN = {
     "finwidth_register_activations": "finwidth.activations",

@@ -20,7 +20,6 @@ _ONE_THREAD = {
     "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
 }
 
-
 # Draws per compiled call; chains pool what they learn, progress moves, and the user can
 # interrupt, after each.
 BLOCK = 25
