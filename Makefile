@@ -13,7 +13,7 @@ help:
 	@echo "make demo      set up, then compare theory and posterior on real data (2 minutes)"
 	@echo "make test      set up, then run the tests"
 	@echo "make test-all  the slow tests too"
-	@echo "make lint      ruff and pyright"
+	@echo "make lint      ruff, pyright, and the contracts on imports"
 	@echo "make docs      build docs/_build/html; its notebooks are executed"
 	@echo "make bench     run the benchmarks"
 	@echo "make lock      resolve requirements.lock anew from pyproject.toml"
@@ -32,6 +32,7 @@ lint: $(ready)
 	$(run)/ruff check .
 	$(run)/ruff format --check .
 	$(run)/pyright
+	$(run)/lint-imports --no-cache --no-logo
 
 docs: $(ready)
 	$(run)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

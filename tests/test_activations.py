@@ -10,8 +10,8 @@ import scipy.special
 from hypothesis import given, settings, strategies as st
 
 import finwidth as fw
-from finwidth import _quadrature
-from finwidth._precision import float64
+from finwidth._numerics.precision import float64
+from finwidth.activations import _moments as _quadrature
 
 CLOSED = ["erf", "relu", "identity"]
 ALL = [*CLOSED, "tanh"]

@@ -10,8 +10,9 @@ import reference
 import scipy.optimize
 
 import finwidth as fw
-from finwidth._precision import float64
-from finwidth.theories import _trust_region, adaptive
+from finwidth._numerics import trust_region as _trust_region
+from finwidth._numerics.precision import float64
+from finwidth.theories import adaptive
 
 SETTINGS = {
     "erf": ("erf", None, 0.05, 6),

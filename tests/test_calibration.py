@@ -25,9 +25,9 @@ import scipy.stats
 from jax import lax, random
 
 import finwidth as fw
-from finwidth._precision import float64
-from finwidth._readout import condition
+from finwidth._numerics.precision import float64
 from finwidth.infer import SplitHMC
+from finwidth.models._readout import condition
 
 N_DRAWS = 9
 BATCH = 50

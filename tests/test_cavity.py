@@ -10,9 +10,9 @@ from jax import random
 from scipy.special import erf
 
 import finwidth as fw
-from finwidth._precision import float64
-from finwidth.theories._cavity_law import LADDER, Law, exchange, fields, importance, move, ratios
+from finwidth._numerics.precision import float64
 from finwidth.theories.cavity import Cavity
+from finwidth.theories.cavity._law import LADDER, Law, exchange, fields, importance, move, ratios
 
 FEW = Cavity(particles=248, seed=1, tolerance=0.1, progress=False)
 

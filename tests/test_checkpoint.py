@@ -14,8 +14,8 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
-from finwidth import _engine
-from finwidth._checkpoint import Checkpoint
+from finwidth._sampling import engine as _engine
+from finwidth._sampling.checkpoint import Checkpoint
 
 RNG = np.random.default_rng(17)
 X, Y = RNG.normal(size=(10, 4)), RNG.normal(size=10)
@@ -88,7 +88,7 @@ def test_finished_run_can_be_extended(reference_run, tmp_path):
 
 def test_extension_keeps_what_the_run_kept(tmp_path, monkeypatch):
     """The default of `keep` depends on the number of draws; nobody asked for the change."""
-    from finwidth import _task
+    from finwidth.models import _posterior as _task
 
     run(tmp_path / "c", num_samples=30)
     monkeypatch.setattr(_task, "_DEFAULT_STORE", 1)
@@ -204,7 +204,13 @@ def kill_at_random_moments(folder: Path, cache: Path, kills: int) -> None:
     rng = np.random.default_rng(kills)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["numpyro.infer", "finwidth._sample", "arviz_stats.base", "threadpoolctl", "xarray"]
+        [
+            "numpyro.infer",
+            "finwidth._sampling.sample",
+            "arviz_stats.base",
+            "threadpoolctl",
+            "xarray",
+        ]
     )
     for number in range(kills):
         before = len(list(folder.glob("block-*")))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from finwidth._activation import Activation
-from finwidth._compare import compare
-from finwidth._errors import InputError
-from finwidth._io import load, save
-from finwidth._network import Network
-from finwidth._verdict import Limits
+from finwidth._basics.errors import InputError
+from finwidth._problem.network import Network
+from finwidth._results.compare import compare
+from finwidth._results.files import load, save
+from finwidth._results.verdict import Limits
+from finwidth.activations._activation import Activation
 
 ERF = Activation("erf", jax.scipy.special.erf, parity="odd")
 NETWORK = Network(widths=(20,), activation=ERF)

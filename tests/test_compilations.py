@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth._kernels import input_covariance, layer_map, recursion
-from finwidth._precision import float64
-from finwidth._rules import prepare
-from finwidth.theories._action import _tile_gradient
+from finwidth._layers.dense import input_covariance, layer_map
+from finwidth._layers.stack import recursion
+from finwidth._numerics.precision import float64
+from finwidth.activations._rules import prepare
+from finwidth.theories._saddle.action import _tile_gradient
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 

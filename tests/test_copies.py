@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
-from finwidth import _plugins
+from finwidth._plugins import registry as _plugins
 from finwidth.theories.cavity import Cavity
 
 cloudpickle = pytest.importorskip("cloudpickle")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from finwidth import _plugins
+from finwidth._plugins import registry as _plugins
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])

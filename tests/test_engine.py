@@ -16,7 +16,7 @@ X_TEST, Y_TEST = RNG.normal(size=(3, 5)), RNG.normal(size=3)
 
 SEVERAL_DEVICES = """
 import jax, numpy as np, finwidth as fw
-from finwidth import _engine
+from finwidth._sampling import engine as _engine
 assert jax.device_count() == 2
 seen = []
 advance = _engine.Engine.advance

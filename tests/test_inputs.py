@@ -15,9 +15,9 @@ import scipy.sparse
 import xarray as xr
 
 import finwidth as fw
-from finwidth._arrays import check_inputs, check_labels
-from finwidth._errors import InputError
-from finwidth._inputs import check_choice, check_count, check_number
+from finwidth._basics.arrays import check_inputs, check_labels
+from finwidth._basics.checks import check_choice, check_count, check_number
+from finwidth._basics.errors import InputError
 
 VALUES = np.array([[1.0, -2.0], [0.5, 4.0], [3.0, 0.0]])
 WHOLE = np.array([[1, -2], [0, 4], [3, 0]])

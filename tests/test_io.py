@@ -14,12 +14,13 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings, strategies as st
 
-from finwidth._activation import Activation
-from finwidth._attach import attach
-from finwidth._errors import InputError
-from finwidth._files import atomic_path
-from finwidth._io import load, provenance, read_provenance, save
-from finwidth._network import Network
+from finwidth._basics.errors import InputError
+from finwidth._basics.files import atomic_path
+from finwidth._problem.network import Network
+from finwidth._results.attach import attach
+from finwidth._results.files import load, save
+from finwidth._results.provenance import provenance, read_provenance
+from finwidth.activations._activation import Activation
 
 ERF = Activation("erf", jax.scipy.special.erf, parity="odd")
 NETWORK = Network(widths=(7,), activation=ERF, weight_precision=(1.0, 2.5))

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
-from finwidth import _map, _map_point
-from finwidth._map_grid import docs_points, grid_points
+from finwidth._sweeps import map as _map, point as _map_point
+from finwidth._sweeps.grid import docs_points, grid_points
 from finwidth.theories.nested import Nested
 
 SHIPPED = Path(__file__).parents[1] / "docs" / "_static" / "map.nc"
@@ -123,7 +123,7 @@ def test_changed_setting_is_sampled_anew(finished, points, no_sampling, change):
 
 def test_settings_of_a_theory_are_part_of_its_result(points, tmp_path):
     few, many = (fw.theories.available()["cavity"].__class__(particles=n) for n in (31, 62))
-    keys = [_map._theory_key(points[0], theory) for theory in (few, many, few)]
+    keys = [_map.theory_key(points[0], theory) for theory in (few, many, few)]
     assert keys[0] == keys[2] != keys[1]
 
 
@@ -199,7 +199,7 @@ def test_record_that_is_no_record_is_refused_before_any_work(points, monkeypatch
 
 def test_record_may_hold_arrays(points, tmp_path):
     theory = type("Odd", (Scaled,), {"record": lambda self: {"f": np.arange(self.factor)}})
-    keys = [_map._theory_key(points[0], theory(factor)) for factor in (2, 2, 3)]
+    keys = [_map.theory_key(points[0], theory(factor)) for factor in (2, 2, 3)]
     assert keys[0] is not None and keys[1] is not None
     assert keys[0] == keys[1] != keys[2]
     _map.Store(tmp_path).write(keys[0], {"error": 1.0})
@@ -238,7 +238,7 @@ def test_point_that_has_not_mixed_is_kept_and_marked(points):
 
 
 def test_damaged_result_is_named(points, tmp_path):
-    key = _map._theory_key(points[0], "nested")
+    key = _map.theory_key(points[0], "nested")
     store = _map.Store(tmp_path)
     assert key is not None
     store.write(key, {"error": 1.0})

@@ -9,8 +9,8 @@ import scipy.stats
 from numpyro.infer.util import log_density
 
 import finwidth as fw
-from finwidth._precision import float64
-from finwidth._readout import condition
+from finwidth._numerics.precision import float64
+from finwidth.models._readout import condition
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(7, 4))

@@ -8,9 +8,10 @@ import pytest
 from scipy.special import erf
 
 import finwidth as fw
-from finwidth._precision import float64
-from finwidth.theories import _perturbative_moments, perturbative
-from finwidth.theories._perturbative_moments import Neuron
+from finwidth._numerics.precision import float64
+from finwidth.theories import perturbative
+from finwidth.theories.perturbative import _moments as _perturbative_moments
+from finwidth.theories.perturbative._moments import Neuron
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(5, 2))

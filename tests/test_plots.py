@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from finwidth._errors import InputError
+from finwidth._basics.errors import InputError
 from finwidth._plots import plot_comparison, plot_kernel, plot_learning_curve
 
 QUANTITIES = ["error", "bias2", "variance"]

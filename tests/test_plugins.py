@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth import _plugins
+from finwidth._plugins import hooks, loader, registry as _plugins
+from finwidth.activations import activation_sources
 
 BUILT_IN = {"erf", "identity", "relu", "tanh"}
 
@@ -73,15 +74,15 @@ def record_of(name: str) -> _plugins.PluginRecord:
 
 def test_every_built_in_has_its_module(no_distributions: None) -> None:
     assert set(fw.list_activations()) == BUILT_IN
-    sources = {name: record.source for name, record in _plugins.activation_sources().items()}
+    sources = {name: record.source for name, record in activation_sources().items()}
     assert sources == {name: f"finwidth.activations.{name}" for name in BUILT_IN}
     assert all(r.error is None and r.version == fw.__version__ for r in _plugins.loaded_plugins())
 
 
 def test_every_hook_is_documented_and_collected() -> None:
-    hooks = {name for name in vars(_plugins._hookspecs) if name.startswith("finwidth_")}
-    assert hooks == set(_plugins._ITEM_TYPES)
-    assert all(getattr(_plugins._hookspecs, hook).__doc__ for hook in hooks)
+    names = {name for name in vars(hooks) if name.startswith("finwidth_")}
+    assert names == set(loader.ITEM_TYPES) == set(loader.BUILT_IN)
+    assert all(getattr(hooks, name).__doc__ for name in names)
 
 
 def test_an_installed_plugin_needs_no_import(install: Install) -> None:

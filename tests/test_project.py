@@ -68,7 +68,7 @@ def test_changelog_opens_with_the_version_of_the_package() -> None:
 
 
 def test_every_hook_is_documented() -> None:
-    hookspecs = importlib.import_module("finwidth._hookspecs")
+    hookspecs = importlib.import_module("finwidth._plugins.hooks")
     hooks = [name for name in vars(hookspecs) if name.startswith("finwidth_")]
     pages = "\n".join(page.read_text("utf-8") for page in ROOT.glob("docs/**/*.md"))
     assert hooks

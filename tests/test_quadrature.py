@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import finwidth as fw
-from finwidth import _quadrature, _rules
-from finwidth._precision import float64
+from finwidth._numerics.precision import float64
+from finwidth.activations import _moments as _quadrature, _rules
 
 
 def bare(name: str) -> fw.Activation:

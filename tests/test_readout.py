@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from finwidth._cholesky import cholesky_and_inverse
-from finwidth._precision import float64
-from finwidth._readout import ReadoutMarginal, condition, log_marginal
+from finwidth._numerics.cholesky import cholesky_and_inverse
+from finwidth._numerics.precision import float64
+from finwidth.models._readout import ReadoutMarginal, condition, log_marginal
 
 RNG = np.random.default_rng(11)
 SHAPES = [(12, 4), (6, 6), (1, 3)]

@@ -8,8 +8,8 @@ import pytest
 import threadpoolctl
 
 import finwidth as fw
-from finwidth import _engine
-from finwidth._blas import blas_threads
+from finwidth._basics.blas import blas_threads
+from finwidth._sampling import engine as _engine
 
 RNG = np.random.default_rng(31)
 COMPILED = "/jax/core/compile/backend_compile_duration"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finwidth._saddle import StationarityEquations, distinct_roots, track
+from finwidth._numerics.continuation import StationarityEquations, distinct_roots, track
 
 
 def equations(data, size=1):

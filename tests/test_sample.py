@@ -9,9 +9,9 @@ import reference
 import xarray as xr
 
 import finwidth as fw
-from finwidth import _engine
-from finwidth._precision import float64
-from finwidth._rotation import rotate_inputs
+from finwidth._numerics.precision import float64
+from finwidth._sampling import engine as _engine
+from finwidth.models._rotation import rotate_inputs
 
 RNG = np.random.default_rng(13)
 X = RNG.normal(size=(14, 5))
@@ -146,7 +146,7 @@ def test_keep_and_thin(small):
 
 
 def test_large_hidden_weights_are_not_stored_by_default(monkeypatch):
-    import finwidth._task as module
+    import finwidth.models._posterior as module
 
     monkeypatch.setattr(module, "_DEFAULT_STORE", 1000)
     tree = run(fw.Network((3,), "erf"), num_chains=1, num_samples=10)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth import _quadrature, _rules
-from finwidth._precision import float64
+from finwidth._numerics.precision import float64
+from finwidth.activations import _moments as _quadrature, _rules
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 5))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import finwidth as fw
-from finwidth._scaled import ScaledKernel, TridiagonalFactor
+from finwidth._numerics.tridiagonal import ScaledKernel, TridiagonalFactor
 
 
 @st.composite

@@ -330,7 +330,7 @@ def test_kernels_run_under_strict_promotion(strict_jax):
 
 
 def test_not_converged_raises_with_the_best_point(monkeypatch):
-    from finwidth.theories import _saddle
+    from finwidth.theories._saddle import theory as _saddle
 
     track = _saddle.track
     monkeypatch.setattr(_saddle, "track", lambda equations: track(equations, max_steps=0))

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from finwidth._precision import float64
-from finwidth._special import arctan2
+from finwidth._numerics.precision import float64
+from finwidth._numerics.special import arctan2
 
 
 def points():

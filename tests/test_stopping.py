@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth._stopping import Target, settled, stuck
+from finwidth._sampling.stopping import Target, settled, stuck
 
 RNG = np.random.default_rng(23)
 X, Y = RNG.normal(size=(10, 4)), RNG.normal(size=10)
@@ -82,7 +82,7 @@ def test_settled_wants_agreement_length_and_a_stable_step():
 
 
 def test_warm_up_that_does_not_settle_is_said(monkeypatch):
-    from finwidth import _drive
+    from finwidth._sampling import drive as _drive
 
     monkeypatch.setattr(_drive, "settled", lambda *_: False)
     from finwidth.samplers import available

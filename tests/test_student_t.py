@@ -14,8 +14,8 @@ from arviz_stats.base import array_stats
 from numpyro.infer.util import log_density
 
 import finwidth as fw
-from finwidth._mixture_task import MixtureProgram, mixture_inputs
-from finwidth._precision import float64, precision
+from finwidth._numerics.precision import float64, precision
+from finwidth.models._mixture import MixtureProgram, mixture_inputs
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(12, 5))

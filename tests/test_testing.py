@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth._contract import validate_kernel
+from finwidth.activations._contract import validate_kernel
 from finwidth.testing import check_activation
 
 ERF = fw.get_activation("erf")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finwidth import _tiles
+from finwidth._numerics import tiles as _tiles
 
 
 @pytest.fixture(params=[3, 512])

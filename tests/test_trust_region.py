@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from finwidth.theories._trust_region import minimise
+from finwidth._numerics.trust_region import minimise
 
 
 @dataclasses.dataclass

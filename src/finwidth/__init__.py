@@ -2,7 +2,7 @@
 
 One `Network` and a training set give the saddle-point prediction (`solve`) and the exact
 posterior (`sample`); `compare` says whether they agree. Names load on first use, so that
-``import finwidth`` is quick; importing changes no JAX flag (see `finwidth._precision`).
+``import finwidth`` is quick; importing changes no JAX flag (see `finwidth._numerics.precision`).
 """
 
 import importlib
@@ -17,84 +17,83 @@ if TYPE_CHECKING:
         testing as testing,
         theories as theories,
     )
-    from ._activation import (
-        Activation as Activation,
-        get_activation as get_activation,
-        list_activations as list_activations,
-    )
-    from ._attach import attach as attach
-    from ._compare import compare as compare
-    from ._errors import (
+    from ._basics.errors import (
         AccuracyWarning as AccuracyWarning,
         ConvergenceError as ConvergenceError,
         FinwidthError as FinwidthError,
         InputError as InputError,
         PluginError as PluginError,
     )
-    from ._fluctuations import fluctuations as fluctuations
-    from ._hookspecs import hookimpl as hookimpl
-    from ._io import load as load, save as save
-    from ._many import solve_many as solve_many
-    from ._map import MapPoint as MapPoint, error_map as error_map
-    from ._map_summary import summarize_error_map as summarize_error_map
-    from ._mixture import MixtureSolution as MixtureSolution, mixture as mixture
-    from ._network import Network as Network
-    from ._nngp import nngp_kernel as nngp_kernel
+    from ._observables.prediction import Prediction as Prediction
     from ._plots import (
         plot_comparison as plot_comparison,
         plot_error_map as plot_error_map,
         plot_kernel as plot_kernel,
         plot_learning_curve as plot_learning_curve,
     )
-    from ._plugins import register as register_plugin  # noqa: F401
-    from ._sample import SamplingInterrupted as SamplingInterrupted, sample as sample
-    from ._solution import Prediction as Prediction, Solution as Solution
-    from ._solve import list_theories as list_theories, solve as solve
-    from ._student_t_process import (
-        StudentTProcessSolution as StudentTProcessSolution,
-        student_t_process as student_t_process,
+    from ._plugins.hooks import hookimpl as hookimpl
+    from ._plugins.registry import register as register_plugin  # noqa: F401
+    from ._problem.network import Network as Network
+    from ._problem.nngp import nngp_kernel as nngp_kernel
+    from ._results.attach import attach as attach
+    from ._results.compare import compare as compare
+    from ._results.files import load as load, save as save
+    from ._results.map_summary import summarize_error_map as summarize_error_map
+    from ._sampling.sample import SamplingInterrupted as SamplingInterrupted, sample as sample
+    from ._solve import mixture as mixture, solve as solve, student_t_process as student_t_process
+    from ._sweeps.many import solve_many as solve_many
+    from ._sweeps.map import MapPoint as MapPoint, error_map as error_map
+    from .activations._activation import (
+        Activation as Activation,
+        get_activation as get_activation,
+        list_activations as list_activations,
     )
     from .datasets import Dataset as Dataset, load_dataset as load_dataset
+    from .theories._mixture.solution import MixtureSolution as MixtureSolution
+    from .theories._saddle.fluctuations import fluctuations as fluctuations
+    from .theories._solution import Solution as Solution
+    from .theories._student_t_process import StudentTProcessSolution as StudentTProcessSolution
+    from .theories._theory import list_theories as list_theories
 
 __version__ = "0.1.0"
 
 # public name -> (module, name there); a module itself where the second is empty
 _EXPORTS = {
-    "Activation": ("_activation", "Activation"),
-    "get_activation": ("_activation", "get_activation"),
-    "list_activations": ("_activation", "list_activations"),
-    "compare": ("_compare", "compare"),
-    "AccuracyWarning": ("_errors", "AccuracyWarning"),
-    "ConvergenceError": ("_errors", "ConvergenceError"),
-    "FinwidthError": ("_errors", "FinwidthError"),
-    "InputError": ("_errors", "InputError"),
-    "PluginError": ("_errors", "PluginError"),
-    "fluctuations": ("_fluctuations", "fluctuations"),
-    "hookimpl": ("_hookspecs", "hookimpl"),
-    "attach": ("_attach", "attach"),
-    "load": ("_io", "load"),
-    "save": ("_io", "save"),
-    "nngp_kernel": ("_nngp", "nngp_kernel"),
-    "solve_many": ("_many", "solve_many"),
-    "MapPoint": ("_map", "MapPoint"),
-    "error_map": ("_map", "error_map"),
-    "summarize_error_map": ("_map_summary", "summarize_error_map"),
-    "MixtureSolution": ("_mixture", "MixtureSolution"),
-    "mixture": ("_mixture", "mixture"),
-    "Network": ("_network", "Network"),
+    "Activation": ("activations", "Activation"),
+    "get_activation": ("activations", "get_activation"),
+    "list_activations": ("activations", "list_activations"),
+    "compare": ("_results.compare", "compare"),
+    "AccuracyWarning": ("_basics.errors", "AccuracyWarning"),
+    "ConvergenceError": ("_basics.errors", "ConvergenceError"),
+    "FinwidthError": ("_basics.errors", "FinwidthError"),
+    "InputError": ("_basics.errors", "InputError"),
+    "PluginError": ("_basics.errors", "PluginError"),
+    "fluctuations": ("theories._saddle.fluctuations", "fluctuations"),
+    "hookimpl": ("_plugins.hooks", "hookimpl"),
+    "attach": ("_results.attach", "attach"),
+    "load": ("_results.files", "load"),
+    "save": ("_results.files", "save"),
+    "nngp_kernel": ("_problem.nngp", "nngp_kernel"),
+    "solve_many": ("_sweeps.many", "solve_many"),
+    "MapPoint": ("_sweeps.map", "MapPoint"),
+    "error_map": ("_sweeps.map", "error_map"),
+    "summarize_error_map": ("_results.map_summary", "summarize_error_map"),
+    "MixtureSolution": ("theories._mixture.solution", "MixtureSolution"),
+    "mixture": ("_solve", "mixture"),
+    "Network": ("_problem.network", "Network"),
     "plot_comparison": ("_plots", "plot_comparison"),
     "plot_error_map": ("_plots", "plot_error_map"),
     "plot_kernel": ("_plots", "plot_kernel"),
     "plot_learning_curve": ("_plots", "plot_learning_curve"),
-    "register_plugin": ("_plugins", "register"),
-    "SamplingInterrupted": ("_sample", "SamplingInterrupted"),
-    "sample": ("_sample", "sample"),
-    "Prediction": ("_solution", "Prediction"),
-    "Solution": ("_solution", "Solution"),
-    "list_theories": ("_solve", "list_theories"),
+    "register_plugin": ("_plugins.registry", "register"),
+    "SamplingInterrupted": ("_sampling.sample", "SamplingInterrupted"),
+    "sample": ("_sampling.sample", "sample"),
+    "Prediction": ("_observables.prediction", "Prediction"),
+    "Solution": ("theories", "Solution"),
+    "list_theories": ("theories._theory", "list_theories"),
     "solve": ("_solve", "solve"),
-    "StudentTProcessSolution": ("_student_t_process", "StudentTProcessSolution"),
-    "student_t_process": ("_student_t_process", "student_t_process"),
+    "StudentTProcessSolution": ("theories._student_t_process", "StudentTProcessSolution"),
+    "student_t_process": ("_solve", "student_t_process"),
     "Dataset": ("datasets", "Dataset"),
     "load_dataset": ("datasets", "load_dataset"),
     "datasets": ("datasets", ""),

@@ -1,69 +1,17 @@
-"""`solve`: from a network and a training set to a theory's solution."""
+"""`solve`, `mixture`, `student_t_process`: from a network and a training set to a solution."""
 
 from typing import Any
 
-from ._arrays import check_training
-from ._errors import ConvergenceError
-from ._inputs import check_choice, check_temperature
-from ._kernels import input_variances
-from ._network import Network, check_network
-from ._precision import in_float64
-from ._problem import Problem
-from ._solution import Solution
-from .theories import Theory, available
+from ._basics.checks import check_number
+from ._numerics.precision import in_float64
+from ._problem.network import Network
+from ._problem.problem import make_problem
+from .theories._mixture.solution import MixtureSolution, solve_mixture
+from .theories._solution import Solution
+from .theories._student_t_process import StudentTProcessSolution, solve_student_t_process
+from .theories._theory import Theory, choose_theory, solve_problem
 
-__all__ = [
-    "check_converged",
-    "choose_theory",
-    "list_theories",
-    "make_problem",
-    "solve",
-    "solve_problem",
-]
-
-
-def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
-    """Check all arguments and return the `Problem`; raises before any long work."""
-    from ._contract import validate_kernel
-
-    network = check_network(net)
-    X, y = check_training(X, y)
-    temperature = check_temperature(temperature)
-    validate_kernel(network.activation)
-    input_variances(network, X)
-    return Problem(network, X, y, temperature)
-
-
-def list_theories() -> list[str]:
-    """Return the sorted names of the theories, those of plugins included."""
-    return sorted(available())
-
-
-def choose_theory(theory: Any) -> Theory:
-    """Return the theory of this name, or `theory` itself if it is one."""
-    if isinstance(theory, Theory):
-        return theory
-    theories = available()
-    return theories[check_choice("theory", theory, theories)]
-
-
-def solve_problem(problem: Problem, theory: Theory) -> Solution:
-    """Return the solution of `theory`, or raise ConvergenceError with the best point attached."""
-    theory.check(problem.network)
-    solution = theory.solve(problem)
-    check_converged(solution)
-    return solution
-
-
-def check_converged(solution: Solution) -> None:
-    """Raise ConvergenceError with the solution attached if it has not converged."""
-    if not solution.converged:
-        raise ConvergenceError(
-            f"expected theory={solution.theory!r} to converge at widths "
-            f"{solution.network.widths} and temperature = {solution.temperature:g}, got residual "
-            f"{solution.residual:.1e} ({solution.message}); the best point is in .best",
-            solution,
-        )
+__all__ = ["mixture", "solve", "student_t_process"]
 
 
 @in_float64
@@ -110,3 +58,110 @@ def solve(
     """
     chosen = choose_theory(theory)
     return solve_problem(make_problem(net, X, y, temperature), chosen)
+
+
+@in_float64
+def student_t_process(
+    net: Network, X: Any, y: Any, *, temperature: float, degrees_of_freedom: float
+) -> StudentTProcessSolution:
+    """Condition a Student-t process whose covariance is the infinite-width kernel.
+
+    A comparator, never the network's law. It is the mixture of Gaussian processes over an
+    inverse-Gamma scale, s ~ InvGamma(ν/2, (ν − 2)/2), y | s ~ N(0, s (K + T·1)). A finite network
+    with an odd activation is close to a *Gamma* mixture (`mixture`, `models.student_t`): the
+    Student-t of the theory is the characteristic function of its outputs, not their density.
+    This class answers what heavy tails alone would do.
+
+    Parameters
+    ----------
+    net
+        The network; its widths play no role.
+    X
+        Training patterns, shape (pattern, input).
+    y
+        Labels, shape (pattern,).
+    temperature
+        T ≥ 0. The noise is inside the scale: A = K + T·1 is the covariance of y, s multiplies
+        both terms, and so f and noise are uncorrelated but not independent. T = 0 needs a
+        positive definite kernel.
+    degrees_of_freedom
+        ν > 2. ν → ∞ is the Gaussian process, solve(..., theory="infinite").
+
+    Returns
+    -------
+    StudentTProcessSolution
+        Evidence and `predict`: the mean is the Gaussian process's, the covariance its covariance
+        times (ν + yᵀA⁻¹y − 2)/(ν + P − 2). Usable wherever a `finwidth.Solution` is.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described, or the kernel is singular to working precision.
+
+    References
+    ----------
+    Shah, Wilson and Ghahramani, AISTATS 2014, eqs. 5 and 6 (noise inside the kernel: sec. 5).
+    Tracey and Wolpert, AIAA SciTech 2018.
+    """
+    # a variance exists for ν > 2 only
+    degrees_of_freedom = check_number("degrees_of_freedom", degrees_of_freedom, 2.0)
+    problem = make_problem(net, X, y, temperature)
+    return solve_student_t_process(problem, degrees_of_freedom)
+
+
+@in_float64
+def mixture(
+    net: Network, X: Any, y: Any, *, temperature: float, theory: str = "nested"
+) -> MixtureSolution:
+    """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
+
+    Q̄_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2) independently, f | Q̄ ~ GP(0, K_R(Q̄)). For the identity this is
+    the network's exact law at any widths and depth; otherwise it keeps the fluctuations of the
+    order parameters that the saddle point drops, and shares its approximation of the features.
+
+    Parameters
+    ----------
+    net
+        The network. With theory="nested": one hidden layer (with a mean term, the projection of
+        the readout on it is integrated too), up to three with an odd activation, any number for
+        the identity without biases. With theory="wishart": any.
+    X
+        Training patterns, shape (pattern, input).
+    y
+        Labels, shape (pattern,).
+    temperature
+        T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel
+        (without mean term and output bias).
+    theory
+        How the order parameters enter the kernel, "nested" or "wishart".
+
+    Returns
+    -------
+    MixtureSolution
+        Evidence, law of the order parameters, and `predict`; usable wherever a
+        `finwidth.Solution` is.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described, or the kernel is singular to working precision.
+    ConvergenceError
+        If the quadrature error is above 1e-6; the result is attached as ``.best``.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the quadrature error is above 1e-9, or rounding costs more than the eighth digit.
+
+    Notes
+    -----
+    Where only the scale of one kernel varies (one hidden layer, "wishart", the identity) the cost
+    is one eigendecomposition and O(P) a node. Otherwise it is some 100 eigendecompositions for
+    two hidden layers and 10 000 for three.
+
+    References
+    ----------
+    theory.md, section 5; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and Hanin and
+    Zlokapa, PNAS 120, e2301345120 (2023).
+    """
+    return solve_mixture(make_problem(net, X, y, temperature), theory)

@@ -9,15 +9,16 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
-from ._arrays import check_labels, shown
-from ._errors import InputError
-from ._inputs import check_count, check_number, check_sequence
-from ._network import Network, check_network
-from ._precision import in_float64
-from ._solution import expected_error
-from ._solve import make_problem, solve_problem
+from ._basics.arrays import check_labels, shown
+from ._basics.checks import check_count, check_number, check_sequence
+from ._basics.errors import InputError
+from ._layers.order import prior_derivatives, unpack
+from ._numerics.precision import in_float64
+from ._observables.squared_error import expected_error
+from ._problem.network import Network, check_network
+from ._problem.problem import make_problem
 from .theories import SaddleSolution, available
-from .theories._action import prior_derivatives, unpack
+from .theories._theory import solve_problem
 
 __all__ = ["conditioning", "depth_profile", "roots", "width_response"]
 

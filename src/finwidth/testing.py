@@ -9,15 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _quadrature
-from ._activation import Activation
-from ._contract import COVARIANCES, derivative, deviations, expect_finite, validate_kernel
-from ._errors import PluginError
-from ._precision import in_float64
-from ._rules import choose
+from ._basics.errors import PluginError
+from ._numerics.precision import in_float64
+from .activations import _moments
+from .activations._activation import Activation
+from .activations._contract import (
+    COVARIANCES,
+    derivative,
+    deviations,
+    expect_finite,
+    validate_kernel,
+)
+from .activations._rules import choose
 
 __all__ = ["check_activation"]
-
 
 _GENERIC = slice(0, 6)  # those of COVARIANCES inside the cone, where K is smooth
 
@@ -59,8 +64,8 @@ def check_activation(activation: Any) -> dict[str, float]:
     report = deviations(activation)
     rule = choose(activation, float(COVARIANCES.max()))
     tolerance = max(1e-7, rule.error)
-    kernel = jax.jit(functools.partial(_quadrature.kernel, activation, rule=rule))
-    mean = jax.jit(functools.partial(_quadrature.mean, activation, rule=rule))
+    kernel = jax.jit(functools.partial(_moments.kernel, activation, rule=rule))
+    mean = jax.jit(functools.partial(_moments.mean, activation, rule=rule))
     report = report | {
         "symmetry": _check_symmetry(activation, kernel),
         "positive semidefinite": _check_gram(activation, kernel),

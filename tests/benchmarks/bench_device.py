@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import finwidth as fw
-from finwidth._precision import precision
-from finwidth._readout import log_marginal
+from finwidth._numerics.precision import precision
+from finwidth.models._readout import log_marginal
 
 
 def seconds_per_gradient(device, dtype: str, n: int, p: int, n_inputs: int, chains: int) -> float:

@@ -46,7 +46,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import finwidth as fw  # noqa: E402
-from finwidth._engine import Engine  # noqa: E402
+from finwidth._sampling.engine import Engine  # noqa: E402
 
 CHAINS = 4
 ENOUGH = 50  # effective samples

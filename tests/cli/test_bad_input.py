@@ -168,7 +168,11 @@ def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, te
     def work(*_: Any, **__: Any) -> None:
         raise Work
 
-    for place in ("_solve.solve_problem", "_sample._engine", "_map._rows"):  # after all checks
+    for place in (
+        "_solve.solve_problem",
+        "_sampling.sample._engine",
+        "_sweeps.map._rows",
+    ):  # after all checks
         monkeypatch.setattr(f"finwidth.{place}", work)
     try:
         result = run(*command, *([option] if option else ["--"]), text)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth import _map_point
 from finwidth._cli.map import Grid
+from finwidth._sweeps import point as _map_point
 
 from .test_bad_input import assert_refused
 

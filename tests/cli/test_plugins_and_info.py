@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 import finwidth as fw
-from finwidth import _plugins
+from finwidth._plugins import registry as _plugins
 
 BAD_KERNELS = {
     "wrong shape": lambda xx, xy, yy: jnp.sum(xy),

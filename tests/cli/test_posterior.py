@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth._sample import SamplingInterrupted
+from finwidth._sampling.sample import SamplingInterrupted
 
 from .conftest import QUICK, SMALL
 
@@ -146,7 +146,7 @@ def test_interrupted_sample_keeps_its_draws(sampled, run, folder, monkeypatch):
 
 
 def test_sample_continues_from_its_checkpoint(tmp_path, run_json, monkeypatch):
-    from finwidth import _engine, _sample
+    from finwidth._sampling import engine as _engine, sample as _sample
 
     monkeypatch.setattr(fw, "sample", _sample.sample)  # the real one, not the cached one
     command = ["sample", *RUN, "--width", "4", "--checkpoint", str(tmp_path / "c"), "--out"]

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from finwidth._errors import InputError
+from finwidth._basics.errors import InputError
 from finwidth.datasets import load_dataset
 
 X = np.random.default_rng(0).normal(size=(12, 3))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finwidth._errors import InputError
+from finwidth._basics.errors import InputError
 from finwidth.datasets import load_dataset
 
 SMALL = {"n_train": 4, "n_test": 2}

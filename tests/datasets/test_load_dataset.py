@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.datasets import load_digits
 
-from finwidth._errors import InputError
+from finwidth._basics.errors import InputError
 from finwidth.datasets import Dataset, list_datasets, load_dataset
 from finwidth.datasets._base import Request
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from finwidth._errors import InputError
+from finwidth._basics.errors import InputError
 from finwidth.datasets import load_dataset
 
 VALUES = np.array([[1.5, -2.25], [3.0, 4.0], [0.5, 1e-3]])

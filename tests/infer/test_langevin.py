@@ -8,8 +8,8 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC
 
-from finwidth._errors import InputError
-from finwidth._precision import float64, precision
+from finwidth._basics.errors import InputError
+from finwidth._numerics.precision import float64, precision
 from finwidth.infer import Langevin
 
 STATS = ("energy", "num_steps", "accept_prob", "potential_energy", "adapt_state.step_size")

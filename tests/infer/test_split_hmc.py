@@ -18,9 +18,9 @@ from hypothesis.extra.numpy import array_shapes
 from numpyro.infer import MCMC
 from numpyro.infer.util import potential_energy
 
-from finwidth._errors import InputError
-from finwidth._inputs import check_number
-from finwidth._precision import float64, precision
+from finwidth._basics.checks import check_number
+from finwidth._basics.errors import InputError
+from finwidth._numerics.precision import float64, precision
 from finwidth.infer import SplitHMC
 from finwidth.infer._gaussian import GaussianPrior
 from finwidth.infer._split_hmc import PhasePoint, split_step

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from .._errors import ConvergenceError, FinwidthError
+from .._basics.errors import ConvergenceError, FinwidthError
 
 __all__ = ["app", "complain"]
 

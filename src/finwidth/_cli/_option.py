@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from .._errors import InputError
+from .._basics.errors import InputError
 
 __all__ = [
     "CLASSES",

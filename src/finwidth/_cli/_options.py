@@ -26,7 +26,7 @@ from ._option import (
 )
 
 if TYPE_CHECKING:
-    from .._network import Network
+    from .._problem.network import Network
     from ..datasets import Dataset
 
 __all__ = [

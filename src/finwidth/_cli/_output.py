@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._errors import InputError
+from .._basics.errors import InputError
 
 __all__ = ["Folder", "print_json", "print_table", "progress", "write_json"]
 
@@ -79,7 +79,7 @@ def print_json(record: Mapping[str, Any]) -> None:
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
     """Write a record as a JSON file, whole or not at all."""
-    from .._files import atomic_path
+    from .._basics.files import atomic_path
 
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n", "utf-8")

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .._network import Network
-    from .._solution import Solution
+    from .._problem.network import Network
     from ..datasets import Dataset
+    from ..theories._solution import Solution
 
 __all__ = ["comparison_record", "diagnostics_record", "mixed", "setting_record", "solution_record"]
 

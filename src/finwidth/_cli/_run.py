@@ -9,9 +9,9 @@ from ._options import Extent, Problem, Sampling
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .._network import Network
-    from .._solution import Solution
+    from .._problem.network import Network
     from ..datasets import Dataset
+    from ..theories._solution import Solution
 
 __all__ = ["comparison_rows", "diagnostics_rows", "sample_and_compare", "solve_theory"]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .._errors import InputError
+from .._basics.errors import InputError
 from ._app import app, complain
 from ._options import Given, Hidden, Problem, Report, Sampling, options
 from ._output import Folder, print_json, print_table, progress, write_json
@@ -81,7 +81,7 @@ def _compare_file(file: Path, theory: str) -> "xr.Dataset":
     """Solve the theory of a file's run and compare the two."""
     import finwidth as fw
 
-    from .._provenance import read_provenance
+    from .._results.provenance import read_provenance
 
     tree = fw.load(file)
     record = read_provenance(tree)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .._errors import ConvergenceError, InputError
+from .._basics.errors import ConvergenceError, InputError
 from ._app import app, complain
 from ._options import Files, Problem, Sampling, Widths, options
 from ._output import Folder, print_json, print_table, progress
@@ -18,8 +18,8 @@ from ._run import sample_and_compare, solve_theory
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .._solution import Solution
     from ..datasets import Dataset
+    from ..theories._solution import Solution
 
 __all__ = ["demo"]
 
@@ -119,7 +119,7 @@ def _picture(finished: Sequence[_Finished], folder: Folder) -> Path | None:
 
     import finwidth as fw
 
-    from .._files import atomic_path
+    from .._basics.files import atomic_path
 
     matplotlib.use("Agg")
     infinite = finished[0].infinite

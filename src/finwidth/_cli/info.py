@@ -14,7 +14,7 @@ def info(json: Json = False) -> None:
     """Show versions, device, plugins, and the names that options take; for bug reports."""
     import finwidth as fw
 
-    from .._provenance import provenance
+    from .._results.provenance import provenance
     from ..datasets import list_datasets
     from ..samplers import available as samplers
     from ..theories import available as theories

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .._errors import InputError
+from .._basics.errors import InputError
 from ._app import app, complain
 from ._option import CLASSES, data_options, float_option, int_option, named, option, widths_option
 from ._options import Files, Given, options
@@ -16,7 +16,7 @@ from ._output import Folder, print_json, print_table, progress
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .._map import MapPoint
+    from .._sweeps.map import MapPoint
     from ..datasets import Dataset
 
 __all__ = ["map_"]
@@ -70,8 +70,8 @@ class Grid:
 
     def points(self, given: Collection[str] = ()) -> "list[MapPoint]":
         """Return the points, or raise InputError, also for a field `given` beside a preset."""
-        from .._inputs import check_choice
-        from .._map_grid import PRESETS, grid_points
+        from .._basics.checks import check_choice
+        from .._sweeps.grid import PRESETS, grid_points
 
         if self.preset is not None:
             make = PRESETS[check_choice("preset", self.preset, PRESETS)]

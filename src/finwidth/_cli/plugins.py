@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .._errors import PluginError
+from .._basics.errors import PluginError
 from ._app import app
 from ._options import Json
 from ._output import print_json, print_table
@@ -38,7 +38,7 @@ def list_(json: Json = False) -> None:
 def _records() -> list[dict[str, Any]]:
     import dataclasses
 
-    from .._plugins import loaded_plugins, registered
+    from .._plugins.registry import loaded_plugins, registered
 
     kinds = {
         "activations": "finwidth_register_activations",
@@ -67,7 +67,7 @@ def check(
     """Check an activation: parity, closed form against quadrature, Gram matrix, gradients."""
     import finwidth as fw
 
-    from .._plugins import failed_plugins
+    from .._plugins.registry import failed_plugins
 
     for record in failed_plugins():
         if record.name == name:

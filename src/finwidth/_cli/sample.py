@@ -24,7 +24,7 @@ def sample(
     """
     import finwidth as fw
 
-    from .._sample import SamplingInterrupted
+    from .._sampling.sample import SamplingInterrupted
 
     folder = Folder(files.out)
     network, data = problem.network(hidden.width), problem.dataset()

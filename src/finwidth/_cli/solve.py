@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["solve"]
 
-
 _NAMES = {
     "q_bar": "Q̄",
     "q": "Q",

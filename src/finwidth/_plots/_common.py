@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import shown
-from .._errors import InputError
+from .._basics.arrays import shown
+from .._basics.errors import InputError
 
 __all__ = ["BARS", "INFINITE", "LABELS", "POSTERIOR", "QUANTITIES", "THEORIES", "axes", "pyplot"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arrays import as_number
-from .._errors import InputError
+from .._basics.arrays import as_number
+from .._basics.errors import InputError
 from . import _common
 
 if TYPE_CHECKING:

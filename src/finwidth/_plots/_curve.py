@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arrays import shown
-from .._errors import InputError
+from .._basics.arrays import shown
+from .._basics.errors import InputError
 from . import _common
 
 if TYPE_CHECKING:

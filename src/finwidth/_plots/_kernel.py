@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arrays import as_float64, check_inputs, check_labels
-from .._errors import InputError
+from .._basics.arrays import as_float64, check_inputs, check_labels
+from .._basics.errors import InputError
 from . import _common
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._errors import InputError
+from .._basics.errors import InputError
 from . import _common
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def plot_error_map(dataset: "xr.Dataset", *, ax: Any = None) -> "np.ndarray":
     ImportError
         If matplotlib is not installed.
     """
-    from .._map_summary import check_map
+    from .._results.map_summary import check_map
 
     check_map(dataset)
     panels = _panels(dataset)

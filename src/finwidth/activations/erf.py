@@ -13,9 +13,9 @@ import jax.scipy.special
 from jax import Array
 from jaxtyping import Float
 
-from .._activation import Activation
-from .._hookspecs import hookimpl
-from .._special import arctan2, balance, determinant, polynomial
+from .._numerics.special import arctan2, balance, determinant, polynomial
+from .._plugins.hooks import hookimpl
+from ._activation import Activation
 
 __all__ = ["finwidth_register_activations"]
 

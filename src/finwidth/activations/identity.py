@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from .._activation import Activation
-from .._hookspecs import hookimpl
+from .._plugins.hooks import hookimpl
+from ._activation import Activation
 
 __all__ = ["finwidth_register_activations"]
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from .._activation import Activation
-from .._hookspecs import hookimpl
-from .._special import Balanced, arctan2, balance
+from .._numerics.special import Balanced, arctan2, balance
+from .._plugins.hooks import hookimpl
+from ._activation import Activation
 
 __all__ = ["finwidth_register_activations"]
 

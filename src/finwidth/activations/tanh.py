@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from .._activation import Activation
-from .._hookspecs import hookimpl
+from .._plugins.hooks import hookimpl
+from ._activation import Activation
 
 __all__ = ["finwidth_register_activations"]
 

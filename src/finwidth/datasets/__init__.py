@@ -13,8 +13,8 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._errors import InputError
-from .._inputs import check_choice
+from .._basics.checks import check_choice
+from .._basics.errors import InputError
 from ._base import Dataset, Request
 
 __all__ = ["Dataset", "list_datasets", "load_dataset"]

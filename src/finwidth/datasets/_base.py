@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
 
-from .._arrays import as_float64, check_inputs, check_labels, shown
-from .._errors import InputError
-from .._inputs import check_count, check_name, check_sequence
+from .._basics.arrays import as_float64, check_inputs, check_labels, shown
+from .._basics.checks import check_count, check_name, check_sequence
+from .._basics.errors import InputError
 
 __all__ = ["Dataset", "Pool", "Request", "check_rows", "make_dataset"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import shown
-from .._errors import InputError, warn
-from .._inputs import check_path
+from .._basics.arrays import shown
+from .._basics.checks import check_path
+from .._basics.errors import InputError, warn
 from ._base import Pool
 
 __all__ = ["check_existing", "check_file", "read_npz"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .._arrays import shown
-from .._errors import InputError
+from .._basics.arrays import shown
+from .._basics.errors import InputError
 from ._base import Dataset, Pool, Request, make_dataset
 from ._files import check_file
 

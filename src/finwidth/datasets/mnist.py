@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._errors import InputError
+from .._basics.errors import InputError
 from ._base import Dataset, Pool, Request, make_dataset
 from ._files import check_existing, read_npz
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._inputs import check_count
+from .._basics.checks import check_count
 from ._base import Dataset, Pool, Request, check_rows, make_dataset
 
 __all__ = ["load"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from .._inputs import check_count, check_number
-from .._network import Network
-from .._precision import float64
+from .._basics.checks import check_count, check_number
+from .._numerics.precision import float64
+from .._problem.network import Network
 from ._base import Dataset, Pool, Request, check_rows, make_dataset
 
 __all__ = ["load"]

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import solve_triangular
 from numpyro import handlers
 
-from .._errors import InputError
+from .._basics.errors import InputError
 from ._model import Model, Values, depends_on, latent_sites
 
 __all__ = ["GaussianPrior", "check_gaussian", "gaussian_prior"]

@@ -1,102 +1,27 @@
-"""What the kernels of this package share: the state, chains side by side, and adaptation."""
+"""What the kernels of this package share: chains side by side, and adaptation."""
 
 import abc
 import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro
 from jax import Array, random
 from numpyro.infer.mcmc import MCMCKernel
-from numpyro.util import is_prng_key, not_jax_tracer
+from numpyro.util import is_prng_key
 
-from .._arrays import shown
-from .._errors import InputError
-from .._inputs import check_iterable, check_number
+from .._basics.arrays import shown
+from .._basics.checks import check_iterable, check_number
+from .._basics.errors import InputError
 from ._adapt import AdaptState, init_adapt, pool_adapt, update_adapt
 from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
+from ._state import ChainState, Transition, check_finite, check_state
 
-__all__ = ["ChainKernel", "ChainState", "Transition", "choose", "metropolis"]
-
-# NumPyro's threshold for a divergence
-MAX_ENERGY_ERROR = 1000.0
-
-
-class ChainState(NamedTuple):
-    """State of one chain; with a leading chain axis on every leaf, of several.
-
-    The fields have the names and the meaning they have in `numpyro.infer.hmc.HMCState`.
-
-    Attributes
-    ----------
-    i
-        Number of transitions so far.
-    z
-        Position: unconstrained values by latent site.
-    z_grad
-        Gradient of the potential energy at `z`.
-    potential_energy
-        Minus the log joint density at `z`.
-    energy
-        Potential plus kinetic energy after the transition.
-    num_steps
-        Gradients that the transition cost.
-    accept_prob
-        Its acceptance probability.
-    mean_accept_prob
-        Mean of `accept_prob` since the start of the warm-up, or of the sampling after it.
-    diverging
-        Whether the energy error exceeded 1000 or was not finite.
-    adapt_state
-        Step size and what the warm-up has learnt about it.
-    rng_key
-        Key of the next transition.
-    """
-
-    i: Array
-    z: Values
-    z_grad: Values
-    potential_energy: Array
-    energy: Array
-    num_steps: Array
-    accept_prob: Array
-    mean_accept_prob: Array
-    diverging: Array
-    adapt_state: AdaptState
-    rng_key: Array
-
-
-class Transition(NamedTuple):
-    """Outcome of one transition: the fields of `ChainState` that it decides."""
-
-    z: Values
-    z_grad: Values
-    potential_energy: Array
-    energy: Array
-    num_steps: Array
-    accept_prob: Array
-    diverging: Array
-
-
-def metropolis(rng_key: Array, energy_error: Array) -> tuple[Array, Array, Array]:
-    """Return (accepted, acceptance probability, diverging) for a proposal with `energy_error`.
-
-    An error that is not finite counts as infinite: rejected and diverging.
-    """
-    error = jnp.where(jnp.isfinite(energy_error), energy_error, jnp.inf)
-    accept_prob = jnp.exp(-jnp.maximum(error, 0))
-    accepted = random.uniform(rng_key, dtype=error.dtype) < accept_prob
-    return accepted, accept_prob, error > MAX_ENERGY_ERROR
-
-
-def choose(accepted: Array, new: Any, old: Any) -> Any:
-    """Return the pytree `new` if `accepted`, else `old`."""
-    return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), new, old)
+__all__ = ["ChainKernel"]
 
 
 def _split(rng_key: Array, num: int) -> list[Array]:
@@ -253,7 +178,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
         # a distribution with parameters that are not finite shows in the density, checked below
         with numpyro.validation_enabled(False):
             state = start(z, key) if n_chains is None else jax.vmap(start)(z, key)
-        _check_finite(state)
+        check_finite(state)
         return state
 
     def sample(
@@ -320,7 +245,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
         if not states:
             raise InputError("expected states = at least one state, got none")
         for state in states:
-            _check_state(state, "states")
+            check_state(state, "states")
             if not is_prng_key(state.rng_key):
                 raise InputError(
                     "expected states = states of single chains, "
@@ -338,7 +263,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
 
     def end_warmup(self, state: ChainState) -> ChainState:
         """Return the state with its warm-up ended here, at the averaged step size."""
-        _check_state(state)
+        check_state(state)
         adapt = state.adapt_state
         ended = AdaptState(jnp.exp(adapt.averaging[1]), adapt.averaging, state.i)
         keep = self._adapt_step_size & (state.i < adapt.num_warmup)
@@ -359,25 +284,3 @@ class ChainKernel(MCMCKernel, abc.ABC):
         kernel = copy.copy(self)
         kernel._model = wrapper(self._model)
         return kernel
-
-
-def _check_state(state: Any, name: str = "state") -> None:
-    if not isinstance(state, ChainState):
-        raise InputError(f"expected {name} = a state of this kernel, got {shown(state)}")
-
-
-def _check_finite(state: ChainState) -> None:
-    """Raise InputError where a chain cannot start; says nothing while JAX traces."""
-    if not not_jax_tracer(state.potential_energy):
-        return
-    if not np.all(np.isfinite(state.potential_energy)):
-        raise InputError(
-            "expected a finite log density where the chains start, got "
-            f"{(-np.asarray(state.potential_energy)).tolist()}"
-        )
-    for name, gradient in state.z_grad.items():
-        if not np.all(np.isfinite(gradient)):
-            raise InputError(
-                "expected a finite gradient of the log density where the chains start, got NaN "
-                f"or infinite entries for site {name!r}"
-            )

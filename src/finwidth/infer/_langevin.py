@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 from jax.flatten_util import ravel_pytree
 
-from .._arrays import shown
-from .._errors import InputError
-from .._inputs import check_count
-from ._kernel import ChainKernel, ChainState, Transition, choose, metropolis
+from .._basics.arrays import shown
+from .._basics.checks import check_count
+from .._basics.errors import InputError
+from ._kernel import ChainKernel
 from ._model import Model, Values, latent_sites, negative_log_joint
+from ._state import ChainState, Transition, choose, metropolis
 
 __all__ = ["Langevin"]
 

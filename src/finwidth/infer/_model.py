@@ -11,7 +11,7 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, log_density, potential_energy
 
-from .._errors import InputError
+from .._basics.errors import InputError
 
 __all__ = [
     "Model",

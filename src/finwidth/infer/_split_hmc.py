@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 
-from .._inputs import check_count, check_number
+from .._basics.checks import check_count, check_number
 from ._gaussian import GaussianPrior, check_gaussian, gaussian_prior
-from ._kernel import ChainKernel, Transition, choose, metropolis
+from ._kernel import ChainKernel
 from ._model import Model, Values, negative_log_likelihood
+from ._state import Transition, choose, metropolis
 
 __all__ = ["SplitHMC"]
 

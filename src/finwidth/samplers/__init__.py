@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from numpyro.infer.mcmc import MCMCKernel
 
-from .. import _shelf
+from .._plugins import shelf as _shelf
 
 __all__ = ["Sampler", "available"]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from numpyro.infer import HMC
 from numpyro.infer.initialization import init_to_sample
 
-from .._inputs import check_count
+from .._basics.checks import check_count
 from . import Sampler
 
 __all__ = ["sampler"]

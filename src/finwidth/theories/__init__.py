@@ -8,13 +8,16 @@ For a theory of one's own: `SaddleTheory` for order parameters that enter the ke
 way, `Theory` and `Solution` for anything else.
 """
 
-from .. import _plugins
-from .._kernels import Covariance as Covariance, recursion as recursion
-from .._problem import LayerConstants as LayerConstants, Problem as Problem
-from .._solution import Prediction as Prediction, Solution as Solution
-from ._action import OrderParameters as OrderParameters, ScaledForm as ScaledForm
-from ._base import Theory as Theory
-from ._saddle import SaddlePoint as SaddlePoint, SaddleSolution as SaddleSolution, SaddleTheory
+from .._layers.covariance import Covariance as Covariance
+from .._layers.order import OrderParameters as OrderParameters
+from .._layers.stack import LayerConstants as LayerConstants, recursion as recursion
+from .._observables.prediction import Prediction as Prediction
+from .._problem.problem import Problem as Problem
+from ._saddle.action import ScaledForm as ScaledForm
+from ._saddle.point import SaddlePoint as SaddlePoint
+from ._saddle.theory import SaddleSolution as SaddleSolution, SaddleTheory as SaddleTheory
+from ._solution import Solution as Solution
+from ._theory import Theory as Theory, available as available
 
 __all__ = [
     "Covariance",
@@ -31,15 +34,3 @@ __all__ = [
     "available",
     "recursion",
 ]
-
-
-def available() -> dict[str, Theory]:
-    """Return the theories by name, those of plugins included.
-
-    Raises
-    ------
-    PluginError
-        If two plugins register the same name, or a plugin misspells a hook.
-    """
-    found = _plugins.registered("finwidth_register_theories")
-    return {name: theory for name, (theory, _) in sorted(found.items())}

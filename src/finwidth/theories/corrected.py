@@ -12,15 +12,15 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from .._errors import InputError
-from .._factor import Factor
-from .._gaussian_process import GaussianProcessSolution
-from .._hookspecs import hookimpl
-from .._kernels import Covariance
-from .._network import Network
-from .._problem import Problem
-from ._base import Theory
-from ._saddle import SaddleSolution
+from .._basics.errors import InputError
+from .._layers.covariance import Covariance
+from .._numerics.factor import Factor
+from .._plugins.hooks import hookimpl
+from .._problem.network import Network
+from .._problem.problem import Problem
+from ._gaussian_process import GaussianProcessSolution
+from ._saddle.theory import SaddleSolution
+from ._theory import Theory
 from .nested import Nested
 
 __all__ = ["Corrected", "CorrectedSolution"]

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .._hookspecs import hookimpl
-from .._problem import Problem
-from ._action import OrderParameters
-from ._base import Theory
-from ._saddle import SaddlePoint
+from .._layers.order import OrderParameters
+from .._plugins.hooks import hookimpl
+from .._problem.problem import Problem
+from ._saddle.point import SaddlePoint
+from ._theory import Theory
 from .nested import Nested
 
 __all__ = ["Infinite"]

@@ -8,15 +8,19 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .. import _quadrature
-from .._hookspecs import hookimpl
-from .._kernels import Covariance, input_variances, layer_rules, recursion
-from .._network import Network
-from .._problem import LayerConstants, Problem
-from .._saddle import TrackResult
-from ._action import OrderParameters, ScaledForm, scaled_kernel
-from ._base import Theory
-from ._saddle import SaddlePoint, SaddleTheory
+from .._layers.covariance import Covariance
+from .._layers.dense import input_variances
+from .._layers.order import OrderParameters
+from .._layers.stack import LayerConstants, layer_rules, recursion
+from .._numerics.continuation import TrackResult
+from .._plugins.hooks import hookimpl
+from .._problem.network import Network
+from .._problem.problem import Problem
+from ..activations import _moments
+from ._saddle.action import ScaledForm, scaled_kernel
+from ._saddle.point import SaddlePoint
+from ._saddle.theory import SaddleTheory
+from ._theory import Theory
 
 __all__ = ["Nested"]
 
@@ -104,7 +108,7 @@ def feature_means(network: Network, X: np.ndarray) -> np.ndarray:
     """Return m = E[σ(h)] of the first hidden layer, shape (pattern,)."""
     variances = input_variances(network, X)
     rule = layer_rules(network, variances)[0]
-    m = _quadrature.mean(network.activation, jnp.asarray(variances, jnp.float64), rule=rule)
+    m = _moments.mean(network.activation, jnp.asarray(variances, jnp.float64), rule=rule)
     return np.asarray(m)
 
 

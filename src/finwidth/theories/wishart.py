@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._hookspecs import hookimpl
-from .._kernels import Covariance, recursion
-from .._network import Network
-from .._problem import LayerConstants, Problem
-from ._action import OrderParameters, ScaledForm, scaled_kernel
-from ._base import Theory
-from ._saddle import SaddleTheory
+from .._layers.covariance import Covariance
+from .._layers.order import OrderParameters
+from .._layers.stack import LayerConstants, recursion
+from .._plugins.hooks import hookimpl
+from .._problem.network import Network
+from .._problem.problem import Problem
+from ._saddle.action import ScaledForm, scaled_kernel
+from ._saddle.theory import SaddleTheory
+from ._theory import Theory
 
 __all__ = ["Wishart"]
 

@@ -1,0 +1,3 @@
+"""Linear algebra, quadrature and statistics: arrays in, arrays out."""
+
+__all__ = []

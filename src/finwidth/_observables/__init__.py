@@ -1,0 +1,3 @@
+"""What both paths answer."""
+
+__all__ = []

@@ -1,0 +1,3 @@
+"""What theory and sampling are asked: a network, data, noise."""
+
+__all__ = []

@@ -1,0 +1,186 @@
+"""The network: one frozen description that theory and sampling share (theory.md, section 1)."""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+from .._basics.arrays import as_number, shown
+from .._basics.checks import check_sequence
+from .._basics.errors import InputError
+
+__all__ = ["Network", "check_network"]
+
+_WIDEST = 2**53  # what a float64 can count to
+
+
+def _widths(value: Any) -> tuple[int, ...]:
+    expected = "expected widths = a non-empty tuple of positive ints, one per hidden layer"
+    try:
+        widths = check_sequence("widths", value, "ints")
+    except InputError:
+        raise InputError(f"{expected}, got {shown(value)}") from None
+    if not widths:
+        raise InputError(f"{expected}, got an empty sequence")
+    for width in widths:
+        integral = isinstance(width, numbers.Integral) and not isinstance(width, bool)
+        if not integral or int(width) <= 0:
+            raise InputError(f"{expected}, got {shown(width)}")
+        if int(width) > _WIDEST:
+            raise InputError(f"expected widths = ints of at most {_WIDEST}, got {shown(width)}")
+    return tuple(int(width) for width in widths)
+
+
+def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
+    expected = (
+        f"expected {name} = one positive float, or {depth + 1} of them "
+        f"(input layer first, readout last) for {depth} hidden layer(s)"
+    )
+    several = hasattr(value, "__len__") and getattr(value, "ndim", 1) != 0
+    try:
+        entries = check_sequence(name, value, "floats") if several else [value] * (depth + 1)
+    except InputError:
+        raise InputError(f"{expected}, got {shown(value)}") from None
+    if len(entries) != depth + 1:
+        raise InputError(f"{expected}, got {len(entries)} value(s)")
+    for entry in entries:
+        if isinstance(entry, (str, bytes, bool)):
+            raise InputError(f"{expected}, got {shown(entry)}")
+        number = as_number(entry)
+        if not math.isfinite(number) or number <= 0:
+            raise InputError(f"{expected}, got {shown(entry)}")
+    return tuple(as_number(entry) for entry in entries)
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Network:
+    """A fully connected Bayesian network with Gaussian priors and a scalar output.
+
+    h¹ = W¹x/√N₀ (+ b¹), h^ℓ = W^ℓ σ(h^{ℓ-1})/√N_{ℓ-1} (+ b^ℓ), f = v·σ(h^L)/√N_L (+ b^{L+1}),
+    every weight drawn from N(0, 1/λ).
+
+    Parameters
+    ----------
+    widths
+        N_1 … N_L, one positive int per hidden layer.
+    activation
+        Name of a registered activation (see `finwidth.list_activations`), or a
+        `finwidth.Activation`.
+    weight_precision
+        λ_0 … λ_L, precisions of the weight priors: one float for all, or L + 1 floats,
+        input layer first, readout last.
+    bias_precision
+        λ^b_0 … λ^b_L, precisions of the bias priors, given likewise; None for no biases.
+
+    Raises
+    ------
+    InputError
+        If an argument is of the wrong type, sign or length, or the activation is unknown.
+
+    References
+    ----------
+    Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 1-3.
+    """
+
+    widths: tuple[int, ...]
+    activation: Any
+    weight_precision: tuple[float, ...]
+    bias_precision: tuple[float, ...] | None
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: Any = "erf",
+        weight_precision: float | Sequence[float] = 1.0,
+        bias_precision: float | Sequence[float] | None = None,
+    ) -> None:
+        from ..activations._activation import Activation, get_activation
+
+        set_field = object.__setattr__
+        set_field(self, "widths", _widths(widths))
+        if not isinstance(activation, Activation):
+            if not isinstance(activation, str):
+                raise InputError(
+                    "expected activation = a registered name or a finwidth.Activation, "
+                    f"got {shown(activation)}"
+                )
+            activation = get_activation(activation)
+        set_field(self, "activation", activation)
+        set_field(
+            self, "weight_precision", _precisions("weight_precision", weight_precision, self.depth)
+        )
+        bias = bias_precision
+        if bias is not None:
+            bias = _precisions("bias_precision", bias, self.depth)
+        set_field(self, "bias_precision", bias)
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers L."""
+        return len(self.widths)
+
+    def replace(self, **changes: Any) -> "Network":
+        """Return a new, validated network with some fields changed.
+
+        Parameters
+        ----------
+        **changes
+            Fields by name. When `widths` changes the depth, precisions that were the same
+            for all layers are carried over; others must be given anew.
+
+        Returns
+        -------
+        Network
+        """
+        names = {field.name for field in dataclasses.fields(self)}
+        for name in changes:
+            if name not in names:
+                raise InputError(f"expected a field out of {sorted(names)}, got {name!r}")
+        fields = {name: getattr(self, name) for name in names}
+        if "widths" in changes and len(_widths(changes["widths"])) != self.depth:
+            for name in ("weight_precision", "bias_precision"):
+                value = fields[name]
+                if value is not None and len(set(value)) == 1:
+                    fields[name] = value[0]
+        return Network(**(fields | changes))
+
+    def record(self) -> dict[str, Any]:
+        """Return the network as plain JSON types.
+
+        Returns
+        -------
+        dict
+            widths, activation (its name), activation_digest (of its values: two functions of one
+            name differ in it; None where it has none), weight_precision and bias_precision.
+        """
+        bias = self.bias_precision
+        return {
+            "widths": list(self.widths),
+            "activation": self.activation.name,
+            "activation_digest": self.activation.digest,
+            "weight_precision": list(self.weight_precision),
+            "bias_precision": None if bias is None else list(bias),
+        }
+
+    def __copy__(self) -> "Network":
+        return self  # nothing in it can change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def __repr__(self) -> str:
+        return (
+            f"Network(widths={self.widths}, activation={self.activation.name!r}, "
+            f"weight_precision={self.weight_precision}, bias_precision={self.bias_precision})"
+        )
+
+
+def check_network(net: Any, name: str = "net") -> Network:
+    """Return `net` if it is a Network, or raise InputError."""
+    if not isinstance(net, Network):
+        raise InputError(f"expected {name} = a finwidth.Network, got {type(net).__name__}")
+    return net

@@ -1,0 +1,127 @@
+"""What a theory solves: network, training set, temperature, and the kernels they share."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from .._basics.arrays import check_inputs, check_training
+from .._basics.checks import check_temperature
+from .._basics.errors import InputError
+from .._layers.covariance import Covariance
+from .._layers.dense import bias_variances, input_covariance, input_variances
+from .._layers.stack import LayerConstants, layer_rules
+from .._numerics.tiles import assemble
+from ..activations._contract import validate_kernel
+from .network import Network, check_network
+from .nngp import nngp_block
+
+__all__ = ["Problem", "make_problem"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What a theory solves: a network, its training set, the temperature.
+
+    Parameters
+    ----------
+    network
+        The network.
+    X, y
+        Training set, shapes (pattern, input) and (pattern,), float64.
+    temperature
+        T ≥ 0.
+    """
+
+    network: Network
+    X: Float[np.ndarray, "pattern input"]
+    y: Float[np.ndarray, " pattern"]
+    temperature: float
+    _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out what is shared: it is made again, bit for bit, where it is needed."""
+        return type(self), (self.network, self.X, self.y, self.temperature)
+
+    @property
+    def n_patterns(self) -> int:
+        """P."""
+        return self.X.shape[0]
+
+    @property
+    def covariance(self) -> Covariance:
+        """C on the training set."""
+        return self.shared("covariance", lambda: input_covariance(self.network, self.X))
+
+    @property
+    def rules(self) -> tuple:
+        """Quadrature rules of the layers (None where closed forms exist)."""
+        return self.shared("rules", lambda: layer_rules(self.network, self.input_variances))
+
+    @property
+    def input_variances(self) -> Float[np.ndarray, " pattern"]:
+        """The diagonal of C on the training set."""
+        return input_variances(self.network, self.X)
+
+    def test_inputs(self, X_test: Any) -> Float[np.ndarray, "point input"]:
+        """Return `X_test` as a checked array of patterns like those of X, or raise InputError."""
+        X_test = check_inputs(X_test, name="X_test", n_inputs=self.X.shape[1])
+        input_variances(self.network, X_test, "X_test")
+        return X_test
+
+    @property
+    def nngp(self) -> Float[np.ndarray, "pattern pattern"]:
+        """The infinite-width kernel of the output on the training set."""
+        return assemble(
+            self.n_patterns,
+            lambda rows, columns: np.asarray(
+                nngp_block(self.network, self.X[rows], self.X[columns], self.rules).cross
+            ),
+        )
+
+    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, made once for all that `vary` makes of this problem."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
+
+    @property
+    def constants(self) -> LayerConstants:
+        """λ_ℓ and 1/λ^b_ℓ for ℓ = 1 … L."""
+        return LayerConstants(
+            np.asarray(self.network.weight_precision[1:]), bias_variances(self.network)[1:]
+        )
+
+    @property
+    def output_bias(self) -> float:
+        """1/λ^b_L, the variance of the readout's bias, or 0."""
+        return float(self.constants.biases[-1])
+
+    def vary(
+        self,
+        widths: tuple[int, ...],
+        temperature: float,
+        readout_precision: float | None = None,
+    ) -> "Problem":
+        """Return the problem at other widths, T and λ_L; what is shared stays shared."""
+        precisions = self.network.weight_precision
+        if readout_precision is not None:
+            precisions = (*precisions[:-1], readout_precision)
+        network = self.network.replace(widths=widths, weight_precision=precisions)
+        if network.depth != self.network.depth:
+            raise InputError(
+                f"expected widths = {self.network.depth} hidden layers, got {network.depth}"
+            )
+        return dataclasses.replace(self, network=network, temperature=temperature)
+
+
+def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
+    """Check all arguments and return the `Problem`; raises before any long work."""
+    network = check_network(net)
+    X, y = check_training(X, y)
+    temperature = check_temperature(temperature)
+    validate_kernel(network.activation)
+    input_variances(network, X)
+    return Problem(network, X, y, temperature)

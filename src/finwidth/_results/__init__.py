@@ -1,0 +1,3 @@
+"""Results: their tree, files, provenance, comparison and verdict."""
+
+__all__ = []

@@ -1,0 +1,102 @@
+"""A theory's prediction beside the draws."""
+
+import json
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .._basics.checks import check_solution, check_tree
+from .._basics.errors import InputError
+from .provenance import require_same_run
+
+__all__ = ["attach", "prediction_points"]
+
+
+def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | None]:
+    """Return X_test and, where known, y_test of a run.
+
+    Parameters
+    ----------
+    tree
+        What `finwidth.sample` returned.
+
+    Returns
+    -------
+    X_test
+        Shape (test_pattern, input).
+    y_test
+        Shape (test_pattern,), or None.
+
+    Raises
+    ------
+    InputError
+        If the tree has no X_test.
+    """
+    group = "predictions_constant_data"
+    data = tree.children.get(group)
+    if data is None or "X_test" not in data.data_vars:
+        raise InputError(
+            f"expected tree with X_test in group {group!r}, got none: sample with X_test=…"
+        )
+    x_test = data.data_vars["X_test"].transpose("test_pattern", ...).values
+    return x_test, data.data_vars["y_test"].values if "y_test" in data.data_vars else None
+
+
+def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
+    """Put a theory's prediction into the run, under ``theory/<name>``.
+
+    Parameters
+    ----------
+    tree
+        What `finwidth.sample` returned, with X_test. It gets the new group.
+    theory
+        What `finwidth.solve` or `finwidth.mixture` returned, for the same network and
+        temperature.
+
+    Returns
+    -------
+    xarray.DataTree
+        The same tree. The group holds f_mean and f_variance (test_pattern), q_bar and q
+        (layer), action, log_evidence and residual where the theory has them, and error, bias2
+        and variance where the tree has y_test. A group of that name is replaced.
+
+    Raises
+    ------
+    InputError
+        If the tree has no X_test, or theory and tree differ in network or temperature.
+    """
+    import xarray as xr
+
+    check_tree(tree)
+    check_solution(theory, "theory")
+    require_same_run(theory, tree)
+    x_test, y_test = prediction_points(tree)
+    prediction = theory.predict(x_test)
+    dataset = xr.Dataset(
+        {
+            "f_mean": ("test_pattern", np.asarray(prediction.mean)),
+            "f_variance": ("test_pattern", np.asarray(prediction.variance)),
+        },
+        attrs={
+            "theory": str(theory.theory),
+            "network": json.dumps(theory.network.record()),
+            "temperature": float(theory.temperature),
+        },
+    )
+    coordinate = tree["predictions_constant_data"].coords.get("test_pattern")
+    if coordinate is not None:
+        dataset = dataset.assign_coords(test_pattern=coordinate.values)
+    order_parameters = getattr(theory, "order_parameters", None)
+    if order_parameters is not None:
+        dataset = dataset.merge(order_parameters.drop_attrs())
+    for name in ("action", "log_evidence", "residual"):
+        value = getattr(theory, name, None)
+        if value is not None:
+            dataset[name] = ((), float(value))
+    if y_test is not None:
+        errors = theory.generalization_error(x_test, y_test)
+        for name in ("error", "bias2", "variance"):
+            dataset[name] = ((), float(errors[name]))
+    tree[f"theory/{theory.theory}"] = xr.DataTree(dataset=dataset)
+    return tree

@@ -1,0 +1,3 @@
+"""Running chains of a model."""
+
+__all__ = []

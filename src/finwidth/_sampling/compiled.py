@@ -1,0 +1,154 @@
+"""The compiled code of a run: how chains start, and how they advance by a block."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax, random
+from numpyro.infer.mcmc import MCMCKernel
+
+__all__ = ["BLOCK", "TRACING", "Chains", "Program"]
+
+# Small operations one after the other: run concurrently, or cut in parts for several threads, each
+# costs more CPU time to hand over than most of them take. The chains are what runs in parallel.
+_ONE_THREAD = {
+    "xla_cpu_enable_concurrency_optimized_scheduler": False,
+    "xla_cpu_multi_thread_eigen": False,
+    "xla_disable_hlo_passes": "cpu-parallel-task-assigner",
+}
+
+# Draws per compiled call; chains pool what they learn, progress moves, and the user can
+# interrupt, after each.
+BLOCK = 25
+
+
+def _compiled(lowered: Any) -> Any:
+    """Compile for a thread of its own; XLA versions that lack these options go without."""
+    try:
+        return lowered.compile(compiler_options=_ONE_THREAD)
+    except jax.errors.JaxRuntimeError as error:
+        if not any(text in str(error) for text in ("No such compile option", "setting option")):
+            raise
+        return lowered.compile()
+
+
+@runtime_checkable
+class Program(Protocol):
+    """What compiled code depends on besides arrays; hashable, with equality by content."""
+
+    def density(self, inputs: Any) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the NumPyro model and its arguments."""
+        ...
+
+    def reduce(self, inputs: Any, rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
+        """Return what is stored of a draw of the latent sites."""
+        ...
+
+
+class Chains:
+    """The compiled code of a run: how chains start, and how they advance by a block.
+
+    Parameters
+    ----------
+    program
+        The model, and what is stored of a draw.
+    kernel
+        The kernel.
+    num_warmup
+        Transitions that adapt the kernel, where it must know them to be compiled; else None.
+    side_by_side
+        Whether one call advances all chains.
+    keys, draw_keys, inputs
+        Examples of the arguments: of one chain, or of all that advance side by side.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        kernel: MCMCKernel,
+        num_warmup: int | None,
+        side_by_side: bool,
+        keys: Array,
+        draw_keys: Array,
+        inputs: Any,
+    ) -> None:
+        self.kernel = kernel
+        self._program = program
+        self._num_warmup = num_warmup
+        self._side_by_side = side_by_side
+        self.start: Any = jax.jit(self._start)
+        self.block: Any = jax.jit(self._advance)
+        # NumPyro's stack of handlers belongs to the process: one model is traced at a time
+        with TRACING:
+            count = jnp.asarray(BLOCK)
+            start = self.start.lower(keys, count, inputs)
+            if side_by_side:
+                return
+            state = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start.out_info
+            )
+            block = self.block.lower(state, draw_keys, count, count, inputs)
+        # compiled here, once, so that the threads find it ready
+        self.start, self.block = start.compile(), _compiled(block)
+
+    def _start(self, key: Array, num_warmup: Any, inputs: Any) -> Any:
+        _, arguments, keywords = self._program.density(inputs)
+        if self._num_warmup is not None:
+            num_warmup = self._num_warmup
+        return self.kernel.init(key, num_warmup, None, arguments, keywords)
+
+    def _one(
+        self, state: Any, key: Array, thin: Array, inputs: Any
+    ) -> tuple[Any, dict[str, Array]]:
+        """One draw: `thin` transitions, then the reduction."""
+        _, arguments, keywords = self._program.density(inputs)
+
+        def transition(_: Any, carry: tuple) -> tuple:
+            state, steps, accept, diverging = carry
+            state = self.kernel.sample(state, arguments, keywords)
+            return (
+                state,
+                steps + state.num_steps,
+                accept + state.accept_prob,
+                diverging | state.diverging,
+            )
+
+        zeros = jnp.zeros_like(state.num_steps)
+        state, steps, accept, diverging = lax.fori_loop(
+            0,
+            thin,
+            transition,
+            (state, zeros, jnp.zeros_like(state.accept_prob), jnp.zeros_like(state.diverging)),
+        )
+        reduce, fold = functools.partial(self._program.reduce, inputs), random.fold_in
+        if self._side_by_side:
+            reduce, fold = jax.vmap(reduce), jax.vmap(fold)
+        stored = reduce(fold(key, state.i), getattr(state, self.kernel.sample_field))
+        stored |= {
+            "stats:energy": state.energy,
+            "stats:lp": -state.potential_energy,
+            "stats:n_steps": steps,
+            "stats:acceptance_rate": accept / thin.astype(accept.dtype),
+            "stats:diverging": diverging,
+            "stats:step_size": state.adapt_state.step_size,
+        }
+        return state, stored
+
+    def _advance(
+        self, state: Any, key: Array, count: Array, thin: Array, inputs: Any
+    ) -> tuple[Any, dict[str, Array]]:
+        shapes = jax.eval_shape(self._one, state, key, thin, inputs)[1]
+        buffers = {name: jnp.zeros((BLOCK, *s.shape), s.dtype) for name, s in shapes.items()}
+
+        def body(draw: Array, carry: tuple) -> tuple:
+            state, buffers = carry
+            state, stored = self._one(state, key, thin, inputs)
+            return state, {name: buffers[name].at[draw].set(stored[name]) for name in buffers}
+
+        return lax.fori_loop(0, count, body, (state, buffers))
+
+
+TRACING = threading.RLock()

@@ -1,0 +1,232 @@
+"""Running chains: any NumPyro kernel, in blocks, on all cores or side by side on a device.
+
+`Engine` turns a kernel into a compiled function that advances a chain by a block of draws and
+reduces each to what is stored; runs that differ in numbers alone share it. On CPUs every chain is
+its own call on a thread of its own, so that chains whose trajectories differ do not wait for each
+other; elsewhere all chains advance side by side in one call. The draws do not depend on the number
+of threads.
+"""
+
+import concurrent.futures
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, random
+
+from .._basics.cache import Cache
+from .._basics.errors import InputError
+from ..samplers import Sampler
+from .compiled import BLOCK, TRACING, Chains, Program
+
+__all__ = ["Engine", "cpu_count", "default_chain_method"]
+
+
+def cpu_count() -> int:
+    """Return the number of CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _spread(keys: Array) -> Array:
+    """Put the chains on all devices, as far as their number divides."""
+    devices = jax.devices()
+    if len(devices) == 1 or keys.shape[0] % len(devices):
+        return keys
+    mesh = jax.sharding.Mesh(np.array(devices), ("chain",))
+    return jax.device_put(
+        keys, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chain"))
+    )
+
+
+def _check_start(state: Any) -> None:
+    """Raise InputError where a chain cannot start."""
+    leaves = (state.potential_energy, *jax.tree.leaves(state.z_grad))
+    if not all(np.all(np.isfinite(leaf)) for leaf in leaves):
+        raise InputError(
+            "expected a finite log density and gradient where the chains start, got "
+            f"{-np.asarray(state.potential_energy)} (or a gradient with NaN or infinite entries)"
+        )
+
+
+def default_chain_method() -> str:
+    """Return "threads" on CPUs, where trajectories of different length should not wait."""
+    return "threads" if jax.default_backend() == "cpu" else "vectorized"
+
+
+_CACHE = Cache(32)
+
+
+def _described(options: dict[str, Any]) -> Any:
+    """Return options as a key in which True is not 1; an object of its own if one has no hash."""
+    key = tuple((name, type(value), value) for name, value in sorted(options.items()))
+    try:
+        hash(key)
+    except TypeError:
+        return object()
+    return key
+
+
+class Engine:
+    """Several chains of one kernel.
+
+    A second engine that differs in data, precisions, temperature or seed alone compiles nothing.
+
+    Parameters
+    ----------
+    program
+        The model, and what is stored of a draw.
+    inputs
+        All arrays that the program takes: data, precisions, temperature. A pytree.
+    sampler
+        Makes the kernel.
+    options
+        Options of the sampler.
+    num_chains
+        Number of chains.
+    num_warmup
+        Transitions that adapt the kernel.
+    seed
+        Seed of all randomness.
+    chain_method
+        "threads": each chain on a thread of its own; "vectorized": all chains side by side in one
+        call, spread over the devices.
+
+    Raises
+    ------
+    InputError
+        If the sampler does not know an option, or an option or the start of a chain is not what
+        the kernel takes.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        inputs: Any,
+        sampler: Sampler,
+        options: dict[str, Any],
+        *,
+        num_chains: int,
+        num_warmup: int,
+        seed: int,
+        chain_method: str,
+    ) -> None:
+        self.num_chains = num_chains
+        self.side_by_side = side_by_side = chain_method == "vectorized"
+        self._inputs = inputs
+        init_key, draw_key = random.split(random.key(seed))
+        # NumPyro's kernels take raw keys
+        keys = jax.vmap(random.key_data)(random.split(init_key, num_chains))
+        draw_keys = random.split(draw_key, num_chains)
+        first = (keys, draw_keys) if side_by_side else (keys[0], draw_keys[0])
+        leaves, structure = jax.tree.flatten(inputs)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        chains = num_chains if side_by_side else None
+        fixed = None if sampler.adaptive else num_warmup
+        key = (program, sampler, _described(options), fixed, chains, structure, shapes)
+
+        def make() -> Chains:
+            try:
+                kernel = sampler.kernel(program.density(inputs)[0], **options)
+            except TypeError as error:
+                raise InputError(
+                    f"expected sampler_options = options of sampler {sampler.name!r}, got {error}"
+                ) from None
+            return Chains(program, kernel, fixed, side_by_side, *first, inputs)
+
+        self._chains: Chains = _CACHE.get(key, make)
+        self.kernel = self._chains.kernel
+        count = jnp.asarray(num_warmup)
+        self.states: Any
+        self._draw_keys: Any
+        if side_by_side:
+            keys, draw_keys = _spread(keys), _spread(draw_keys)
+            with TRACING:  # other devices than last time are traced anew
+                self.states = self._chains.start(keys, count, inputs)
+            self._draw_keys = draw_keys
+        else:
+            self.states = [self._chains.start(key, count, inputs) for key in keys]
+            self._draw_keys = list(draw_keys)
+        for state in [self.states] if side_by_side else self.states:
+            _check_start(state)
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            max_workers=1 if side_by_side else max(1, min(num_chains, cpu_count()))
+        )
+
+    def close(self) -> None:
+        """Stop the threads; calls that run are waited for."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def advance(self, count: int, thin: int = 1) -> dict[str, np.ndarray]:
+        """Advance all chains by `count` ≤ BLOCK draws.
+
+        Parameters
+        ----------
+        count
+            Number of draws.
+        thin
+            Transitions per draw.
+
+        Returns
+        -------
+        dict
+            Stored quantities and, with the prefix "stats:", statistics; each of shape
+            (chain, count, …). `states` moves on only when all chains have finished.
+        """
+        if not 0 < count <= BLOCK:
+            raise InputError(f"expected count = 1 … {BLOCK}, got {count}")
+        numbers = (jnp.asarray(count), jnp.asarray(thin))
+        if self.side_by_side:
+            with TRACING:
+                states, buffers = self._chains.block(
+                    self.states, self._draw_keys, *numbers, self._inputs
+                )
+            collected = {
+                name: np.moveaxis(np.asarray(value[:count]), 1, 0)
+                for name, value in buffers.items()
+            }
+        else:
+            calls = [
+                self._pool.submit(self._run, state, key, *numbers)
+                for state, key in zip(self.states, self._draw_keys, strict=True)
+            ]
+            results = [call.result() for call in calls]
+            states = [state for state, _ in results]
+            collected = {
+                name: np.stack([np.asarray(buffers[name][:count]) for _, buffers in results])
+                for name in results[0][1]
+            }
+        self.states = states
+        return collected
+
+    def positions(self) -> np.ndarray:
+        """Return where the chains are, in unconstrained coordinates, shape (chain, coordinate)."""
+        states = [self.states] if self.side_by_side else self.states
+        lead = self.num_chains if self.side_by_side else 1
+        rows = [
+            [np.reshape(leaf, (lead, -1)) for leaf in jax.tree.leaves(position)]
+            for position in (getattr(state, self.kernel.sample_field) for state in states)
+        ]
+        return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+    def pool(self) -> None:
+        """Share what chains that run separately have learnt, where the kernel can."""
+        kernel: Any = self.kernel
+        if not self.side_by_side and hasattr(kernel, "pool"):
+            self.states = kernel.pool(self.states)
+
+    def end_warmup(self) -> None:
+        """End the warm-up of all chains here."""
+        kernel: Any = self.kernel
+        if self.side_by_side:
+            self.states = kernel.end_warmup(self.states)
+        else:
+            self.states = [kernel.end_warmup(state) for state in self.states]
+
+    def _run(
+        self, state: Any, key: Array, count: Array, thin: Array
+    ) -> tuple[Any, dict[str, Array]]:
+        return jax.block_until_ready(self._chains.block(state, key, count, thin, self._inputs))

@@ -1,0 +1,3 @@
+"""One question over many problems."""
+
+__all__ = []

@@ -1,0 +1,110 @@
+"""The network forwards: features of its last hidden layer, as the models and users take them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from .._basics.checks import check_count, check_temperature
+from .._basics.errors import InputError
+from .._problem.network import Network, check_network
+from .._problem.traceable import TraceableNetwork
+
+__all__ = ["check_likelihood", "check_net", "hidden_features", "readout_features", "unit_dim"]
+
+
+def check_likelihood(temperature: Any) -> float | Array:
+    """Return T > 0, or an array (traced, too) without dimensions; else raise InputError."""
+    if not isinstance(temperature, Array):
+        return check_temperature(temperature, zero=False)
+    if temperature.shape != () or temperature.dtype.kind not in "fiu":
+        raise InputError(
+            "expected temperature = a finite float > 0, got an array of shape "
+            f"{temperature.shape} and {temperature.dtype}"
+        )
+    return temperature
+
+
+def unit_dim(net: Network | TraceableNetwork, layer: int) -> str:
+    """Return the name of the dimension over the units of hidden layer 1 … L."""
+    check_net(net)
+    check_count("layer", layer)
+    if layer > net.depth:
+        raise InputError(f"expected layer = an int of at most {net.depth}, got {layer}")
+    return "unit" if net.depth == 1 else f"unit_{layer}"
+
+
+def check_net(net: Any) -> None:
+    """Raise InputError if `net` is neither a Network nor a traceable one."""
+    if not isinstance(net, TraceableNetwork):
+        check_network(net)
+
+
+def _check_shape(name: str, value: Any, *shape: int | None) -> None:
+    """Raise InputError if `value`, which may be traced, is no array of this shape (None: any)."""
+    got = getattr(value, "shape", ())
+    fits = len(got) == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, got, strict=True)
+    )
+    wanted = ", ".join("any" if size is None else str(size) for size in shape)
+    array = isinstance(value, (Array, np.ndarray)) and not isinstance(value, np.ma.MaskedArray)
+    if not array or value.dtype.kind not in "fiu" or not fits:
+        kind = f"{value.dtype} of shape {got}" if hasattr(value, "dtype") else type(value).__name__
+        raise InputError(f"expected {name} = an array of real numbers ({wanted}), got {kind}")
+
+
+def hidden_features(
+    net: Network | TraceableNetwork, values: Mapping[str, Array], X: Float[Array, "point input"]
+) -> Float[Array, "point unit"]:
+    """Return Φ = σ(h^L), the last hidden layer at the points X, shape (point, unit).
+
+    Parameters
+    ----------
+    net
+        The network.
+    values
+        Values of the sites W_ℓ (and b_ℓ).
+    X
+        Patterns, shape (point, input).
+    """
+    check_net(net)
+    if not isinstance(values, Mapping):
+        raise InputError(f"expected values = a mapping of sites, got {type(values).__name__}")
+    _check_shape("X", X, None, None)
+    size = X.shape[1]
+    for layer, width in enumerate(net.widths, start=1):
+        names: dict[str, tuple[int, ...]] = {f"W_{layer}": (width, size)}
+        if net.bias_precision is not None:
+            names[f"b_{layer}"] = (width,)
+        for name, shape in names.items():
+            _check_shape(f"values[{name!r}]", values.get(name), *shape)
+        size = width
+    # units first: the products with the weights and their gradients then need no transposed copy
+    columns = X.T
+    for layer in range(1, net.depth + 1):
+        weights = values[f"W_{layer}"]
+        preactivation = weights @ columns / weights.shape[1] ** 0.5
+        if net.bias_precision is not None:
+            preactivation = preactivation + values[f"b_{layer}"][:, None]
+        columns = net.activation.fn(preactivation)
+    return columns.T
+
+
+def readout_features(
+    net: Network | TraceableNetwork, features: Float[Array, "point unit"]
+) -> Float[Array, "point column"]:
+    """Return F: features scaled so that a unit Gaussian readout has the network's prior.
+
+    F = Φ/√(λ_L N_L), with a last column 1/√λ^b_L where the network has biases.
+    """
+    check_net(net)
+    _check_shape("features", features, None, net.widths[-1])
+    dtype = features.dtype
+    scaled = features / jnp.sqrt(jnp.asarray(net.weight_precision[-1] * net.widths[-1], dtype))
+    if net.bias_precision is None:
+        return scaled
+    scale = 1.0 / jnp.sqrt(jnp.asarray(net.bias_precision[-1], dtype))
+    return jnp.concatenate([scaled, jnp.full((scaled.shape[0], 1), scale)], axis=1)

@@ -1,0 +1,247 @@
+"""What `finwidth.sample` needs of the scale mixture: its sites, and f given a draw of them.
+
+Given the order parameters f is a Gaussian process, so its moments at test points and joint draws
+of it are exact (Williams & Rasmussen, Gaussian Processes (2006), eq. 2.19).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as linalg
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax import Array, random
+from jaxtyping import Float
+
+from .._basics.arrays import check_inputs, check_labels
+from .._numerics.precision import float64
+from .._problem.network import Network, check_network
+from ..infer._model import reported_values
+from ..theories._mixture.field import RandomField, random_field
+from ..theories._mixture.law import check_mixture
+from ._features import check_likelihood
+
+__all__ = [
+    "MixtureInputs",
+    "MixtureProgram",
+    "SAMPLERS",
+    "mixture_inputs",
+    "mixture_model",
+    "mixture_sites",
+    "student_t",
+]
+
+# those that do not need Gaussian sites
+SAMPLERS = ("hmc", "langevin", "nuts")
+
+
+def mixture_sites(
+    network: Network, theory: str
+) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Return dimensions and shapes of the sites as they are stored."""
+    shapes: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {}
+    if check_mixture(network, theory):
+        shapes["a"] = ((), ())
+        if network.widths[0] > 1:
+            shapes["r_squared"] = ((), ())
+    return shapes | {"q_bar": (("layer",), (network.depth,))}
+
+
+class MixtureInputs(NamedTuple):
+    """The arrays of a run.
+
+    Attributes
+    ----------
+    field
+        f on the training patterns, then the test points.
+    y
+        Labels, shape (pattern,).
+    temperature
+        T.
+    root
+        R with R Rᵀ = the covariance of f at Q̄ = 1 without the bias, shape (point, point), where
+        the order parameters only scale it and there are test points; else None.
+    """
+
+    field: Any
+    y: Any
+    temperature: Any
+    root: Any
+
+
+def mixture_inputs(
+    network: Network,
+    X: np.ndarray,
+    y: np.ndarray,
+    temperature: float,
+    X_test: np.ndarray | None,
+    theory: str,
+) -> MixtureInputs:
+    """Return the arrays of a run, in JAX's default precision.
+
+    Parameters
+    ----------
+    network
+        The network.
+    X, y
+        Training set, shapes (pattern, input) and (pattern,).
+    temperature
+        T > 0.
+    X_test
+        Test points, shape (test_pattern, input), or None.
+    theory
+        "nested" or "wishart".
+    """
+    points = X if X_test is None else np.concatenate([X, X_test])
+    with float64():
+        field = random_field(network, points, theory)
+        root = _root(field) if X_test is not None and field.only_scale else None
+    inputs = MixtureInputs(field, np.asarray(y), np.asarray(temperature), root)
+    # in default precision, but for the number of terms of a rule
+    return jax.tree.map(
+        lambda leaf: leaf if isinstance(leaf, int) else jnp.asarray(leaf, float), inputs
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureProgram:
+    """What compiled code depends on besides arrays.
+
+    Parameters
+    ----------
+    keep
+        Sites to store.
+    """
+
+    keep: tuple[str, ...]
+
+    def density(self, inputs: MixtureInputs) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the NumPyro model and its arguments."""
+        field = inputs.field.first(inputs.y.shape[0])
+        return mixture_model, (field, inputs.y, inputs.temperature), {}
+
+    def reduce(
+        self, inputs: MixtureInputs, rng_key: Array, sites: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Return what is stored of a draw, from unconstrained values of the sites."""
+        model, arguments, keywords = self.density(inputs)
+        values = reported_values(model, arguments, keywords)(sites)
+        stored = {}
+        if inputs.field.covariances.diag_a.shape[0] > inputs.y.shape[0]:
+            stored = _predict(inputs, rng_key, values)
+        return stored | {f"site:{name}": values[name] for name in self.keep}
+
+
+def _root(field: RandomField) -> np.ndarray:
+    covariance = np.asarray(field.covariance(jnp.ones(field.network.depth), output_bias=False))
+    values, vectors = np.linalg.eigh(covariance)
+    positive = values > values[-1] * values.size * np.finfo(np.float64).eps
+    return vectors * np.sqrt(np.where(positive, values, 0.0))
+
+
+def _predict(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) -> dict[str, Array]:
+    """Return f (a joint draw) and its moments at the test points, given the sites."""
+    field, labels, temperature, root = inputs
+    n = labels.shape[0]
+    mean, covariance = field.mean(values), field.covariance(values["q_bar"])
+    factor = jnp.linalg.cholesky(covariance[:n, :n] + temperature * jnp.eye(n))
+    # rows κ L⁻ᵀ
+    half = linalg.solve_triangular(factor, covariance[:n, n:], lower=True).T
+
+    def regress(residual: Array) -> Array:
+        """Return κ A⁻¹ residual."""
+        return half @ linalg.solve_triangular(factor, residual, lower=True)
+
+    f_mean = mean[n:] + regress(labels - mean[:n])
+    f_variance = jnp.diagonal(covariance)[n:] - jnp.sum(half**2, axis=1)
+    keys = random.split(rng_key, 3)
+    if root is None:
+        eigenvalues, vectors = jnp.linalg.eigh(covariance[n:, n:] - half @ half.T)
+        # negative by rounding alone, where the kernel is singular
+        noise = random.normal(keys[0], eigenvalues.shape, eigenvalues.dtype)
+        f = f_mean + vectors @ (jnp.sqrt(jnp.maximum(eigenvalues, 0.0)) * noise)
+    else:
+        # Matheron's rule: condition a draw from the prior
+        noise = root @ random.normal(keys[0], root.shape[1:], root.dtype)
+        prior = jnp.sqrt(jnp.prod(values["q_bar"])) * noise
+        if field.network.bias_precision is not None:
+            bias = random.normal(keys[1], (), root.dtype)
+            prior = prior + bias / jnp.sqrt(field.network.bias_precision[-1])
+        noise = jnp.sqrt(temperature) * random.normal(keys[2], (n,), root.dtype)
+        f = f_mean + prior[n:] - regress(prior[:n] + noise)
+    return {"f": f, "f_mean": f_mean, "f_variance": f_variance}
+
+
+def mixture_model(
+    field: RandomField, y: Float[Array, " n"] | None, temperature: float | Array
+) -> None:
+    """The NumPyro model of `student_t`, given what it knows of the patterns."""
+    net = field.network
+    values = {}
+    if field.has_mean:
+        width, precision = net.widths[0], net.weight_precision[1]
+        values["a"] = jnp.asarray(numpyro.sample("a", dist.Normal(0.0, precision**-0.5)))
+        square = values["a"] ** 2
+        if width > 1:
+            law = dist.Gamma(0.5 * (width - 1), 0.5 * precision)
+            square = square + jnp.asarray(numpyro.sample("r_squared", law))
+        q_bar = jnp.reshape(precision * square / width, (1,))
+        numpyro.deterministic("q_bar", q_bar)
+    else:
+        half = 0.5 * jnp.asarray(net.widths, float)
+        with numpyro.plate("layer", net.depth):
+            q_bar = jnp.asarray(numpyro.sample("q_bar", dist.Gamma(half, half)))
+    covariance = field.covariance(q_bar)
+    total = covariance + temperature * jnp.eye(covariance.shape[0])
+    law = dist.MultivariateNormal(field.mean(values), covariance_matrix=total)
+    numpyro.sample("y", law, obs=y)
+
+
+def student_t(
+    net: Network,
+    X: Any,
+    y: Any = None,
+    *,
+    temperature: float | Array,
+    theory: str = "nested",
+) -> None:
+    """The scale mixture whose saddle point is the theory, as a NumPyro model.
+
+    Parameters
+    ----------
+    net
+        The network. An activation that is not odd takes one hidden layer or theory="wishart".
+    X
+        Patterns, shape (pattern, input).
+    y
+        Labels, shape (pattern,); None to draw them from the prior.
+    temperature
+        T > 0, the variance of the Gaussian likelihood.
+    theory
+        How the order parameters enter the kernel, "nested" or "wishart".
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Sites: q_bar (layer,), each Gamma(N_ℓ/2, rate N_ℓ/2), which NUTS moves in its logarithm; with
+    a mean term instead a ~ N(0, 1/λ_1) and (N_1 > 1) r_squared with λ_1 r² ~ χ²(N_1 − 1), and the
+    deterministic q_bar = λ_1(a² + r²)/N_1. Then y, Gaussian given these, f integrated.
+
+    References
+    ----------
+    theory.md, section 5.
+    """
+    check_network(net)
+    temperature = check_likelihood(temperature)
+    inputs = check_inputs(X)
+    field = random_field(net, inputs, theory)
+    labels = None if y is None else jnp.asarray(check_labels(y, inputs.shape[0]), float)
+    mixture_model(field, labels, temperature)

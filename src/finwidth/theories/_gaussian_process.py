@@ -1,0 +1,55 @@
+"""Predictions of the theories for which f is a Gaussian process with a renormalised kernel."""
+
+import abc
+import functools
+
+import numpy as np
+from jaxtyping import Float
+
+from .._layers.covariance import Covariance
+from .._numerics.factor import Factorization
+from .._numerics.precision import float64
+from .._observables.prediction import Prediction
+from ._solution import Solution
+
+__all__ = ["GaussianProcessSolution"]
+
+
+class GaussianProcessSolution(Solution):
+    """A theory's Gaussian process: its kernel, and the moments that follow.
+
+    A theory's own solution supplies the kernel and `factor`.
+
+    Attributes
+    ----------
+    factor
+        Factorisation of A = T·1 + K_R on the training set.
+    """
+
+    factor: Factorization
+
+    @abc.abstractmethod
+    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
+        """Return K_R between two sets of patterns."""
+
+    @functools.cached_property
+    def weights(self) -> Float[np.ndarray, " pattern"]:
+        """A⁻¹y, shape (pattern,)."""
+        return self.factor.solve(self.problem.y)
+
+    @functools.cached_property
+    def renormalized_kernel(self) -> Float[np.ndarray, "pattern pattern"]:
+        """K_R on the training set."""
+        with float64():
+            return np.asarray(self._kernel(self.problem.X, self.problem.X).cross)
+
+    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
+        """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ)."""
+        block = self._kernel(X_test, self.problem.X)
+        kappa = np.asarray(block.cross)
+        half = self.factor.whiten(kappa.T)
+        variance = np.asarray(block.diag_a) - np.einsum("ij,ij->j", half, half)
+        covariance = None
+        if full_covariance:
+            covariance = np.asarray(self._kernel(X_test, X_test).cross) - half.T @ half
+        return Prediction(kappa @ self.weights, variance, covariance)

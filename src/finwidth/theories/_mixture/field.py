@@ -1,0 +1,96 @@
+"""The scale mixture as a NumPyro model: Gaussian processes with random order parameters.
+
+Source: theory.md, section 5.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from ..._layers.covariance import Covariance
+from ..._layers.dense import input_covariance, moments
+from ..._layers.order import OrderParameters
+from ..._layers.stack import LayerConstants, layer_rules
+from ..._numerics.precision import float64
+from ..._problem.network import Network
+from ..._problem.traceable import traceable
+from ...activations._activation import get_activation
+from .._theory import available
+from .law import check_mixture
+
+__all__ = ["RandomField", "random_field"]
+
+
+def _static() -> Any:
+    return dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class RandomField:
+    """The output f on some patterns: a Gaussian, given the order parameters.
+
+    Made by `random_field`. A JAX type: compiled code serves all fields whose arrays, precisions
+    among them, have the same shapes.
+    """
+
+    network: Any  # a TraceableNetwork; JAX puts other things in its place when it compiles
+    covariances: Any  # C on the patterns, a Covariance
+    rules: tuple  # of quadrature, chosen by numbers
+    theory: str = _static()
+    has_mean: bool = _static()
+    only_scale: bool = _static()  # whether Q̄ only scales a fixed kernel (but for f's bias)
+
+    def first(self, n: int) -> "RandomField":
+        """Return f on the first `n` patterns."""
+        cross, a, b = self.covariances
+        return dataclasses.replace(self, covariances=Covariance(cross[:n, :n], a[:n], b[:n]))
+
+    def covariance(self, q_bar: Array, *, output_bias: bool = True) -> Float[Array, "n n"]:
+        """Return the covariance of f given Q̄, shape (layer,), with or without the bias's 1/λ^b_L.
+
+        With a mean term this is the part Q̄(K − m mᵀ)/λ_1; the other is `mean`.
+        """
+        network = self.network
+        precisions = network.weight_precision[1:]
+        biases = jnp.zeros_like(precisions)
+        if network.bias_precision is not None:
+            biases = 1.0 / network.bias_precision[1:]
+            biases = biases if output_bias else biases.at[-1].set(0.0)
+        constants: Any = LayerConstants(precisions, biases)  # pyright: ignore[reportArgumentType]
+        order = OrderParameters(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
+        rule: Any = available()[self.theory]
+        return rule.kernel(network.activation, constants, self.covariances, order, self.rules).cross
+
+    def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:
+        """Return the mean of f given the sites: a m with a mean term, else 0."""
+        if not self.has_mean:
+            return jnp.zeros_like(self.covariances.diag_a)
+        return values["a"] * moments(self.network.activation, self.covariances, self.rules[0])[1]
+
+
+def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str) -> RandomField:
+    """Return f on the patterns X, in JAX's default precision; may be called while JAX traces.
+
+    Raises
+    ------
+    InputError
+        If the mixture is not defined for this network and theory.
+    """
+    has_mean = check_mixture(network, theory)
+    linear = network.activation == get_activation("identity")
+    only_scale = (
+        network.depth == 1 or theory == "wishart" or (linear and network.bias_precision is None)
+    )
+    # the rules of quadrature are chosen by numbers
+    with jax.ensure_compile_time_eval(), float64():
+        covariance = tuple(map(np.asarray, input_covariance(network, X)))
+        rules = layer_rules(network, covariance[1])
+    covariances = Covariance(*(jnp.asarray(part, float) for part in covariance))
+    return RandomField(traceable(network), covariances, rules, theory, has_mean, only_scale)

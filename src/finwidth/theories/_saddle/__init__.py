@@ -1,0 +1,3 @@
+"""Theories whose solution is a saddle point of an effective action."""
+
+__all__ = []

@@ -1,0 +1,202 @@
+"""The effective action of theory.md, section 4: its prior term, its data term, their derivatives.
+
+The unknowns θ are log Q̄_ℓ and, with a mean term, log 1/(1 + Q_ℓ). Without one Q̄ = 1/(1 + Q) is
+eliminated.
+"""
+
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax import Array
+from jaxtyping import Float
+
+from ..._layers.covariance import Covariance
+from ..._layers.dense import input_covariance
+from ..._layers.order import OrderParameters, unpack
+from ..._layers.stack import LayerConstants
+from ..._numerics.tiles import assemble, contract
+from ..._numerics.tridiagonal import ScaledKernel
+from ..._problem.problem import Problem
+
+__all__ = ["ScaledForm", "dense_gradient", "scaled_gradient", "scaled_kernel", "training_kernel"]
+
+
+class ScaledForm(NamedTuple):
+    """K_R = s·K_0 + U diag(w) Uᵀ, where a theory's kernel is of that form.
+
+    Attributes
+    ----------
+    kernel
+        K_0 and U on the training set, reduced. The scale is s = Π_ℓ Q̄_ℓ/λ_L.
+    constants, order
+        Those at which the theory's kernel is K_0.
+    columns
+        Patterns, shape (a, input) -> the rows of U for them, shape (a, term).
+    precision
+        λ_L.
+    fixed_weights
+        w at Q = 0, shape (term,).
+    mean_terms
+        How many of the weights, the first ones, are multiplied by 1/(1 + Q_ℓ).
+    """
+
+    kernel: ScaledKernel
+    constants: LayerConstants
+    order: OrderParameters
+    columns: Callable[[np.ndarray], np.ndarray]
+    precision: float
+    fixed_weights: np.ndarray
+    mean_terms: int = 0
+
+    def scale(self, order: OrderParameters) -> float:
+        """Return s."""
+        return float(np.prod(order.q_bar)) / self.precision
+
+    def weights(self, order: OrderParameters) -> np.ndarray:
+        """Return w, shape (term,)."""
+        weights = self.fixed_weights.copy()
+        if self.mean_terms:
+            weights[: self.mean_terms] *= order.shrinkage
+        return weights
+
+
+def scaled_gradient(problem: Problem, form: ScaledForm) -> Callable[[np.ndarray], np.ndarray]:
+    """Return θ -> gradient of the data term where one scale is all that varies; O(P) a call."""
+    depth = problem.network.depth
+
+    def gradient(theta: np.ndarray) -> np.ndarray:
+        order = unpack(theta, depth)
+        _, d_scale, d_weights = form.kernel.data_term(
+            form.scale(order), form.weights(order), problem.temperature
+        )
+        return np.concatenate([np.full(depth, d_scale), d_weights[: form.mean_terms]])
+
+    return gradient
+
+
+KernelMap = Callable[..., Covariance]
+
+
+@functools.partial(jax.jit, static_argnames=("kernel", "activation"))
+def _tile(
+    kernel: KernelMap,
+    activation: Any,
+    rules: tuple,
+    constants: LayerConstants,
+    covariance: Covariance,
+    order: OrderParameters,
+) -> Array:
+    return kernel(activation, constants, covariance, order, rules).cross
+
+
+@functools.partial(jax.jit, static_argnames=("kernel", "activation"))
+def _tile_gradient(
+    kernel: KernelMap,
+    activation: Any,
+    rules: tuple,
+    constants: LayerConstants,
+    covariance: Covariance,
+    theta: Array,
+    cotangent: Array,
+) -> Array:
+    def contracted(theta: Array) -> Array:
+        order = unpack(theta, constants.precisions.shape[0])
+        return jnp.sum(cotangent * kernel(activation, constants, covariance, order, rules).cross)
+
+    # forward mode: few parameters, and no sums over rows and columns on the way back
+    return jax.jacfwd(contracted)(theta)
+
+
+TileCovariance = Callable[[slice, slice], Covariance]
+
+_LARGEST_KEPT = 4096  # patterns with which the tiles of C are kept between evaluations
+
+
+def tile_covariance(problem: Problem) -> TileCovariance:
+    """Return (rows, columns) -> C on a tile of the training set."""
+
+    def compute(rows: slice, columns: slice) -> Covariance:
+        if rows.start == columns.start and rows.stop - rows.start == problem.n_patterns:
+            return problem.covariance
+        return input_covariance(problem.network, problem.X[rows], problem.X[columns])
+
+    return functools.cache(compute) if problem.n_patterns <= _LARGEST_KEPT else compute
+
+
+def training_kernel(
+    problem: Problem,
+    kernel: KernelMap,
+    constants: LayerConstants,
+    order: OrderParameters,
+    covariance: TileCovariance | None = None,
+) -> Float[np.ndarray, "pattern pattern"]:
+    """Return K_R on the training set, made tile by tile, in Fortran order."""
+    activation, rules = problem.network.activation, problem.rules
+    order = OrderParameters(*(jnp.asarray(value, jnp.float64) for value in order))
+    on_tile = tile_covariance(problem) if covariance is None else covariance
+
+    def block(rows: slice, columns: slice) -> np.ndarray:
+        c = on_tile(rows, columns)
+        return np.asarray(_tile(kernel, activation, rules, constants, c, order))
+
+    return assemble(problem.n_patterns, block)
+
+
+def scaled_kernel(
+    problem: Problem,
+    kernel: KernelMap,
+    constants: LayerConstants,
+    order: OrderParameters,
+    columns: Callable[[np.ndarray], np.ndarray],
+) -> ScaledKernel:
+    """Return K_0 and U on the training set, reduced (see `ScaledForm`)."""
+    matrix = training_kernel(problem, kernel, constants, order)
+    return ScaledKernel(matrix, columns(problem.X), problem.y, overwrite=True)
+
+
+def dense_gradient(problem: Problem, kernel: KernelMap) -> Callable[[np.ndarray], np.ndarray]:
+    """Return θ -> gradient of logdet A + yᵀA⁻¹y, A = T·1 + K_R(θ); NaN where A is not positive.
+
+    The gradient in A is A⁻¹ − A⁻¹y yᵀA⁻¹; each of its tiles is contracted with the derivatives of
+    that tile of K_R, so that one P × P matrix is all that is held.
+    """
+    network, constants, rules = problem.network, problem.constants, problem.rules
+    covariance = tile_covariance(problem)
+
+    def gradient(theta: np.ndarray) -> np.ndarray:
+        order = unpack(theta, network.depth)
+        a = training_kernel(problem, kernel, constants, order, covariance)
+        a[np.diag_indices(a.shape[0])] += problem.temperature
+        factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, overwrite_a=1, clean=0)
+        if info != 0 or not np.all(np.isfinite(np.diag(factor))):
+            return np.full(theta.shape, np.nan)
+        dual = scipy.linalg.cho_solve((factor, True), problem.y)
+        inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+        point = jnp.asarray(theta, jnp.float64)
+
+        def block(rows: slice, columns: slice, tile: np.ndarray) -> np.ndarray:
+            return np.asarray(
+                _tile_gradient(
+                    kernel,
+                    network.activation,
+                    rules,
+                    constants,
+                    covariance(rows, columns),
+                    point,
+                    jnp.asarray(tile, jnp.float64),
+                )
+            )
+
+        def cotangent(rows: slice, columns: slice) -> np.ndarray:
+            return inverse[rows, columns] - np.outer(dual[rows], dual[columns])
+
+        return contract(problem.n_patterns, cotangent, block)
+
+    return gradient

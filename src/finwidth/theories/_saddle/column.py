@@ -1,0 +1,96 @@
+"""One theory at many widths, from the widest to the narrowest."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..._layers.dense import input_covariance
+from ..._layers.stack import layer_rules
+from ..._numerics.scaled_grid import ScaledPoints, predict_many
+from ..._observables.prediction import Prediction
+from ..._observables.squared_error import expected_error
+from ..._problem.problem import Problem
+from .._theory import Theory, check_converged, solve_problem
+from .theory import SaddleTheory
+
+__all__ = ["solve_column"]
+
+_TEST_BLOCK = 1024  # test patterns at a time
+
+Test = tuple[np.ndarray, np.ndarray] | None
+
+
+def solve_column(rule: Theory, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+    """Solve problems that differ in width, from the widest to the narrowest."""
+    if isinstance(rule, SaddleTheory) and rule.scaled_form(problems[0]) is not None:
+        return _scaled_column(rule, problems, test)
+    rows = []
+    start = None
+    for problem in problems:
+        if isinstance(rule, SaddleTheory):
+            rule.check(problem.network)
+            solution = rule.solve(problem, start)
+            check_converged(solution)
+            start = solution.point.theta
+        else:
+            solution = solve_problem(problem, rule)
+        row = _row(solution)
+        if test is not None:
+            row |= _errors(solution.generalization_error(*test))
+        rows.append(row)
+    return rows
+
+
+def _scaled_column(rule: SaddleTheory, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+    forms, solutions = [], []
+    start = None
+    for problem in problems:
+        form = rule.scaled_form(problem)
+        assert form is not None
+        solution = rule.solve(problem, start)
+        check_converged(solution)
+        start = solution.point.theta
+        forms.append(form)
+        solutions.append(solution)
+    rows = [_row(solution) for solution in solutions]
+    if test is None:
+        return rows
+    X_test, y_test = test
+    first, form = problems[0], forms[0]
+    orders = [solution.point.order for solution in solutions]
+    points = ScaledPoints(
+        np.array([form.scale(order) for order in orders]),
+        np.array([form.weights(order) for order in orders]).reshape(len(orders), -1),
+        np.full(len(orders), first.temperature),
+    )
+    parts = []
+    for begin in range(0, X_test.shape[0], _TEST_BLOCK):
+        block = X_test[begin : begin + _TEST_BLOCK]
+        covariance = input_covariance(first.network, block, first.X)
+        variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
+        rules = layer_rules(first.network, variances)
+        base = rule.kernel(first.network.activation, form.constants, covariance, form.order, rules)
+        arrays = np.asarray(base.cross), np.asarray(base.diag_a), form.columns(block)
+        parts.append(predict_many(form.kernel, points, *arrays))
+    for row, mean, variance in zip(
+        rows,
+        np.concatenate([part[0] for part in parts], axis=1),
+        np.concatenate([part[1] for part in parts], axis=1),
+        strict=True,
+    ):
+        row |= _errors(expected_error(Prediction(mean, variance), y_test))
+    return rows
+
+
+def _row(solution: Any) -> dict[str, Any]:
+    values = {str(name): array.values for name, array in solution.order_parameters.items()}
+    return values | {
+        "action": solution.action,
+        "log_evidence": solution.log_evidence,
+        "residual": solution.residual,
+    }
+
+
+def _errors(errors: xr.Dataset) -> dict[str, float]:
+    return {str(name): float(value) for name, value in errors.items()}

@@ -1,0 +1,191 @@
+"""What every theory gives back: order parameters, evidence, and predictions from them."""
+
+import abc
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .._basics.arrays import check_labels
+from .._basics.checks import check_flag
+from .._basics.errors import InputError
+from .._numerics.factor import Factor
+from .._numerics.precision import float64, in_float64
+from .._observables.prediction import Prediction
+from .._observables.squared_error import expected_error
+from .._problem.network import Network
+from .._problem.problem import Problem
+
+__all__ = ["Solution"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Solution(abc.ABC):
+    """What a theory says about one network, training set and temperature.
+
+    Made by `finwidth.solve` and `finwidth.mixture`. Attributes and methods are the public
+    interface; the constructor is not. A theory's own solution supplies the abstract properties
+    and `_predict_block`.
+
+    Attributes
+    ----------
+    problem
+        Network, training set and temperature.
+    """
+
+    block = 2048  # test patterns predicted at a time
+
+    problem: Problem
+
+    @property
+    @abc.abstractmethod
+    def theory(self) -> str:
+        """Name of the theory."""
+
+    @property
+    @abc.abstractmethod
+    def order_parameters(self) -> xr.Dataset:
+        """Order parameters, with dimension layer (1 … L)."""
+
+    @property
+    @abc.abstractmethod
+    def action(self) -> float:
+        """The effective action 𝒮 at the solution."""
+
+    @property
+    @abc.abstractmethod
+    def residual(self) -> float:
+        """By how much the equations of the theory are missed."""
+
+    @property
+    @abc.abstractmethod
+    def converged(self) -> bool:
+        """Whether the residual is as small as the theory promises."""
+
+    @property
+    def message(self) -> str:
+        """Why the solution has not converged, if it has not."""
+        return ""
+
+    @property
+    def n_roots(self) -> int:
+        """Number of distinct solutions found from many starts (this one included)."""
+        return 1
+
+    @abc.abstractmethod
+    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
+        """Predict at checked test points; all at once with `full_covariance`."""
+
+    def _expected_error(self, X_test: np.ndarray, y_test: np.ndarray) -> xr.Dataset:
+        """Return error, bias2 and variance on a checked test set."""
+        return expected_error(self.predict(X_test), y_test)
+
+    def _blocks(self, X_test: np.ndarray) -> list[np.ndarray]:
+        """Return the test points in blocks of at most `block`."""
+        return [X_test[i : i + self.block] for i in range(0, X_test.shape[0], self.block)]
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.problem.network
+
+    @property
+    def temperature(self) -> float:
+        """T."""
+        return self.problem.temperature
+
+    @property
+    def log_evidence(self) -> float:
+        """log p(y) = −½(𝒮 + P log 2π), at the order of the theory."""
+        return -0.5 * (self.action + self.problem.n_patterns * math.log(2 * math.pi))
+
+    @functools.cached_property
+    def criterion(self) -> float:
+        """yᵀK⁻¹y/P with the infinite-width kernel K (1/λ_L included) at T = 0.
+
+        For one hidden layer this is λ_1 yᵀK⁻¹y/P of theory.md, section 2: below one where finite
+        width lowers the error at T = 0, above one where it raises it. Infinite where the kernel
+        is singular, since no noiseless fit exists.
+        """
+        y = self.problem.y
+        with float64():
+            kernel = self.problem.nngp
+        try:
+            return float(y @ Factor(kernel, 0.0).solve(y)) / y.size
+        except InputError:
+            return math.inf
+
+    @in_float64
+    def predict(self, X_test: Any, full_covariance: bool = False) -> Prediction:
+        """Return mean and variance of the latent f at test points.
+
+        Parameters
+        ----------
+        X_test
+            Patterns, shape (test_pattern, input).
+        full_covariance
+            Whether to compute the covariance between test points as well.
+
+        Returns
+        -------
+        Prediction
+            mean and variance, shape (test_pattern,), and the covariance if asked for; T is not
+            added.
+
+        Raises
+        ------
+        InputError
+            If X_test is not a finite array with as many inputs as the training set.
+
+        References
+        ----------
+        theory.md, section 3; Pacelli et al. (2023), eqs. 11-13.
+        """
+        X_test = self.problem.test_inputs(X_test)
+        if check_flag("full_covariance", full_covariance):
+            return self._predict_block(X_test, True)
+        blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
+        return type(blocks[0]).join(blocks)
+
+    @in_float64
+    def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
+        """Return the expected squared error on a test set and its two parts.
+
+        Parameters
+        ----------
+        X_test
+            Patterns, shape (test_pattern, input).
+        y_test
+            Labels, shape (test_pattern,).
+
+        Returns
+        -------
+        xarray.Dataset
+            Scalars error = bias2 + variance, bias2 = mean (y − mean)², variance: means over the
+            test patterns.
+
+        Raises
+        ------
+        InputError
+            If the test set is not as described.
+
+        References
+        ----------
+        theory.md, section 3.
+        """
+        X_test = self.problem.test_inputs(X_test)
+        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
+        return self._expected_error(X_test, y_test)
+
+    def __repr__(self) -> str:
+        values = ""
+        if "q_bar" in self.order_parameters:
+            q_bar = self.order_parameters["q_bar"].values
+            values = f"q_bar=[{', '.join(f'{value:.6g}' for value in q_bar)}], "
+        return (
+            f"{type(self).__name__}(theory={self.theory!r}, temperature={self.temperature:g}, "
+            f"{values}residual={self.residual:.1e}, converged={self.converged})"
+        )

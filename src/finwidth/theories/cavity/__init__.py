@@ -1,0 +1,163 @@
+"""One hidden layer by the law of one neuron, given the mean effect of the others.
+
+The hidden weights need not stay Gaussian: a neuron's law is found, not assumed, and the equations
+for it are solved by sampling, so that results carry a standard error.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..._basics.checks import check_count, check_number
+from ..._basics.errors import InputError
+from ..._basics.progress import Progress
+from ..._layers.dense import bias_variances
+from ..._plugins.hooks import hookimpl
+from ..._problem.network import Network
+from ..._problem.problem import Problem
+from .._theory import Theory
+from ._fit import fit
+from ._law import LADDER
+from ._solution import CavityPrediction, CavitySolution, scaled_patterns
+from ._step import Neuron
+
+__all__ = ["Cavity", "CavityPrediction", "CavitySolution"]
+
+
+def _span(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the patterns in coordinates of their own span, and its orthonormal basis."""
+    left, values, right = np.linalg.svd(patterns, full_matrices=False)
+    cut = values[0] * max(patterns.shape) * np.finfo(np.float64).eps
+    rank = max(1, int(np.sum(values > cut)))
+    return left[:, :rank] * values[:rank], right[:rank].T
+
+
+@dataclasses.dataclass(frozen=True)
+class Cavity(Theory):
+    """One neuron in the mean effect of all others: kernels that take any shape.
+
+    Integrate the readout: y | W ~ N(0, A), A = T + Σ_i φ_i φ_iᵀ/N_1 (+ 1/λ^b_1), φ = σ(h)/√λ_1.
+    Take neuron i out of A, C = (A − φ_iφ_iᵀ/N_1)⁻¹; by the matrix determinant lemma and
+    Woodbury's identity its weights have, given the others, exactly the law
+
+        ρ(w) ∝ N(w; 0, 1/λ_0) (1 + q)^{−1/2} exp[u²/(2N_1(1 + q))],
+        a = C y,   u = a·φ,   q = φᵀCφ/N_1.
+
+    The approximation is to give a and C, which fluctuate with the other neurons, fixed values. They
+    follow from the neurons' mean contributions to f, each neuron being independent and of law ρ:
+
+        K1 = E[φφᵀ/(1 + q)],   K2 = E[(1/(1 + q) + u²/(N_1(1 + q)²)) φφᵀ],
+        m = K1 a,   a = (T + K1)⁻¹y,   C = (T + K2 − mmᵀ/N_1)⁻¹.
+
+    The difference between N_1 and N_1 − 1 neurons is dropped in a and C, as are the fluctuations of
+    both: terms of relative order 1/N_1. For N_1 → ∞ it is the infinite-width process.
+
+    Predictions are those of a Gaussian process: mean K1(x, X)a, covariance from
+    k = K2 − m mᵀ/N_1 (with 1/λ^b_1 added) and C. They are estimates, with `standard_error`.
+
+    Parameters
+    ----------
+    particles
+        Neurons that sample ρ side by side; rounded up to a multiple of 31.
+    seed
+        Seed; the same seed gives the same solution.
+    tolerance
+        Wanted relative standard error of yᵀ(T + K1)⁻¹y and of tr(K2 − mmᵀ/N_1).
+    max_iterations
+        Bound on the iterations.
+    progress
+        Whether to show progress on stderr.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described; from `check`, for more than one hidden layer.
+
+    Notes
+    -----
+    Biases: the hidden one is one more Gaussian weight of each neuron; that of the output is
+    Gaussian and independent of the neurons, and adds 1/λ^b_1 to T + K1, to T + K2 − mmᵀ/N_1 and to
+    k, not to ρ.
+
+    A neuron's law is bimodal where the network learns: most neurons near the prior, a few aligned
+    with the labels. Walkers at fixed values of the readout weight, with exchanges, cross between
+    the two. With narrow layers, noisy labels and more patterns than neurons the aligned part can
+    take over; then no solution is found that connects to infinite width, and
+    `finwidth.solve` raises ConvergenceError.
+
+    The evidence is not computed (NaN): N_1 times the noise of a neuron's normaliser is too much.
+
+    References
+    ----------
+    Mézard, Parisi, Virasoro, Spin Glass Theory and Beyond (1987), ch. V, for the method; Rubin,
+    Ringel, Seroussi, Helias, ICLR 2024, for the law of one neuron with a fixed a. The
+    self-consistent C is this package's.
+    """
+
+    particles: int = 1024
+    seed: int = 0
+    tolerance: float = 0.03
+    max_iterations: int = 2000
+    progress: bool = True
+
+    name = "cavity"
+
+    def __post_init__(self) -> None:
+        check_count("particles", self.particles)
+        check_count("seed", self.seed, minimum=0)
+        check_count("max_iterations", self.max_iterations)
+        check_number("tolerance", self.tolerance, 0.0)
+
+    def check(self, network: Network) -> None:
+        """Refuse more than one hidden layer."""
+        if network.depth != 1:
+            raise InputError(f"expected one hidden layer for theory='cavity', got {network.depth}")
+
+    def solve(self, problem: Problem) -> "CavitySolution":
+        """Solve the self-consistent equations and sample the law they give.
+
+        Raises
+        ------
+        InputError
+            If T = 0.
+        ConvergenceError
+            If the law runs away; where it only stays noisy, the solution says so.
+        """
+        if not problem.temperature > 0:
+            raise InputError(
+                "expected temperature = a finite float > 0 for theory='cavity', got "
+                f"{problem.temperature!r}"
+            )
+        network = problem.network
+        features, basis = _span(scaled_patterns(network, problem.X))
+        n = problem.n_patterns
+        bias = bias_variances(network)[1]
+        neuron = Neuron(
+            jnp.asarray(features, jnp.float64),
+            jnp.asarray(network.weight_precision[1], jnp.float64),
+            jnp.asarray(problem.temperature * np.eye(n) + bias, jnp.float64),
+            jnp.asarray(problem.y, jnp.float64),
+            jnp.asarray(network.widths[0], jnp.float64),
+        )
+        ladders = -(-self.particles // LADDER.size)
+        count = ladders * LADDER.size
+        note = f"{count} neurons of width {network.widths[0]}, at most {self.max_iterations} steps"
+        with Progress("cavity", note, self.max_iterations, self.progress) as bar:
+            found = fit(
+                network.activation,
+                neuron,
+                ladders=ladders,
+                seed=self.seed,
+                tolerance=self.tolerance,
+                max_iterations=self.max_iterations,
+                tick=lambda driver: bar.update(1, f"step {driver.count}"),
+            )
+        neuron = Neuron(*map(np.asarray, neuron))
+        return CavitySolution(problem, self.seed, self.tolerance, neuron, found, basis)
+
+
+@hookimpl
+def finwidth_register_theories() -> list[Theory]:
+    """Register the theory."""
+    return [Cavity()]
