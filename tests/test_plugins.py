@@ -307,7 +307,7 @@ def test_built_in_plugins_come_first_whatever_was_asked_first(install: Install) 
 
 THEORY = """
     import finwidth as fw
-    from finwidth.theories import SaddleTheory, recursion
+    from finwidth.theories import OrderParameters, SaddleTheory, recursion
 
     class Doubled(SaddleTheory):
         name = "{name}"
@@ -315,10 +315,9 @@ THEORY = """
         def eliminates_q(self, network):
             return True
 
-        def kernel(self, activation, constants, covariance, order, rules):
+        def kernel(self, stack, covariance, order):
             q = order.q_bar**2
-            biases = constants.biases
-            return recursion(activation, constants.precisions, biases, covariance, q, q, rules)
+            return recursion(stack, covariance, OrderParameters.of(q, q))
 
     @fw.hookimpl
     def finwidth_register_theories():

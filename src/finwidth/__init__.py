@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InputError as InputError,
         PluginError as PluginError,
     )
+    from ._layers.dense import Dense as Dense
     from ._observables.prediction import Prediction as Prediction
     from ._plots import (
         plot_comparison as plot_comparison,
@@ -80,6 +81,7 @@ _EXPORTS = {
     "summarize_error_map": ("_results.map_summary", "summarize_error_map"),
     "MixtureSolution": ("theories._mixture.solution", "MixtureSolution"),
     "mixture": ("_solve", "mixture"),
+    "Dense": ("_layers.dense", "Dense"),
     "Network": ("_problem.network", "Network"),
     "plot_comparison": ("_plots", "plot_comparison"),
     "plot_error_map": ("_plots", "plot_error_map"),

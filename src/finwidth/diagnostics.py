@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import xarray as xr
@@ -12,7 +14,6 @@ import xarray as xr
 from ._basics.arrays import check_labels, shown
 from ._basics.checks import check_count, check_number, check_sequence
 from ._basics.errors import InputError
-from ._layers.order import prior_derivatives, unpack
 from ._numerics.precision import in_float64
 from ._observables.squared_error import expected_error
 from ._problem.network import Network, check_network
@@ -85,9 +86,13 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
         f"d_{name}": float(slope @ np.array([row[name] for row in gradients]))
         for name in ("error", "bias2", "variance")
     }
-    q_bar = np.asarray(solution.point.order.q_bar)
+    q_bar = jax.jvp(
+        lambda theta: solution.point.chart.value(theta).q_bar,
+        (jnp.asarray(solution.point.theta),),
+        (jnp.asarray(slope),),
+    )[1]
     return xr.Dataset(
-        result | {"d_q_bar": ("layer", q_bar * slope[:depth])},
+        result | {"d_q_bar": ("layer", np.asarray(q_bar))},
         coords={"layer": np.arange(1, depth + 1)},
     )
 
@@ -95,28 +100,20 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
 def _response(solution: SaddleSolution) -> np.ndarray:
     """dθ/d(1/N) at the saddle point."""
     rule, problem = solution.rule, solution.problem
-    network = problem.network
-    eliminated = rule.eliminates_q(network)
-    widths = np.asarray(network.widths, dtype=np.float64)
-    ratios = widths / widths[0]
-    theta = solution.point.theta
-    if theta.size < (1 if eliminated else 2) * network.depth:
-        theta = np.zeros(2 * network.depth)  # infinite width, where θ = 0 either way
+    first, chart, theta = problem.network.widths[0], solution.point.chart, solution.point.theta
     equations = rule.equations(problem)
-    rows = np.resize(widths + problem.n_patterns, theta.size)
+    rows = chart.widths() + problem.n_patterns
     data = equations.data(theta) * rows
     # prior's gradient = N·p(θ) with p for the ratios: N·p(θ) + g(θ) = 0
-    prior, hessian = prior_derivatives(theta, ratios, eliminated)
-    inverse_width = 0.0 if solution.theory == "infinite" else 1.0 / widths[0]
+    hessian = chart.scaled(1.0 / first).derivatives(theta)[1]
+    inverse_width = 0.0 if solution.theory == "infinite" else 1.0 / first
     jacobian = hessian + inverse_width * equations.data_jacobian(theta) * rows[:, None]
     return -np.linalg.solve(jacobian, data)
 
 
 def _moved(solution: SaddleSolution, step: np.ndarray) -> SaddleSolution:
     """The solution with other order parameters and the predictions they make."""
-    depth = solution.network.depth
-    theta = np.log(np.concatenate([solution.point.order.q_bar, solution.point.order.shrinkage]))
-    order = unpack(theta[: step.size] + step, depth)
+    order = solution.point.chart.value(solution.point.theta + step)
     factor = solution.rule.factor(solution.problem, order)
     point = dataclasses.replace(solution.point, order=order)
     return SaddleSolution(solution.problem, solution.rule, point, factor)
@@ -231,7 +228,7 @@ def roots(solution: SaddleSolution) -> xr.Dataset:
     solution = _saddle(solution)
     found, counts = solution.point.roots()
     depth = solution.network.depth
-    orders = [unpack(theta, depth) for theta in found]
+    orders = [solution.point.chart.value(theta) for theta in found]
     return xr.Dataset(
         {
             "q_bar": (("root", "layer"), np.array([order.q_bar for order in orders])),

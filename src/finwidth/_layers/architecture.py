@@ -10,6 +10,11 @@ class Architecture(Protocol):
     """Widths, activation and precisions of the priors; see `finwidth.Network`."""
 
     @property
+    def layers(self) -> tuple[Any, ...]:
+        """The hidden layers, first to last."""
+        ...
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """N_1 … N_L."""
         ...

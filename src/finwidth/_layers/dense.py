@@ -1,4 +1,4 @@
-"""Covariances of a layer's preactivations, and the map from one layer to the next.
+"""The dense layer: covariances of its preactivations, and the map to the next layer.
 
 Everything the theory needs to know about two sets of patterns is their `Covariance`: the block
 between the sets and the variances within each. The layer map takes that triple to the next
@@ -7,6 +7,7 @@ layer's, so training block, test block and variances all come from one recursion
 Source: theory.md sections 2, 4 and 7; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023).
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -21,8 +22,17 @@ from ..activations import _moments
 from ..activations._activation import Activation
 from .architecture import Architecture
 from .covariance import LARGEST, SMALLEST, Covariance, Square
+from .layer import Layer, Link, scale
+from .order import Scales
 
-__all__ = ["bias_variances", "input_covariance", "input_variances", "layer_map", "moments"]
+__all__ = [
+    "Dense",
+    "bias_variances",
+    "input_covariance",
+    "input_variances",
+    "layer_map",
+    "moments",
+]
 
 
 def bias_variances(network: Architecture) -> np.ndarray:
@@ -129,8 +139,7 @@ def moments(
 def layer_map(
     activation: Activation,
     covariance: Covariance,
-    q_bar: Any,
-    shrinkage: Any,
+    value: Scales,
     precision: Any,
     bias: Any,
     rule: Any = None,
@@ -146,7 +155,7 @@ def layer_map(
         σ.
     covariance
         K_{ℓ-1}.
-    q_bar, shrinkage
+    value
         Q̄_ℓ and 1/(1 + Q_ℓ), scalars.
     precision, bias
         λ_ℓ and 1/λ^b_ℓ, scalars.
@@ -158,6 +167,7 @@ def layer_map(
     theory.md, section 4; the term in m m^T at depth > 1 is this package's extension of the
     one-layer result.
     """
+    q_bar, shrinkage = value
     second, mean_a, mean_b = moments(activation, covariance, rule)
     if activation.parity == "odd":
         return type(second)(*(q_bar * block / precision + bias for block in second))
@@ -167,3 +177,27 @@ def layer_map(
         (q_bar * second.diag_a + excess * mean_a**2) / precision + bias,
         (q_bar * second.diag_b + excess * mean_b**2) / precision + bias,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense(Layer):
+    """A fully connected layer, h = W σ(h')/√N' (+ b), or W x/√N_0 (+ b) as the first.
+
+    Parameters
+    ----------
+    width
+        N, number of units.
+
+    Raises
+    ------
+    InputError
+        If `width` is not a positive int.
+    """
+
+    def link(self, before: Layer, mean: bool) -> Link:
+        """Return the papers' layer map."""
+        return Link(layer_map, scale(before.width, mean))
+
+    def readout(self, mean: bool) -> Link:
+        """Return the same map, for one output."""
+        return Link(layer_map, scale(self.width, mean))

@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float
 
 from .._basics.arrays import shown
@@ -17,121 +16,165 @@ from .._numerics.precision import float64
 from ..activations import _moments
 from ..activations._activation import Activation
 from ..activations._contract import PATTERNS
-from ..activations._rules import Rule, prepare
+from ..activations._rules import prepare
 from .architecture import Architecture
-from .covariance import LARGEST, SMALLEST, Covariance
+from .covariance import LARGEST, SMALLEST, Covariance, Square
 from .dense import bias_variances, layer_map
+from .layer import Link
+from .order import Chart, OrderParameters
 
-__all__ = ["LayerConstants", "layer_rules", "recursion"]
+__all__ = ["Stack", "chart", "infinite_width", "layer_rules", "links", "recursion"]
 
 # Layers that are compiled one by one; more are a loop, so that any depth compiles fast.
 _UNROLLED = 4
 
 
-class LayerConstants(NamedTuple):
-    """Numbers that enter the kernel: λ_1 … λ_L and 1/λ^b_1 … 1/λ^b_L, each shape (layer,)."""
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("precisions", "biases", "numbers", "rules"),
+    meta_fields=("activation", "maps"),
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stack:
+    """The hidden layers and the readout as a theory's kernel sees them; a JAX type.
 
+    Attributes
+    ----------
+    activation
+        σ (static under jit).
+    maps
+        The `Link.map` after each layer (static under jit).
+    precisions, biases
+        λ_1 … λ_L and 1/λ^b_1 … 1/λ^b_L, shape (layer,).
+    numbers
+        Their `Link.numbers`.
+    rules
+        Each layer's quadrature rule, from `layer_rules`; None for a closed form.
+    """
+
+    activation: Any
+    maps: tuple[Any, ...]
     precisions: Float[Any, " layer"]
     biases: Float[Any, " layer"]
+    numbers: tuple[tuple[Any, ...], ...]
+    rules: tuple[Any, ...]
 
-    def unbiased(self) -> "LayerConstants":
-        """Return the constants of a readout without bias."""
-        return self._replace(biases=np.append(self.biases[:-1], 0.0))
+    @classmethod
+    def of(
+        cls, network: Architecture, rules: tuple, precisions: Any = None, biases: Any = None
+    ) -> "Stack":
+        """Return the layers of a network, with its own λ_ℓ and 1/λ^b_ℓ or others."""
+        followers = links(network)
+        return cls(
+            network.activation,
+            tuple(link.map for link in followers),
+            np.asarray(network.weight_precision[1:]) if precisions is None else precisions,
+            bias_variances(network)[1:] if biases is None else biases,
+            tuple(link.numbers for link in followers),
+            rules,
+        )
+
+    @property
+    def depth(self) -> int:
+        """L."""
+        return len(self.maps)
+
+    def replace(self, **changes: Any) -> "Stack":
+        """Return the stack with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def unbiased(self) -> "Stack":
+        """Return the stack with a readout without bias."""
+        return self.replace(biases=np.append(self.biases[:-1], 0.0))
 
 
-def recursion(
-    activation: Activation,
-    precisions: Any,
-    biases: Any,
-    covariance: Covariance,
-    q_bar: Any,
-    shrinkage: Any,
-    rules: tuple,
-) -> Covariance:
-    """Return K_L of the renormalised recursion, all layers of `layer_map`.
+def links(network: Architecture, mean: bool = False) -> tuple[Link, ...]:
+    """Return what follows each hidden layer: the next one, and after the last f."""
+    layers = network.layers
+    between = [after.link(before, mean) for before, after in itertools.pairwise(layers)]
+    return (*between, layers[-1].readout(mean))
+
+
+def chart(network: Architecture, mean: bool) -> Chart:
+    """Return the order parameters of a network's layers, with or without mean terms."""
+    return Chart(tuple(link.order for link in links(network, mean)))
+
+
+def infinite_width(network: Architecture) -> OrderParameters:
+    """Return what the maps take at infinite width."""
+    without_mean = chart(network, False)
+    return without_mean.value(np.zeros(without_mean.size))
+
+
+def recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
+    """Return K_L of the renormalised recursion, the maps of all layers.
 
     Parameters
     ----------
-    activation
-        σ.
-    precisions, biases
-        λ_ℓ and 1/λ^b_ℓ, shape (layer,).
+    stack
+        The layers.
     covariance
         C.
-    q_bar, shrinkage
-        Q̄_ℓ and 1/(1 + Q_ℓ), shape (layer,).
-    rules
-        From `layer_rules`.
+    order
+        What the map of each layer takes, for dense layers Q̄_ℓ and 1/(1 + Q_ℓ).
+
+    Raises
+    ------
+    InputError
+        If an argument is of another type, or has another number of layers.
     """
-    if not isinstance(activation, Activation):
-        raise InputError(
-            f"expected activation = a finwidth.Activation, got {type(activation).__name__}"
-        )
-    if not isinstance(covariance, Covariance):
-        raise InputError(f"expected covariance = a Covariance, got {type(covariance).__name__}")
-    if not isinstance(rules, tuple) or not rules or not all(map(_is_rule, rules)):
-        raise InputError(
-            f"expected rules = a tuple of a quadrature rule or None a layer, got {shown(rules)}"
-        )
-    depth = len(rules)
-    for name, value in (
-        ("precisions", precisions),
-        ("biases", biases),
-        ("q_bar", q_bar),
-        ("shrinkage", shrinkage),
+    for name, value, kind in (
+        ("stack", stack, Stack),
+        ("covariance", covariance, Covariance),
+        ("order", order, OrderParameters),
     ):
-        if not isinstance(value, (Array, np.ndarray)) or value.shape != (depth,):
-            got = getattr(value, "shape", type(value).__name__)
-            raise InputError(f"expected {name} = an array of shape ({depth},), got {got}")
-        if value.dtype.kind not in "fiu":
-            raise InputError(f"expected {name} = an array of real numbers, got {value.dtype}")
-    return _recursion(activation, precisions, biases, covariance, q_bar, shrinkage, rules)
+        if not isinstance(value, kind):
+            raise InputError(f"expected {name} = a {kind.__name__}, got {type(value).__name__}")
+    if len(order.values) != stack.depth:
+        raise InputError(
+            f"expected order = values for {stack.depth} layer(s), got {len(order.values)}"
+        )
+    return _recursion(stack, covariance, order)
 
 
-def _is_rule(rule: Any) -> bool:
-    return rule is None or isinstance(rule, Rule)
-
-
-@functools.partial(jax.jit, static_argnames=("activation",))
-def _recursion(
-    activation: Activation,
-    precisions: Any,
-    biases: Any,
-    covariance: Covariance,
-    q_bar: Any,
-    shrinkage: Any,
-    rules: tuple,
-) -> Covariance:
-    numbers = q_bar, shrinkage, precisions, biases
-    layer = 0
-    for kind, run in itertools.groupby(rules, key=_kind):
+@jax.jit
+def _recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
+    layers = zip(
+        stack.maps, stack.rules, order.values, stack.numbers, range(stack.depth), strict=True
+    )
+    for _, run in itertools.groupby(layers, key=_kind):
         alike = list(run)
-        rows = tuple(values[layer : layer + len(alike)] for values in numbers)
-        terms = jnp.array([0 if kind is None else rule.terms for rule in alike])
-        layer += len(alike)
-        step = functools.partial(_layer, activation, alike[0])
-        rows = (terms, *map(jnp.asarray, rows))
-        if len(rules) > _UNROLLED and len(alike) > 1:
-            covariance, _ = jax.lax.scan(step, covariance, rows)
+        maps, rules, values, numbers, places = zip(*alike, strict=True)
+        terms = tuple(0 if rule is None else rule.terms for rule in rules)
+        step = functools.partial(_layer, stack.activation, maps[0], rules[0])
+        span = slice(places[0], places[-1] + 1)
+        rows = list(
+            zip(values, stack.precisions[span], stack.biases[span], terms, numbers, strict=True)
+        )
+        if stack.depth > _UNROLLED and len(alike) > 1:
+            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+            covariance, _ = jax.lax.scan(step, covariance, stacked)
             continue
-        for row in zip(*rows, strict=True):
+        for row in rows:
             covariance, _ = step(covariance, row)
     return covariance
 
 
-def _kind(rule: Rule | None) -> Any:
-    """Return that by which programs differ."""
-    return None if rule is None else rule.kind
+def _kind(layer: tuple) -> Any:
+    """Return that by which the programs of layers differ."""
+    layer_map, rule, value, numbers, _ = layer
+    shapes = jax.tree.map(jnp.shape, (value, numbers))
+    return layer_map, None if rule is None else rule.kind, jax.tree.structure(value), str(shapes)
 
 
 def _layer(
-    activation: Activation, rule: Any, covariance: Covariance, numbers: tuple
+    activation: Activation, layer_map: Any, rule: Any, covariance: Covariance, row: tuple
 ) -> tuple[Covariance, None]:
     """Return one layer of `recursion`, as a step of `jax.lax.scan`."""
-    terms, *rest = numbers
+    value, precision, bias, terms, numbers = row
     if rule is not None:
         rule = dataclasses.replace(rule, terms=terms)
-    covariance = layer_map(activation, covariance, *rest, rule)
+    covariance = layer_map(activation, covariance, value, precision, bias, rule, *numbers)
     # without it the compiler computes a layer anew for each of its uses in the next
     return jax.lax.optimization_barrier(covariance), None
 
@@ -171,6 +214,7 @@ def layer_rules(
     closed = activation.kernel is not None
     exact = closed and (activation.mean is not None or activation.parity == "odd")
     rules = []
+    followers = links(network)
     points = _representatives(variances)
     for layer in range(1, network.depth + 1):
         rule = None
@@ -178,6 +222,10 @@ def layer_rules(
             room = 2.0 if scales is None and layer > 1 else 1.0
             rule = prepare(activation, room * float(points.max()), tolerance=tolerance)
         rules.append(rule)
+        link = followers[layer - 1]
+        if link.map is not layer_map:
+            points = _mapped(network, layer, link, points, rule, scales)
+            continue
         # closed forms by themselves: for this shape they were compiled when they were checked
         square = jax.jit(activation.kernel) if closed else _second_moment(activation, rule)
         with float64():
@@ -202,6 +250,43 @@ def _second_moment(activation: Activation, rule: Any) -> Any:
 
 
 _compiled_kernel = jax.jit(_moments.kernel, static_argnums=0)
+
+
+def _mapped(
+    network: Architecture,
+    layer: int,
+    link: Link,
+    points: np.ndarray,
+    rule: Any,
+    scales: np.ndarray | None,
+) -> np.ndarray:
+    """Return the next layer's variances where the link is not that of dense layers."""
+    precision, bias = network.weight_precision[layer], bias_variances(network)[layer]
+    value = link.order.value(np.zeros(link.order.size))
+    with float64():
+        variances = jnp.asarray(points)
+        covariance = Square(jnp.diag(variances), variances, variances)
+        after = _compiled_map(
+            link.map, network.activation, covariance, value, precision, bias, rule, *link.numbers
+        )
+    if not isinstance(after, Covariance) or np.shape(after.diag_a) != points.shape:
+        raise InputError(
+            f"expected the map after layer {layer} = a function that returns a Covariance of the "
+            f"patterns it is given, got {shown(after)}"
+        )
+    room = 1.0 if scales is None else float(scales[layer - 1])
+    result = room * np.asarray(after.diag_a)
+    if not np.all(np.isfinite(result)) or np.any(result < 0):
+        raise InputError(
+            f"expected the map after layer {layer} = a function whose variances are finite and "
+            f"not negative, got {shown(result)}"
+        )
+    return result
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _compiled_map(layer_map: Any, activation: Activation, *arguments: Any) -> Any:
+    return layer_map(activation, *arguments)
 
 
 def _next_variances(

@@ -1,6 +1,7 @@
 """The network: one frozen description that theory and sampling share (theory.md, section 1)."""
 
 import dataclasses
+import functools
 import math
 import numbers
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from typing import Any
 from .._basics.arrays import as_number, shown
 from .._basics.checks import check_sequence
 from .._basics.errors import InputError
+from .._layers.dense import Dense
+from .._layers.layer import Layer, check_layer
 
 __all__ = ["Network", "check_network"]
 
@@ -53,9 +56,21 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
     return tuple(as_number(entry) for entry in entries)
 
 
+def _layers(value: Any) -> tuple[Layer, ...]:
+    try:
+        layers = check_sequence("layers", value, "finwidth layers")
+    except InputError:
+        raise InputError(
+            f"expected layers = a non-empty tuple of finwidth layers, got {shown(value)}"
+        ) from None
+    if not layers:
+        raise InputError("expected layers = a non-empty tuple of finwidth layers, got none")
+    return tuple(check_layer(layer) for layer in layers)
+
+
 @dataclasses.dataclass(frozen=True, init=False)
 class Network:
-    """A fully connected Bayesian network with Gaussian priors and a scalar output.
+    """A Bayesian network with Gaussian priors and a scalar output.
 
     h¹ = W¹x/√N₀ (+ b¹), h^ℓ = W^ℓ σ(h^{ℓ-1})/√N_{ℓ-1} (+ b^ℓ), f = v·σ(h^L)/√N_L (+ b^{L+1}),
     every weight drawn from N(0, 1/λ).
@@ -63,7 +78,7 @@ class Network:
     Parameters
     ----------
     widths
-        N_1 … N_L, one positive int per hidden layer.
+        N_1 … N_L, one positive int per hidden layer, which is then a `Dense` one.
     activation
         Name of a registered activation (see `finwidth.list_activations`), or a
         `finwidth.Activation`.
@@ -72,6 +87,8 @@ class Network:
         input layer first, readout last.
     bias_precision
         λ^b_0 … λ^b_L, precisions of the bias priors, given likewise; None for no biases.
+    layers
+        The hidden layers themselves, instead of `widths`.
 
     Raises
     ------
@@ -83,22 +100,28 @@ class Network:
     Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 1-3.
     """
 
-    widths: tuple[int, ...]
+    layers: tuple[Layer, ...]
     activation: Any
     weight_precision: tuple[float, ...]
     bias_precision: tuple[float, ...] | None
 
     def __init__(
         self,
-        widths: Sequence[int],
+        widths: Sequence[int] | None = None,
         activation: Any = "erf",
         weight_precision: float | Sequence[float] = 1.0,
         bias_precision: float | Sequence[float] | None = None,
+        *,
+        layers: Sequence[Layer] | None = None,
     ) -> None:
         from ..activations._activation import Activation, get_activation
 
         set_field = object.__setattr__
-        set_field(self, "widths", _widths(widths))
+        if layers is None:
+            layers = tuple(Dense(width) for width in _widths(widths))
+        elif widths is not None:
+            raise InputError(f"expected widths or layers, got both: {shown(widths)} and layers")
+        set_field(self, "layers", _layers(layers))
         if not isinstance(activation, Activation):
             if not isinstance(activation, str):
                 raise InputError(
@@ -116,9 +139,19 @@ class Network:
         set_field(self, "bias_precision", bias)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """N_1 … N_L."""
+        return tuple(layer.width for layer in self.layers)
+
+    @property
     def depth(self) -> int:
         """Number of hidden layers L."""
-        return len(self.widths)
+        return len(self.layers)
+
+    @property
+    def dense(self) -> bool:
+        """Whether all layers are dense ones."""
+        return all(type(layer) is Dense for layer in self.layers)
 
     def replace(self, **changes: Any) -> "Network":
         """Return a new, validated network with some fields changed.
@@ -126,24 +159,37 @@ class Network:
         Parameters
         ----------
         **changes
-            Fields by name. When `widths` changes the depth, precisions that were the same
-            for all layers are carried over; others must be given anew.
+            Arguments of `Network` by name. New `widths` keep the kinds of the layers, and must
+            keep their number unless all are dense. Where the depth changes, precisions that were
+            the same for all layers are carried over; others must be given anew.
 
         Returns
         -------
         Network
         """
-        names = {field.name for field in dataclasses.fields(self)}
+        names = {field.name for field in dataclasses.fields(self)} | {"widths"}
         for name in changes:
             if name not in names:
                 raise InputError(f"expected a field out of {sorted(names)}, got {name!r}")
-        fields = {name: getattr(self, name) for name in names}
-        if "widths" in changes and len(_widths(changes["widths"])) != self.depth:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if "widths" in changes:
+            if "layers" in changes:
+                raise InputError("expected widths or layers, got both")
+            changes["layers"] = self._resized(_widths(changes.pop("widths")))
+        if "layers" in changes and len(_layers(changes["layers"])) != self.depth:
             for name in ("weight_precision", "bias_precision"):
                 value = fields[name]
                 if value is not None and len(set(value)) == 1:
                     fields[name] = value[0]
         return Network(**(fields | changes))
+
+    def _resized(self, widths: tuple[int, ...]) -> tuple[Layer, ...]:
+        """Return the layers at other widths."""
+        if self.dense:
+            return tuple(Dense(width) for width in widths)
+        if len(widths) != self.depth:
+            raise InputError(f"expected widths = {self.depth} ints, one a layer, got {len(widths)}")
+        return tuple(layer.resize(width) for layer, width in zip(self.layers, widths, strict=True))
 
     def record(self) -> dict[str, Any]:
         """Return the network as plain JSON types.
@@ -152,16 +198,18 @@ class Network:
         -------
         dict
             widths, activation (its name), activation_digest (of its values: two functions of one
-            name differ in it; None where it has none), weight_precision and bias_precision.
+            name differ in it; None where it has none), weight_precision and bias_precision; layers
+            where not all are dense.
         """
         bias = self.bias_precision
+        layers = {} if self.dense else {"layers": [repr(layer) for layer in self.layers]}
         return {
             "widths": list(self.widths),
             "activation": self.activation.name,
             "activation_digest": self.activation.digest,
             "weight_precision": list(self.weight_precision),
             "bias_precision": None if bias is None else list(bias),
-        }
+        } | layers
 
     def __copy__(self) -> "Network":
         return self  # nothing in it can change
@@ -170,11 +218,13 @@ class Network:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return functools.partial(type(self), **fields), ()
 
     def __repr__(self) -> str:
+        of = f"widths={self.widths}" if self.dense else f"layers={self.layers}"
         return (
-            f"Network(widths={self.widths}, activation={self.activation.name!r}, "
+            f"Network({of}, activation={self.activation.name!r}, "
             f"weight_precision={self.weight_precision}, bias_precision={self.bias_precision})"
         )
 

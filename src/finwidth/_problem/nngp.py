@@ -7,8 +7,8 @@ from jaxtyping import Float
 
 from .._basics.arrays import check_inputs
 from .._layers.covariance import Covariance
-from .._layers.dense import bias_variances, input_covariance, input_variances
-from .._layers.stack import layer_rules, recursion
+from .._layers.dense import input_covariance, input_variances
+from .._layers.stack import Stack, infinite_width, layer_rules, recursion
 from .._numerics.precision import float64
 from .._numerics.tiles import assemble
 from ..activations._contract import validate_kernel
@@ -76,13 +76,6 @@ def nngp_block(
     rules: tuple,
 ) -> Covariance:
     """Return the infinite-width kernel between two sets of checked patterns."""
-    ones = np.ones(network.depth)
     return recursion(
-        network.activation,
-        np.asarray(network.weight_precision[1:]),
-        bias_variances(network)[1:],
-        input_covariance(network, A, B),
-        ones,
-        ones,
-        rules,
+        Stack.of(network, rules), input_covariance(network, A, B), infinite_width(network)
     )

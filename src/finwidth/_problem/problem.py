@@ -11,8 +11,8 @@ from .._basics.arrays import check_inputs, check_training
 from .._basics.checks import check_temperature
 from .._basics.errors import InputError
 from .._layers.covariance import Covariance
-from .._layers.dense import bias_variances, input_covariance, input_variances
-from .._layers.stack import LayerConstants, layer_rules
+from .._layers.dense import input_covariance, input_variances
+from .._layers.stack import Stack, layer_rules
 from .._numerics.tiles import assemble
 from ..activations._contract import validate_kernel
 from .network import Network, check_network
@@ -88,16 +88,15 @@ class Problem:
         return self._shared[name]
 
     @property
-    def constants(self) -> LayerConstants:
-        """λ_ℓ and 1/λ^b_ℓ for ℓ = 1 … L."""
-        return LayerConstants(
-            np.asarray(self.network.weight_precision[1:]), bias_variances(self.network)[1:]
-        )
+    def stack(self) -> Stack:
+        """The layers as kernels see them, with the rules for the training set."""
+        return Stack.of(self.network, self.rules)
 
     @property
     def output_bias(self) -> float:
         """1/λ^b_L, the variance of the readout's bias, or 0."""
-        return float(self.constants.biases[-1])
+        bias = self.network.bias_precision
+        return 0.0 if bias is None else 1.0 / bias[-1]
 
     def vary(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._layers.layer import Layer
 from .network import Network
 
 __all__ = ["TraceableNetwork", "traceable"]
@@ -20,7 +21,7 @@ class TraceableNetwork:
 
     Attributes
     ----------
-    widths, activation
+    layers, activation
         As in `Network`.
     weight_precision
         λ_0 … λ_L, shape (depth + 1,).
@@ -28,22 +29,27 @@ class TraceableNetwork:
         λ^b_0 … λ^b_L, shape (depth + 1,), or None.
     """
 
-    widths: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    layers: tuple[Layer, ...] = dataclasses.field(metadata={"static": True})
     activation: Any = dataclasses.field(metadata={"static": True})
     weight_precision: Any  # arrays; JAX puts other things in their place when it compiles
     bias_precision: Any
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """N_1 … N_L."""
+        return tuple(layer.width for layer in self.layers)
+
+    @property
     def depth(self) -> int:
         """Number of hidden layers L."""
-        return len(self.widths)
+        return len(self.layers)
 
 
 def traceable(net: Network) -> TraceableNetwork:
     """Return the network with its precisions as arrays of JAX's default precision."""
     bias = net.bias_precision
     return TraceableNetwork(
-        net.widths,
+        net.layers,
         net.activation,
         jnp.asarray(net.weight_precision, float),
         None if bias is None else jnp.asarray(bias, float),

@@ -9,8 +9,12 @@ way, `Theory` and `Solution` for anything else.
 """
 
 from .._layers.covariance import Covariance as Covariance
-from .._layers.order import OrderParameters as OrderParameters
-from .._layers.stack import LayerConstants as LayerConstants, recursion as recursion
+from .._layers.layer import Layer as Layer, Link as Link
+from .._layers.order import (
+    OrderParameter as OrderParameter,
+    OrderParameters as OrderParameters,
+)
+from .._layers.stack import Stack as Stack, recursion as recursion
 from .._observables.prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
 from ._saddle.action import ScaledForm as ScaledForm
@@ -21,7 +25,9 @@ from ._theory import Theory as Theory, available as available
 
 __all__ = [
     "Covariance",
-    "LayerConstants",
+    "Layer",
+    "Link",
+    "OrderParameter",
     "OrderParameters",
     "Prediction",
     "Problem",
@@ -30,6 +36,7 @@ __all__ = [
     "SaddleTheory",
     "ScaledForm",
     "Solution",
+    "Stack",
     "Theory",
     "available",
     "recursion",

@@ -15,6 +15,7 @@ __all__ = [
     "Theory",
     "available",
     "check_converged",
+    "check_dense",
     "choose_theory",
     "list_theories",
     "solve_problem",
@@ -92,6 +93,14 @@ def available() -> dict[str, Theory]:
 def list_theories() -> list[str]:
     """Return the sorted names of the theories, those of plugins included."""
     return sorted(available())
+
+
+def check_dense(network: Network, theory: str) -> None:
+    """Raise InputError where a theory of dense layers is asked about others."""
+    if not network.dense:
+        raise InputError(
+            f"expected dense layers with theory={theory!r}, got layers = {network.layers}"
+        )
 
 
 def choose_theory(theory: Any) -> Theory:

@@ -20,7 +20,7 @@ from .._problem.network import Network
 from .._problem.problem import Problem
 from ._gaussian_process import GaussianProcessSolution
 from ._saddle.theory import SaddleSolution
-from ._theory import Theory
+from ._theory import Theory, check_dense
 from .nested import Nested
 
 __all__ = ["Corrected", "CorrectedSolution"]
@@ -66,6 +66,7 @@ class Corrected(Theory):
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer, and activations that are not odd."""
+        check_dense(network, self.name)
         if network.depth != 1 or network.activation.parity != "odd":
             raise InputError(
                 "expected one hidden layer and an odd activation for theory='corrected', got "

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._layers.order import OrderParameters
+from .._layers.stack import infinite_width
 from .._plugins.hooks import hookimpl
 from .._problem.problem import Problem
 from ._saddle.point import SaddlePoint
@@ -19,15 +19,16 @@ class Infinite(Nested):
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Return Q̄ = 1, Q = 0; there is nothing to solve."""
-        ones = np.ones(problem.network.depth)
+        chart = self.chart(problem.network)
         return SaddlePoint(
-            order=OrderParameters(ones, ones),
+            order=infinite_width(problem.network),
             prior_term=0.0,
             residual=0.0,
             converged=True,
             message="",
             equations=None,
-            theta=np.zeros(problem.network.depth),
+            theta=np.zeros(chart.size),
+            chart=chart,
         )
 
 

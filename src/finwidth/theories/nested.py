@@ -3,15 +3,13 @@
 K_ℓ = [Q̄_ℓ (K∘K_{ℓ-1} − m_ℓ m_ℓᵀ) + m_ℓ m_ℓᵀ/(1 + Q_ℓ)]/λ_ℓ (+ 1/λ^b_ℓ), K_0 = C.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
 from .._layers.covariance import Covariance
 from .._layers.dense import input_variances
 from .._layers.order import OrderParameters
-from .._layers.stack import LayerConstants, layer_rules, recursion
+from .._layers.stack import Stack, layer_rules, recursion
 from .._numerics.continuation import TrackResult
 from .._plugins.hooks import hookimpl
 from .._problem.network import Network
@@ -38,24 +36,9 @@ class Nested(SaddleTheory):
 
     name = "nested"
 
-    def kernel(
-        self,
-        activation: Any,
-        constants: LayerConstants,
-        covariance: Covariance,
-        order: OrderParameters,
-        rules: tuple,
-    ) -> Covariance:
+    def kernel(self, stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
         """Return K_R between two sets of patterns (see `SaddleTheory.kernel`)."""
-        return recursion(
-            activation,
-            constants.precisions,
-            constants.biases,
-            covariance,
-            order.q_bar,
-            order.shrinkage,
-            rules,
-        )
+        return recursion(stack, covariance, order)
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """One hidden layer: K_0 = K − m mᵀ with columns m and, for a bias, 1."""
@@ -63,14 +46,14 @@ class Nested(SaddleTheory):
         odd = network.activation.parity == "odd"
         # Without noise K − m mᵀ alone would have to be positive definite; the sum suffices.
         low_rank = not odd or network.bias_precision is not None
-        if network.depth > 1 or (problem.temperature == 0 and low_rank):
+        if not network.dense or network.depth > 1 or (problem.temperature == 0 and low_rank):
             return None
-        precision, bias = problem.constants.precisions[0], problem.constants.biases[0]
+        precision, bias = problem.stack.precisions[0], problem.stack.biases[0]
         weights = [] if odd else [1.0 / precision]
         if network.bias_precision is not None:
             weights.append(bias)
-        unit = LayerConstants(np.ones(1), np.zeros(1))
-        order = OrderParameters(np.ones(1), np.ones(1) if odd else np.zeros(1))
+        unit = problem.stack.replace(precisions=np.ones(1), biases=np.zeros(1))
+        order = OrderParameters.of(np.ones(1), np.ones(1) if odd else np.zeros(1))
 
         def columns(X: np.ndarray) -> np.ndarray:
             ones = np.ones((X.shape[0], int(network.bias_precision is not None)))
@@ -88,6 +71,7 @@ class Nested(SaddleTheory):
         network = problem.network
         closed_form = (
             problem.temperature == 0
+            and network.dense
             and network.depth == 1
             and network.activation.parity == "odd"
             and network.bias_precision is None

@@ -3,39 +3,31 @@
 K_R = (Π_ℓ Q̄_ℓ) K_NNGP, with the prior terms of the other theories.
 """
 
-import functools
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._layers.covariance import Covariance
 from .._layers.order import OrderParameters
-from .._layers.stack import LayerConstants, recursion
+from .._layers.stack import Stack, recursion
 from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
 from ._saddle.action import ScaledForm, scaled_kernel
 from ._saddle.theory import SaddleTheory
-from ._theory import Theory
+from ._theory import Theory, check_dense
 
 __all__ = ["Wishart"]
 
 
-@functools.partial(jax.jit, static_argnames=("activation",))
-def _kernel(
-    activation: Any,
-    constants: LayerConstants,
-    covariance: Covariance,
-    order: OrderParameters,
-    rules: tuple,
-) -> Covariance:
-    ones = jnp.ones(len(rules))
-    last = jnp.arange(len(rules)) == len(rules) - 1
-    hidden = jnp.where(last, 0.0, jnp.asarray(constants.biases))
-    covariance = recursion(activation, constants.precisions, hidden, covariance, ones, ones, rules)
-    scale, bias = jnp.prod(jnp.asarray(order.q_bar)), constants.biases[len(rules) - 1]
+@jax.jit
+def _kernel(stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
+    ones = jnp.ones(stack.depth)
+    last = jnp.arange(stack.depth) == stack.depth - 1
+    hidden = jnp.where(last, 0.0, jnp.asarray(stack.biases))
+    infinite = OrderParameters.of(ones, ones)
+    covariance = recursion(stack.replace(biases=hidden), covariance, infinite)
+    scale, bias = jnp.prod(jnp.asarray(order.q_bar)), stack.biases[stack.depth - 1]
     return Covariance(*(scale * block + bias for block in covariance))
 
 
@@ -64,20 +56,17 @@ class Wishart(SaddleTheory):
         """Always: there is no mean term."""
         return True
 
+    def check(self, network: Network) -> None:
+        """Refuse layers that are not dense: the ansatz is theirs."""
+        check_dense(network, self.name)
+
     def variance_scales(self, order: OrderParameters) -> np.ndarray:
         """Ones: the hidden layers are those of infinite width."""
         return np.ones(np.shape(order.q_bar))
 
-    def kernel(
-        self,
-        activation: Any,
-        constants: LayerConstants,
-        covariance: Covariance,
-        order: OrderParameters,
-        rules: tuple,
-    ) -> Covariance:
+    def kernel(self, stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
         """Return K_R between two sets of patterns (see `SaddleTheory.kernel`)."""
-        return _kernel(activation, constants, covariance, order, rules)
+        return _kernel(stack, covariance, order)
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """K_0 = K_NNGP without the output's bias, whose column is 1."""
@@ -85,12 +74,12 @@ class Wishart(SaddleTheory):
         # Without noise K_0 alone would have to be positive definite; the sum suffices.
         if problem.temperature == 0 and biased:
             return None
-        constants = problem.constants
-        precisions, hidden = constants.precisions.copy(), constants.biases.copy()
+        stack = problem.stack
+        precisions, hidden = stack.precisions.copy(), stack.biases.copy()
         precisions[-1], hidden[-1] = 1.0, 0.0
-        unit = LayerConstants(precisions, hidden)
-        ones = np.ones(problem.network.depth)
-        order = OrderParameters(ones, ones)
+        unit = stack.replace(precisions=precisions, biases=hidden)
+        ones = np.ones(stack.depth)
+        order = OrderParameters.of(ones, ones)
 
         def columns(X: np.ndarray) -> np.ndarray:
             return np.ones((X.shape[0], int(biased)))
@@ -98,8 +87,8 @@ class Wishart(SaddleTheory):
         kernel = problem.shared(
             "scaled wishart", lambda: scaled_kernel(problem, self.kernel, unit, order, columns)
         )
-        weights = constants.biases[-1:] if biased else np.zeros(0)
-        return ScaledForm(kernel, unit, order, columns, float(constants.precisions[-1]), weights)
+        weights = stack.biases[-1:] if biased else np.zeros(0)
+        return ScaledForm(kernel, unit, order, columns, float(stack.precisions[-1]), weights)
 
 
 @hookimpl

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance, moments
 from ..._layers.order import OrderParameters
-from ..._layers.stack import LayerConstants, layer_rules
+from ..._layers.stack import Stack, layer_rules
 from ..._numerics.precision import float64
 from ..._problem.network import Network
 from ..._problem.traceable import traceable
@@ -63,10 +63,10 @@ class RandomField:
         if network.bias_precision is not None:
             biases = 1.0 / network.bias_precision[1:]
             biases = biases if output_bias else biases.at[-1].set(0.0)
-        constants: Any = LayerConstants(precisions, biases)  # pyright: ignore[reportArgumentType]
-        order = OrderParameters(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
+        stack = Stack.of(network, self.rules, precisions, biases)
+        order = OrderParameters.of(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
         rule: Any = available()[self.theory]
-        return rule.kernel(network.activation, constants, self.covariances, order, self.rules).cross
+        return rule.kernel(stack, self.covariances, order).cross
 
     def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:
         """Return the mean of f given the sites: a m with a mean term, else 0."""

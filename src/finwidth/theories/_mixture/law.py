@@ -14,6 +14,7 @@ from ..._basics.errors import InputError
 from ..._layers.covariance import Covariance
 from ..._layers.dense import moments
 from ..._layers.order import OrderParameters
+from ..._layers.stack import Stack
 from ..._numerics.integrate import Integral, integrate
 from ..._numerics.scale_laws import log_gamma_density, log_product_density
 from ..._numerics.spectrum import Kernels, Spectrum
@@ -21,6 +22,7 @@ from ..._problem.network import Network
 from ..._problem.problem import Problem
 from ...activations._activation import get_activation
 from .._saddle.theory import SaddleTheory
+from .._theory import check_dense
 
 __all__ = ["MixtureLaw", "Nodes", "check_mixture", "largest_error", "largest_scales"]
 
@@ -53,6 +55,7 @@ class Nodes(NamedTuple):
 def check_mixture(network: Network, theory: Any) -> bool:
     """Check that the mixture is defined; return whether it has a mean term."""
     check_choice("theory", theory, ("nested", "wishart"))
+    check_dense(network, f"mixture-{theory}")
     has_mean = theory == "nested" and network.activation.parity != "odd"
     if has_mean and network.depth > 1:
         raise InputError(
@@ -90,16 +93,15 @@ class MixtureLaw:
 
     def kernels(self, covariance: Covariance, outer: np.ndarray, rules: tuple) -> Kernels:
         """Return K_0 between two sets of patterns at given Q̄ of the outer layers."""
-        problem, constants = self.problem, self.problem.constants
-        activation = problem.network.activation
+        problem, stack = self.problem, Stack.of(self.problem.network, rules)
         q_bar = np.ones(problem.network.depth)
         q_bar[: outer.size] = outer
         mean = None
         if self.has_mean:
-            mean = np.asarray(moments(activation, covariance, rules[0])[1])
-            mean = mean / np.sqrt(constants.precisions[0])
-        order = OrderParameters(q_bar, np.zeros_like(q_bar) if self.has_mean else q_bar)
-        block = self.rule.kernel(activation, constants.unbiased(), covariance, order, rules)
+            mean = np.asarray(moments(stack.activation, covariance, rules[0])[1])
+            mean = mean / np.sqrt(stack.precisions[0])
+        order = OrderParameters.of(q_bar, np.zeros_like(q_bar) if self.has_mean else q_bar)
+        block = self.rule.kernel(stack.unbiased(), covariance, order)
         return Kernels(np.asarray(block.cross), np.asarray(block.diag_a), mean)
 
     def spectrum(self, outer: np.ndarray) -> Spectrum:

@@ -93,7 +93,7 @@ class MixtureSolution(Solution):
             z = np.concatenate([group.z for group in self._groups])
             mean = weights @ z[:, 0]
             variance = weights @ (z[:, 1] + (z[:, 0] - mean) ** 2)
-            precision = self.problem.constants.precisions
+            precision = self.problem.stack.precisions
             values |= {"a": mean / np.sqrt(precision), "a_sd": np.sqrt(variance / precision)}
         return xr.Dataset(
             {name: ("layer", value) for name, value in values.items()},

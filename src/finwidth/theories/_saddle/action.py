@@ -1,14 +1,13 @@
 """The effective action of theory.md, section 4: its prior term, its data term, their derivatives.
 
-The unknowns θ are log Q̄_ℓ and, with a mean term, log 1/(1 + Q_ℓ). Without one Q̄ = 1/(1 + Q) is
-eliminated.
+The unknowns θ are those of the layers' order parameters (`_layers.order`).
 """
 
 # SciPy makes the LAPACK wrappers at run time:
 # pyright: reportAttributeAccessIssue=false
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,8 @@ from jaxtyping import Float
 
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
-from ..._layers.order import OrderParameters, unpack
-from ..._layers.stack import LayerConstants
+from ..._layers.order import Chart, OrderParameters
+from ..._layers.stack import Stack
 from ..._numerics.tiles import assemble, contract
 from ..._numerics.tridiagonal import ScaledKernel
 from ..._problem.problem import Problem
@@ -35,7 +34,7 @@ class ScaledForm(NamedTuple):
     ----------
     kernel
         K_0 and U on the training set, reduced. The scale is s = Π_ℓ Q̄_ℓ/λ_L.
-    constants, order
+    stack, order
         Those at which the theory's kernel is K_0.
     columns
         Patterns, shape (a, input) -> the rows of U for them, shape (a, term).
@@ -48,7 +47,7 @@ class ScaledForm(NamedTuple):
     """
 
     kernel: ScaledKernel
-    constants: LayerConstants
+    stack: Stack
     order: OrderParameters
     columns: Callable[[np.ndarray], np.ndarray]
     precision: float
@@ -67,12 +66,14 @@ class ScaledForm(NamedTuple):
         return weights
 
 
-def scaled_gradient(problem: Problem, form: ScaledForm) -> Callable[[np.ndarray], np.ndarray]:
+def scaled_gradient(
+    problem: Problem, form: ScaledForm, chart: Chart
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return θ -> gradient of the data term where one scale is all that varies; O(P) a call."""
     depth = problem.network.depth
 
     def gradient(theta: np.ndarray) -> np.ndarray:
-        order = unpack(theta, depth)
+        order = chart.value(theta)
         _, d_scale, d_weights = form.kernel.data_term(
             form.scale(order), form.weights(order), problem.temperature
         )
@@ -84,31 +85,22 @@ def scaled_gradient(problem: Problem, form: ScaledForm) -> Callable[[np.ndarray]
 KernelMap = Callable[..., Covariance]
 
 
-@functools.partial(jax.jit, static_argnames=("kernel", "activation"))
-def _tile(
-    kernel: KernelMap,
-    activation: Any,
-    rules: tuple,
-    constants: LayerConstants,
-    covariance: Covariance,
-    order: OrderParameters,
-) -> Array:
-    return kernel(activation, constants, covariance, order, rules).cross
+@functools.partial(jax.jit, static_argnames=("kernel",))
+def _tile(kernel: KernelMap, stack: Stack, covariance: Covariance, order: OrderParameters) -> Array:
+    return kernel(stack, covariance, order).cross
 
 
-@functools.partial(jax.jit, static_argnames=("kernel", "activation"))
+@functools.partial(jax.jit, static_argnames=("kernel",))
 def _tile_gradient(
     kernel: KernelMap,
-    activation: Any,
-    rules: tuple,
-    constants: LayerConstants,
+    stack: Stack,
     covariance: Covariance,
+    chart: Chart,
     theta: Array,
     cotangent: Array,
 ) -> Array:
     def contracted(theta: Array) -> Array:
-        order = unpack(theta, constants.precisions.shape[0])
-        return jnp.sum(cotangent * kernel(activation, constants, covariance, order, rules).cross)
+        return jnp.sum(cotangent * kernel(stack, covariance, chart.value(theta)).cross)
 
     # forward mode: few parameters, and no sums over rows and columns on the way back
     return jax.jacfwd(contracted)(theta)
@@ -133,18 +125,16 @@ def tile_covariance(problem: Problem) -> TileCovariance:
 def training_kernel(
     problem: Problem,
     kernel: KernelMap,
-    constants: LayerConstants,
+    stack: Stack,
     order: OrderParameters,
     covariance: TileCovariance | None = None,
 ) -> Float[np.ndarray, "pattern pattern"]:
     """Return K_R on the training set, made tile by tile, in Fortran order."""
-    activation, rules = problem.network.activation, problem.rules
-    order = OrderParameters(*(jnp.asarray(value, jnp.float64) for value in order))
     on_tile = tile_covariance(problem) if covariance is None else covariance
 
     def block(rows: slice, columns: slice) -> np.ndarray:
         c = on_tile(rows, columns)
-        return np.asarray(_tile(kernel, activation, rules, constants, c, order))
+        return np.asarray(_tile(kernel, stack, c, order))
 
     return assemble(problem.n_patterns, block)
 
@@ -152,27 +142,27 @@ def training_kernel(
 def scaled_kernel(
     problem: Problem,
     kernel: KernelMap,
-    constants: LayerConstants,
+    stack: Stack,
     order: OrderParameters,
     columns: Callable[[np.ndarray], np.ndarray],
 ) -> ScaledKernel:
     """Return K_0 and U on the training set, reduced (see `ScaledForm`)."""
-    matrix = training_kernel(problem, kernel, constants, order)
+    matrix = training_kernel(problem, kernel, stack, order)
     return ScaledKernel(matrix, columns(problem.X), problem.y, overwrite=True)
 
 
-def dense_gradient(problem: Problem, kernel: KernelMap) -> Callable[[np.ndarray], np.ndarray]:
+def dense_gradient(
+    problem: Problem, kernel: KernelMap, chart: Chart
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return θ -> gradient of logdet A + yᵀA⁻¹y, A = T·1 + K_R(θ); NaN where A is not positive.
 
     The gradient in A is A⁻¹ − A⁻¹y yᵀA⁻¹; each of its tiles is contracted with the derivatives of
     that tile of K_R, so that one P × P matrix is all that is held.
     """
-    network, constants, rules = problem.network, problem.constants, problem.rules
-    covariance = tile_covariance(problem)
+    stack, covariance = problem.stack, tile_covariance(problem)
 
     def gradient(theta: np.ndarray) -> np.ndarray:
-        order = unpack(theta, network.depth)
-        a = training_kernel(problem, kernel, constants, order, covariance)
+        a = training_kernel(problem, kernel, stack, chart.value(theta), covariance)
         a[np.diag_indices(a.shape[0])] += problem.temperature
         factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, overwrite_a=1, clean=0)
         if info != 0 or not np.all(np.isfinite(np.diag(factor))):
@@ -185,10 +175,9 @@ def dense_gradient(problem: Problem, kernel: KernelMap) -> Callable[[np.ndarray]
             return np.asarray(
                 _tile_gradient(
                     kernel,
-                    network.activation,
-                    rules,
-                    constants,
+                    stack,
                     covariance(rows, columns),
+                    chart,
                     point,
                     jnp.asarray(tile, jnp.float64),
                 )

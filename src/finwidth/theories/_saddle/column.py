@@ -70,7 +70,7 @@ def _scaled_column(rule: SaddleTheory, problems: list[Problem], test: Test) -> l
         covariance = input_covariance(first.network, block, first.X)
         variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
         rules = layer_rules(first.network, variances)
-        base = rule.kernel(first.network.activation, form.constants, covariance, form.order, rules)
+        base = rule.kernel(form.stack.replace(rules=rules), covariance, form.order)
         arrays = np.asarray(base.cross), np.asarray(base.diag_a), form.columns(block)
         parts.append(predict_many(form.kernel, points, *arrays))
     for row, mean, variance in zip(

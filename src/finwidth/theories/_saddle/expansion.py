@@ -11,13 +11,13 @@ from jax import Array
 
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
-from ..._layers.order import prior_derivatives, unpack
-from ..._layers.stack import LayerConstants, layer_rules
+from ..._layers.order import Chart
+from ..._layers.stack import Stack, layer_rules
 from .theory import SaddleSolution
 
 __all__ = ["DataTerm"]
 
-_STATIC = ("kernel", "activation")
+_STATIC = ("kernel",)
 
 
 class Modes(NamedTuple):
@@ -45,19 +45,17 @@ class DataTerm:
         problem = solution.problem
         self._solution, self.theta = solution, np.asarray(solution.point.theta)
         self._a = solution.factor.whiten(problem.y[:, None])[:, 0]
-        self._arguments = (problem.covariance, problem.rules)
-        self._constants = problem.constants
+        self._chart = solution.point.chart
+        self._arguments = (problem.covariance, problem.stack)
 
     def _derivative(self, function: Any, *arguments: Any, of: tuple | None = None) -> Any:
         """Call one of the jitted derivatives of the kernel below."""
-        covariance, rules = of or self._arguments
-        network = self._solution.network
+        covariance, stack = of or self._arguments
         return function(
             *(jnp.asarray(a, jnp.float64) for a in (self.theta, *arguments)),
             kernel=self._solution.rule.kernel,
-            activation=network.activation,
-            rules=rules,
-            constants=self._constants,
+            chart=self._chart,
+            stack=stack,
             covariance=covariance,
         )
 
@@ -70,17 +68,12 @@ class DataTerm:
 
     def hessian(self) -> np.ndarray:
         """Return ½ ∂²𝒮, shape (unknown, unknown)."""
-        widths = np.asarray(self._solution.network.widths, dtype=np.float64)
         first, second = self._derivative(_two_derivatives)
         c, cc, a = self._whiten(first), self._whiten(second), self._a
         ca = c @ a
         data = np.trace(cc, axis1=2, axis2=3) - cc @ a @ a - np.einsum("iab,jba->ij", c, c)
-        prior = prior_derivatives(self.theta, widths, self._eliminated)[1]
+        prior = self._chart.derivatives(self.theta)[1]
         return 0.5 * (prior + data + 2.0 * ca @ ca.T)
-
-    @property
-    def _eliminated(self) -> bool:
-        return self.theta.size == self._solution.network.depth
 
     def modes(self, signs: np.ndarray, directions: np.ndarray) -> Modes:
         """Return what predictions need of the fluctuations along the rows of `directions`."""
@@ -94,25 +87,11 @@ class DataTerm:
         cubic += -(third @ a @ a) + 2.0 * ca @ cc @ a - 4.0 * ca @ squares @ a
         cubic += 4.0 * np.einsum("k,jkab,a,kb->j", signs, ck, a, ca)
         cubic -= 2.0 * np.einsum("k,ka,jab,kb->j", signs, ca, c, ca)
-        cubic += self._prior_cubic(signs, directions)
-        pull = -0.25 * cubic
-        if not self._eliminated:  # ∇log J, J = Π_ℓ Q̄_ℓ(1 + Q_ℓ)
-            depth = self._solution.network.depth
-            pull += directions[:, :depth].sum(axis=1) - directions[:, depth:].sum(axis=1)
+        cubic += self._chart.cubic(self.theta, signs, directions)
+        pull = -0.25 * cubic + directions @ self._chart.log_volume()
         shift = (signs * pull) @ directions
         along = np.tensordot(signs * pull, c, axes=1)
         return Modes(signs, directions, shift, c, 0.5 * cc - squares + along)
-
-    def _prior_cubic(self, signs: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Return D_j Σ_k sign_k D_k² of the prior term."""
-        widths = np.asarray(self._solution.network.widths, dtype=np.float64)
-        if self._eliminated:
-            return directions @ (widths * np.exp(self.theta) * (signs @ directions**2))
-        (u, w), (du, dw) = np.split(self.theta, 2), np.split(directions, 2, axis=1)
-        ratio = widths * np.exp(u - w)
-        return du @ (widths * np.exp(u) * (signs @ du**2)) - (du - dw) @ (
-            ratio * (signs @ (du - dw) ** 2)
-        )
 
     def predict(self, modes: Modes, X_test: np.ndarray) -> np.ndarray:
         """Return mean, variance and their changes to first order; shape (4, test_pattern)."""
@@ -126,7 +105,7 @@ class DataTerm:
             modes.directions,
             modes.signs,
             modes.shift,
-            of=(covariance, rules),
+            of=(covariance, Stack.of(solution.network, rules)),
         )
         whiten, a = solution.factor.whiten, self._a
         kappa, moved = whiten(np.asarray(block.cross).T).T, whiten(np.asarray(change.cross).T).T
@@ -146,14 +125,9 @@ class DataTerm:
 
 
 def _blocks(
-    kernel: Callable[..., Covariance],
-    activation: Any,
-    rules: tuple,
-    constants: LayerConstants,
-    covariance: Covariance,
+    kernel: Callable[..., Covariance], stack: Stack, covariance: Covariance, chart: Chart
 ) -> Callable[[Array], Covariance]:
-    depth = constants.precisions.shape[0]
-    return lambda t: kernel(activation, constants, covariance, unpack(t, depth), rules)
+    return lambda t: kernel(stack, covariance, chart.value(t))
 
 
 def _along(function: Callable[[Array], Any], direction: Array) -> Callable[[Array], Any]:

@@ -8,6 +8,8 @@ change in log p(y) at order 1 and in predictions at order 1/N (Laplace's method)
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -88,10 +90,16 @@ def fluctuations(solution: Any, X_test: Any = None, y_test: Any = None) -> xr.Da
         y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
     data = DataTerm(solution)
     hessian = data.hessian()
-    negative = solution.network.depth if data.theta.size > solution.network.depth else 0
+    integral = solution.point.chart.integral(data.theta)
+    if integral is None:
+        raise InputError(
+            "expected order parameters over which an integral is known, got those of "
+            f"{solution.network}"
+        )
+    negative, normalisation = integral
     values, vectors = np.linalg.eigh(hessian)
     _check_signs(values, negative)
-    result = _evidence(solution, hessian, values)
+    result = _evidence(solution, hessian, values, normalisation)
     if X_test is None:
         return result
     modes = data.modes(np.sign(values), (vectors / np.sqrt(np.abs(values))).T)
@@ -140,22 +148,19 @@ def _check_signs(values: np.ndarray, negative: int) -> None:
         )
 
 
-def _evidence(solution: SaddleSolution, hessian: np.ndarray, values: np.ndarray) -> xr.Dataset:
+def _evidence(
+    solution: SaddleSolution, hessian: np.ndarray, values: np.ndarray, normalisation: float
+) -> xr.Dataset:
     """Return the part of the result that needs no test points."""
-    network, theta = solution.network, solution.point.theta
-    widths = np.asarray(network.widths, dtype=np.float64)
-    logdet = float(np.sum(np.log(np.abs(values))))
-    layers = np.arange(1, network.depth + 1)
-    unknowns = [f"log q_bar {layer}" for layer in layers]
-    if theta.size == network.depth:
-        determinant = -0.5 * logdet + 0.5 * float(np.sum(np.log(widths / 2)))
-        sd = np.exp(theta) * np.sqrt(np.diag(np.linalg.inv(hessian)))
-    else:
-        # ∫ Π_ℓ (N_ℓ/4πi) dQ_ℓ dQ̄_ℓ exp(−𝒮/2), in logarithmic variables
-        u, w = np.split(theta, 2)
-        determinant = -0.5 * logdet + float(np.sum(np.log(widths / 2) + u - w))
-        unknowns += [f"-log(1 + q) {layer}" for layer in layers]
-        sd = np.full(network.depth, math.nan)
+    point = solution.point
+    determinant = -0.5 * float(np.sum(np.log(np.abs(values)))) + normalisation
+    layers = np.arange(1, solution.network.depth + 1)
+    unknowns = point.chart.names
+    sd = np.full(layers.size, math.nan)
+    if np.all(values > 0):
+        slopes = jax.jacfwd(lambda theta: point.chart.value(theta).q_bar)(jnp.asarray(point.theta))
+        slopes = np.asarray(slopes)
+        sd = np.sqrt(np.einsum("li,li->l", slopes, np.linalg.solve(hessian, slopes.T).T))
     return xr.Dataset(
         {
             "log_evidence": solution.log_evidence + determinant,

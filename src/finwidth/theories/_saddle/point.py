@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ..._layers.order import OrderParameters
+from ..._layers.order import Chart, OrderParameters
 from ..._numerics.continuation import StationarityEquations, distinct_roots
 
 __all__ = ["SaddlePoint"]
@@ -27,7 +27,9 @@ class SaddlePoint:
     equations
         The stationarity equations; None where there are none to solve.
     theta
-        Solution in logarithmic variables.
+        Solution in the coordinates of the chart.
+    chart
+        Order parameters of the layers.
     """
 
     order: OrderParameters
@@ -37,6 +39,7 @@ class SaddlePoint:
     message: str
     equations: StationarityEquations | None
     theta: np.ndarray
+    chart: Chart
 
     def roots(self) -> tuple[list[np.ndarray], list[int]]:
         """Return the distinct saddle points found from starts in all directions, this one first.

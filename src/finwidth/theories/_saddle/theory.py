@@ -15,8 +15,8 @@ import xarray as xr
 
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
-from ..._layers.order import OrderParameters, prior_derivatives, prior_term, unpack
-from ..._layers.stack import LayerConstants, layer_rules
+from ..._layers.order import Chart, OrderParameters, Scales, check_order
+from ..._layers.stack import Stack, chart, infinite_width, layer_rules
 from ..._numerics.continuation import (
     StationarityEquations,
     TrackResult,
@@ -42,12 +42,11 @@ _LARGEST_TRACKED = 200  # patterns with which a branch is followed
 class _PriorPart:
     """θ -> (gradient, Hessian) of the prior term, each row divided by `rows`."""
 
-    widths: np.ndarray
-    eliminated: bool
+    chart: Chart
     rows: np.ndarray
 
     def __call__(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gradient, hessian = prior_derivatives(theta, self.widths, self.eliminated)
+        gradient, hessian = self.chart.derivatives(theta)
         return gradient / self.rows, hessian / self.rows[:, None]
 
 
@@ -64,10 +63,11 @@ class _DataPart:
 
     @functools.cached_property
     def _gradient(self) -> Callable[[np.ndarray], np.ndarray]:
+        chart = self.theory.chart(self.problem.network)
         form = self.theory.scaled_form(self.problem)
         if form is not None:
-            return scaled_gradient(self.problem, form)
-        return dense_gradient(self.problem, self.theory.kernel)
+            return scaled_gradient(self.problem, form, chart)
+        return dense_gradient(self.problem, self.theory.kernel, chart)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _DataPart, (self.theory, self.problem, self.rows)
@@ -84,28 +84,17 @@ class SaddleTheory(Theory):
     """
 
     @abc.abstractmethod
-    def kernel(
-        self,
-        activation: Any,
-        constants: LayerConstants,
-        covariance: Covariance,
-        order: OrderParameters,
-        rules: tuple,
-    ) -> Covariance:
+    def kernel(self, stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
         """Return K_R between two sets of patterns, from their input covariance.
 
         Parameters
         ----------
-        activation
-            σ (static under jit).
-        constants
-            λ_ℓ and 1/λ^b_ℓ.
+        stack
+            The layers: σ, their maps, λ_ℓ and 1/λ^b_ℓ, quadrature rules.
         covariance
             C on the two sets.
         order
             Order parameters.
-        rules
-            Quadrature rules of the layers.
         """
 
     def variance_scales(self, order: OrderParameters) -> np.ndarray:
@@ -113,11 +102,26 @@ class SaddleTheory(Theory):
 
         Quadrature rules are chosen for the variances that follow.
         """
-        return np.maximum(order.q_bar, order.shrinkage)
+        return np.array(
+            [
+                max(value.q_bar, value.shrinkage) if isinstance(value, Scales) else 2.0
+                for value in order.values
+            ]
+        )
 
     def eliminates_q(self, network: Network) -> bool:
         """Whether K_R has no mean term, so that Q_ℓ = 1/Q̄_ℓ − 1 leaves Q̄_ℓ the only unknowns."""
         return network.activation.parity == "odd"
+
+    def chart(self, network: Network) -> Chart:
+        """Return the order parameters of the network's layers and of its readout."""
+        return chart(network, not self.eliminates_q(network))
+
+    def check(self, network: Network) -> None:
+        """Raise InputError where a layer's order parameter breaks its protocol."""
+        if not network.dense:
+            for order in self.chart(network).orders:
+                check_order(order, network.layers)
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """Return the fixed kernel whose scale is all that varies, or None."""
@@ -175,9 +179,10 @@ class SaddleTheory(Theory):
         subset = dataclasses.replace(
             problem, X=problem.X[chosen], y=problem.y[chosen], _shared={"rules": problem.rules}
         )
-        data = dense_gradient(subset, self.kernel)
+        chart = self.chart(problem.network)
+        data = dense_gradient(subset, self.kernel, chart)
         whole = self.equations(problem)
-        rows = np.resize(np.asarray(problem.network.widths, dtype=np.float64) + n, whole.size)
+        rows = chart.widths() + n
         return StationarityEquations(
             whole.prior, lambda theta: (n / size) * data(theta) / rows, whole.size
         )
@@ -186,27 +191,25 @@ class SaddleTheory(Theory):
         self, problem: Problem, equations: StationarityEquations, theta: np.ndarray, result: Any
     ) -> SaddlePoint:
         """Return the `SaddlePoint` at θ."""
-        order = unpack(theta, problem.network.depth)
+        chart = self.chart(problem.network)
         return SaddlePoint(
-            order=order,
-            prior_term=prior_term(problem.network, order),
+            order=chart.value(theta),
+            prior_term=float(chart.entropy(theta)),
             residual=result.residual,
             converged=result.converged,
             message=result.message,
             equations=equations,
             theta=theta,
+            chart=chart,
         )
 
     def equations(self, problem: Problem) -> StationarityEquations:
         """Return the stationarity equations, each divided by N_ℓ + P."""
-        network, depth = problem.network, problem.network.depth
-        eliminated = self.eliminates_q(network)
-        widths = np.asarray(network.widths, dtype=np.float64)
-        size = depth if eliminated else 2 * depth
-        scale = widths + problem.n_patterns
-        rows = scale if eliminated else np.concatenate([scale, scale])
-        prior = _PriorPart(widths, eliminated, rows)
-        return StationarityEquations(prior, _DataPart(self, problem, rows), size)
+        chart = self.chart(problem.network)
+        rows = chart.widths() + problem.n_patterns
+        return StationarityEquations(
+            _PriorPart(chart, rows), _DataPart(self, problem, rows), chart.size
+        )
 
     def factor(self, problem: Problem, order: OrderParameters) -> Factorization:
         """Return the factorisation of A = T·1 + K_R."""
@@ -215,15 +218,14 @@ class SaddleTheory(Theory):
             return TridiagonalFactor(
                 form.kernel, form.scale(order), form.weights(order), problem.temperature
             )
-        kernel = training_kernel(problem, self.kernel, problem.constants, order)
+        kernel = training_kernel(problem, self.kernel, problem.stack, order)
         return Factor(kernel, problem.temperature, overwrite=True)
 
     def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
         """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
         if problem.temperature == 0:
             # a singular kernel is refused before the order parameters are looked for
-            ones = np.ones(problem.network.depth)
-            self.factor(problem, OrderParameters(ones, ones))
+            self.factor(problem, infinite_width(problem.network))
         point = self.order_parameters(problem, start)
         factor = self.factor(problem, point.order)
         if point.converged:
@@ -280,13 +282,13 @@ class SaddleSolution(GaussianProcessSolution):
     @property
     def order_parameters(self) -> xr.Dataset:
         """Order parameters `q_bar` and `q` with dimension layer (1 … L)."""
-        order = self.point.order
+        point = self.point
+        layers = {"layer": np.arange(1, self.network.depth + 1)}
+        if all(isinstance(value, Scales) for value in point.order.values):
+            order = {"q_bar": ("layer", point.order.q_bar), "q": ("layer", point.order.q)}
+            return xr.Dataset(order, coords=layers)
         return xr.Dataset(
-            {
-                "q_bar": ("layer", np.array(order.q_bar)),
-                "q": ("layer", np.array(order.q)),
-            },
-            coords={"layer": np.arange(1, self.network.depth + 1)},
+            {"theta": ("unknown", point.theta)}, coords={"unknown": point.chart.names}
         )
 
     @functools.cached_property
@@ -295,14 +297,9 @@ class SaddleSolution(GaussianProcessSolution):
         return self.point.prior_term + self.factor.logdet + self.factor.quadratic(self.problem.y)
 
     def _kernel(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
-        constants = self.problem.constants if output_bias else self.problem.constants.unbiased()
         covariance = input_covariance(self.network, A, B)
         variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
         order = self.point.order
-        return self.rule.kernel(
-            self.network.activation,
-            constants,
-            covariance,
-            order,
-            layer_rules(self.network, variances, self.rule.variance_scales(order)),
-        )
+        rules = layer_rules(self.network, variances, self.rule.variance_scales(order))
+        stack = Stack.of(self.network, rules)
+        return self.rule.kernel(stack if output_bias else stack.unbiased(), covariance, order)

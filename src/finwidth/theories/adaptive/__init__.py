@@ -19,7 +19,7 @@ from ..._numerics.trust_region import minimise
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
-from .._theory import Theory
+from .._theory import Theory, check_dense
 from ..nested import Nested
 from ._action import AdaptiveAction
 from ._coordinates import Coordinates
@@ -46,6 +46,7 @@ class Adaptive(Theory):
 
     def check(self, network: Network) -> None:
         """Raise InputError unless there is one hidden layer, of two units for a non-odd σ."""
+        check_dense(network, self.name)
         if network.depth != 1:
             raise InputError(
                 f"expected one hidden layer for theory={self.name!r}, got widths = {network.widths}"
@@ -92,7 +93,7 @@ class Adaptive(Theory):
 
 
 def _action(problem: Problem, coordinates: Coordinates, room: float) -> AdaptiveAction:
-    network, constants = problem.network, problem.constants
+    network = problem.network
     return AdaptiveAction(
         activation=network.activation,
         rule=layer_rules(network, np.array([room]), np.ones(1))[0],
@@ -100,8 +101,8 @@ def _action(problem: Problem, coordinates: Coordinates, room: float) -> Adaptive
         patterns=coordinates.inside(problem.X),
         y=problem.y,
         temperature=problem.temperature,
-        precision=float(constants.precisions[0]),
-        bias=float(constants.biases[0]),
+        precision=network.weight_precision[1],
+        bias=problem.output_bias,
     )
 
 

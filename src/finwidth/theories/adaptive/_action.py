@@ -30,6 +30,7 @@ from jaxtyping import Float
 
 from ..._layers.covariance import Square
 from ..._layers.dense import layer_map, moments
+from ..._layers.order import Scales
 from ._point import AdaptivePoint
 
 __all__ = ["AdaptiveAction"]
@@ -52,8 +53,8 @@ def _kernel(activation: Any, rule: Any, precision: Any, theta: tuple[Array, ...]
     c, log_q_bar, log_shrinkage = theta
     diagonal = jnp.diagonal(c)
     covariance = Square(c, diagonal, diagonal)
-    q_bar, shrinkage = jnp.exp(log_q_bar), jnp.exp(log_shrinkage)
-    return layer_map(activation, covariance, q_bar, shrinkage, precision, 0.0, rule).cross
+    value = Scales(jnp.exp(log_q_bar), jnp.exp(log_shrinkage))
+    return layer_map(activation, covariance, value, precision, 0.0, rule).cross
 
 
 @functools.partial(jax.jit, static_argnames=("activation",))

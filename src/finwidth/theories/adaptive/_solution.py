@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance, layer_map
+from ..._layers.order import Scales
 from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
 from ..._numerics.precision import float64
@@ -200,8 +201,7 @@ class AdaptiveSolution(GaussianProcessSolution):
         return layer_map(
             self.network.activation,
             covariance,
-            float(np.exp(self.point.log_q_bar)),
-            float(np.exp(self.point.log_shrinkage)),
+            Scales(float(np.exp(self.point.log_q_bar)), float(np.exp(self.point.log_shrinkage))),
             self.landscape.precision,
             self.landscape.bias,
             layer_rules(self.network, variances, np.ones(1))[0],

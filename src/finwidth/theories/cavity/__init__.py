@@ -16,7 +16,7 @@ from ..._layers.dense import bias_variances
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
-from .._theory import Theory
+from .._theory import Theory, check_dense
 from ._fit import fit
 from ._law import LADDER
 from ._solution import CavityPrediction, CavitySolution, scaled_patterns
@@ -111,6 +111,7 @@ class Cavity(Theory):
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer."""
+        check_dense(network, self.name)
         if network.depth != 1:
             raise InputError(f"expected one hidden layer for theory='cavity', got {network.depth}")
 

@@ -18,7 +18,7 @@ from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleSolution
 from .._solution import Solution
-from .._theory import Theory
+from .._theory import Theory, check_dense
 from ..infinite import Infinite
 from ._moments import Estimate, Neuron
 
@@ -70,6 +70,7 @@ class Perturbative(Theory):
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer."""
+        check_dense(network, self.name)
         if network.depth != 1:
             raise InputError(
                 "expected one hidden layer for theory='perturbative', got "

@@ -1,0 +1,116 @@
+"""What a hidden layer is, to theory and sampler alike.
+
+The theory's half are links: how the layer's h follow from σ of the h before, and how f follows
+from its own. The sampler's half are its weights and the way forward through them.
+"""
+
+import abc
+import dataclasses
+import numbers
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .._basics.arrays import shown
+from .._basics.errors import InputError
+from .order import OrderParameter, Scale, WithMean
+
+__all__ = ["Layer", "Link", "Site", "check_layer", "scale"]
+
+_WIDEST = 2**53  # what a float64 can count to
+
+
+class Link(NamedTuple):
+    """What takes the covariance of one layer's h to that of the next, or to the kernel of f.
+
+    Attributes
+    ----------
+    map
+        Called as ``map(activation, covariance, value, precision, bias, rule, *numbers)`` with the
+        `Covariance` of the h before, the `value` of the order parameter, λ and 1/λ^b of the
+        weights between and the quadrature rule of σ (None: a closed form); returns a `Covariance`
+        of the same type. A JAX function, hashable, and equal for layers that differ in numbers
+        only: programs are compiled for it.
+    order
+        The order parameter of the link, whose width is that of the layer before.
+    numbers
+        What else `map` takes, data to compiled programs.
+    """
+
+    map: Callable[..., Any]
+    order: OrderParameter
+    numbers: tuple[float, ...] = ()
+
+
+class Site(NamedTuple):
+    """An array of independent weights N(0, 1/precision).
+
+    Attributes
+    ----------
+    dims
+        Names of the axes.
+    shape
+        Shape.
+    precision
+        λ or λ^b.
+    """
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    precision: Any
+
+
+def scale(width: int, mean: bool) -> OrderParameter:
+    """Return the order parameter of independent units: Q̄, and with a mean term Q."""
+    return WithMean(width) if mean else Scale(width)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer(abc.ABC):
+    """A hidden layer; a frozen dataclass.
+
+    Parameters
+    ----------
+    width
+        N, number of units.
+    """
+
+    width: int
+
+    def __post_init__(self) -> None:
+        width = self.width
+        expected = f"expected width = a positive int for {type(self).__name__}"
+        integral = isinstance(width, numbers.Integral) and not isinstance(width, bool)
+        if not integral or int(width) <= 0:
+            raise InputError(f"{expected}, got {shown(width)}")
+        if int(width) > _WIDEST:
+            raise InputError(f"{expected} of at most {_WIDEST}, got {shown(width)}")
+        object.__setattr__(self, "width", int(width))
+
+    @abc.abstractmethod
+    def link(self, before: "Layer", mean: bool) -> Link:
+        """Return how this layer's h follow from those of `before`.
+
+        Parameters
+        ----------
+        before
+            The layer before.
+        mean
+            Whether the theory has mean terms, E[σ] ≠ 0.
+        """
+
+    @abc.abstractmethod
+    def readout(self, mean: bool) -> Link:
+        """Return how f follows from this layer's h, where it is the last one."""
+
+    def resize(self, width: int) -> "Layer":
+        """Return the layer with another number of units."""
+        return dataclasses.replace(self, width=width)
+
+
+def check_layer(layer: Any) -> Layer:
+    """Return `layer` if it is a `Layer`, or raise InputError."""
+    if not isinstance(layer, Layer):
+        raise InputError(
+            f"expected layers = finwidth layers, for example finwidth.Dense(30), got {shown(layer)}"
+        )
+    return layer
