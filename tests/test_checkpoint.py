@@ -1,5 +1,6 @@
 """Checkpoints: a killed run continues bit for bit; damage and mix-ups are refused."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -174,6 +175,24 @@ def test_a_checkpoint_that_cannot_be_a_folder_is_refused(tmp_path):
         run(tmp_path / "file")
     with pytest.raises(fw.InputError, match="expected checkpoint = a folder"):
         run(tmp_path / "missing" / "c")
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_in_one_line_and_loses_no_earlier_block(tmp_path, monkeypatch, error):
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    folder = tmp_path / "c"
+    with Checkpoint(folder, {}) as checkpoint:
+        checkpoint.write({"n": jnp.zeros(1)}, {"done": 1}, {"x": np.ones(3)})
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(fw.InputError, match=r"^expected path = .*block-000001.*unchanged$"):
+                checkpoint.write({"n": jnp.ones(1)}, {"done": 2}, {"x": np.ones(3)})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with Checkpoint(folder, {}) as checkpoint:
+        assert checkpoint.load({"n": jnp.zeros(1)}) is not None
 
 
 # --- kills --------------------------------------------------------------------------------------

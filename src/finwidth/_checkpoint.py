@@ -7,6 +7,7 @@ every file carries its digest: after a kill the folder holds the run up to some 
 that was cut short or changed is refused.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -83,7 +84,8 @@ class Checkpoint:
         try:
             self.run = self._check_run({"format": _FORMAT} | run, unset)
             for left in self._folder.glob(".*.tmp*"):  # of a run that was killed while it wrote
-                left.unlink()
+                with contextlib.suppress(OSError):
+                    left.unlink()
             self._digests: list[str] = []
             self._stored = self._read_run()
         except BaseException:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._arrays import shown
 from ._errors import InputError
-from ._files import WRITABLE, atomic_path, file_kind, file_mode, reason
+from ._files import atomic_path, check_target, file_kind, file_mode, reason
 from ._inputs import check_path, check_tree
 from ._provenance import provenance, read_provenance
 
@@ -55,10 +55,11 @@ def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
     ``arviz.from_netcdf`` opens the file as well.
     """
     check_tree(tree)
-    target = check_path("path", path, WRITABLE)
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(_netcdf(tree))
-    return target.resolve()
+    target = check_target(path)
+    content = _netcdf(tree)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return target
 
 
 def _netcdf(tree: "xr.DataTree") -> memoryview:

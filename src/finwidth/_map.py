@@ -33,6 +33,7 @@ from ._map_point import (
     theory_name,
     theory_record,
 )
+from ._progress import Patient
 from .theories import Theory
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Store:
     Raises
     ------
     InputError
-        If it cannot be made.
+        If it cannot be made, or is not writable.
     """
 
     def __init__(self, folder: Any) -> None:
@@ -67,6 +68,11 @@ class Store:
                 "expected folder = a folder that is writable or can be made, "
                 f"got {str(folder)!r} ({error.strerror})"
             ) from None
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise InputError(
+                "expected folder = a folder that is writable or can be made, "
+                f"got {str(folder)!r}, which is not writable"
+            )
 
     def _path(self, key: dict[str, Any]) -> Path:
         text = json.dumps(key, sort_keys=True)
@@ -122,8 +128,8 @@ def _theory_key(point: MapPoint, theory: str | Theory) -> dict[str, Any] | None:
 
 
 def _say(text: str, progress: bool) -> None:
-    if progress:
-        print(text, file=sys.stderr, flush=True)
+    if progress and sys.stderr is not None:
+        print(text, file=Patient(sys.stderr), flush=True)
 
 
 def error_map(
