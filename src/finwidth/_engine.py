@@ -271,12 +271,7 @@ class Engine:
         key = (program, sampler, _described(options), fixed, chains, structure, shapes)
 
         def make() -> _Chains:
-            try:
-                kernel = sampler.kernel(program.density(inputs)[0], **options)
-            except TypeError as error:
-                raise InputError(
-                    f"expected sampler_options = options of sampler {sampler.name!r}, got {error}"
-                ) from None
+            kernel = sampler.make(program.density(inputs)[0], options)
             return _Chains(program, kernel, fixed, side_by_side, *first, inputs)
 
         self._chains: _Chains = _CACHE.get(key, make)

@@ -15,7 +15,7 @@ from ._checkpoint import Checkpoint, digest
 from ._drive import Plan, drive
 from ._engine import Engine, default_chain_method
 from ._errors import InputError
-from ._inputs import check_choice, check_count, check_flag, check_path, check_seed
+from ._inputs import LARGEST_COUNT, check_choice, check_count, check_flag, check_path, check_seed
 from ._network import Network
 from ._precision import precision
 from ._progress import Progress
@@ -23,6 +23,7 @@ from ._results import build_tree
 from ._stopping import Target
 from ._task import (
     Task,
+    check_range,
     check_sampler,
     checked_task,
     default_sampler,
@@ -175,11 +176,14 @@ def sample(
         raise InputError("expected X_test and y_test together with a target, got y_test=None")
     plan = Plan(
         num_warmup=check_count(
-            "num_warmup", chosen.num_warmup if num_warmup is None else num_warmup, 0
+            "num_warmup",
+            chosen.num_warmup if num_warmup is None else num_warmup,
+            0,
+            LARGEST_COUNT,
         ),
         adaptive=num_warmup is None and chosen.adaptive,
         num_samples=_draws(num_samples, chosen.num_samples, target),
-        thin=check_count("thin", thin),
+        thin=check_count("thin", thin, 1, LARGEST_COUNT),
         target=target,
         y_test=task.y_test,
     )
@@ -195,7 +199,7 @@ def sample(
     check_choice("chain_method", chain_method, ("threads", "vectorized"))
     draws = plan.num_samples * num_chains
     task = dataclasses.replace(task, keep=sites_to_keep(task, keep, draws))
-    options = _options(sampler_options)
+    options = _options(chosen, sampler_options, dtype)
     settings = {
         "model": model,
         "sampler": sampler,
@@ -256,14 +260,22 @@ def sample(
     return build_tree(task, blocks, settings | outcome)
 
 
-def _options(sampler_options: Any) -> dict[str, Any]:
+def _options(sampler: Sampler, sampler_options: Any, dtype: str) -> dict[str, Any]:
+    """Return the options of the sampler's kernel, or raise InputError where it refuses them."""
     options = {} if sampler_options is None else sampler_options
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise InputError(
             "expected sampler_options = a mapping from names of options to values, got "
             f"{shown(sampler_options)}"
         )
+    sampler.make(_no_model, dict(options))
+    for name, value in options.items():
+        check_range(f"sampler_options[{name!r}]", value, dtype)
     return dict(options)
+
+
+def _no_model() -> None:
+    """Stand for the model while options are checked."""
 
 
 def _written_out(value: Any) -> str:

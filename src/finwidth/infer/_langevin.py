@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from .._arrays import shown
 from .._errors import InputError
-from .._inputs import check_count
+from .._inputs import LARGEST_COUNT, check_count
 from ._kernel import ChainKernel, ChainState, Transition, choose, metropolis
 from ._model import Model, Values, latent_sites, negative_log_joint
 
@@ -110,7 +110,7 @@ class Langevin(ChainKernel):
             adapt_step_size=adapt_step_size,
             target_accept_prob=target_accept_prob,
         )
-        self._num_steps = check_count("num_steps", num_steps)
+        self._num_steps = check_count("num_steps", num_steps, 1, LARGEST_COUNT)
         self._adjusted = adjusted
 
     @property

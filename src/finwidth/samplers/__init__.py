@@ -7,10 +7,12 @@ touches no other file.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from numpyro.infer.mcmc import MCMCKernel
 
 from .. import _shelf
+from .._errors import InputError
 
 __all__ = ["Sampler", "available"]
 
@@ -38,6 +40,15 @@ class Sampler:
     num_warmup: int
     num_samples: int
     adaptive: bool = False
+
+    def make(self, model: Callable[..., None], options: dict[str, Any]) -> MCMCKernel:
+        """Return the kernel with these options, or raise InputError where it refuses them."""
+        try:
+            return self.kernel(model, **options)
+        except TypeError as error:
+            raise InputError(
+                f"expected sampler_options = options of sampler {self.name!r}, got {error}"
+            ) from None
 
 
 @functools.cache
