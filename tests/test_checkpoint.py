@@ -15,8 +15,9 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
-from finwidth import _engine
+from finwidth import _engine, samplers
 from finwidth._checkpoint import Checkpoint
+from finwidth.samplers import Sampler
 
 RNG = np.random.default_rng(17)
 X, Y = RNG.normal(size=(10, 4)), RNG.normal(size=10)
@@ -125,6 +126,29 @@ def test_finished_run_is_returned(reference_run, finished, monkeypatch):
 def test_checkpoint_of_another_run_is_refused_with_the_difference(change, name, finished):
     with pytest.raises(fw.InputError, match=f"expected a checkpoint of the same run, got {name} ="):
         run(finished, **change)
+
+
+def slower(model, **options):
+    return fw.infer.SplitHMC(model, trajectory=0.5, **options)
+
+
+def longer(model, **options):
+    return fw.infer.SplitHMC(model, trajectory=1.0, **options)
+
+
+def test_a_sampler_of_ones_own_is_told_apart_by_its_code(tmp_path, monkeypatch):
+    def use(kernel):
+        own = Sampler("mine", kernel, num_warmup=50, num_samples=50, adaptive=True)
+        monkeypatch.setattr(samplers, "available", lambda: {"mine": own})
+        monkeypatch.setattr("finwidth._sample.available", samplers.available)
+
+    use(slower)
+    first = run(tmp_path / "c", sampler="mine", num_warmup=10, num_samples=10)
+    again = run(tmp_path / "c", sampler="mine", num_warmup=10, num_samples=10)
+    assert_same_draws(first, again)
+    use(longer)
+    with pytest.raises(fw.InputError, match="of the same run, got sampler_digest ="):
+        run(tmp_path / "c", sampler="mine", num_warmup=10, num_samples=10)
 
 
 def test_checkpoint_needs_an_activation_that_can_be_told_apart(tmp_path, monkeypatch):

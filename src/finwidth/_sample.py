@@ -229,6 +229,8 @@ def sample(
                 "temperature": task.temperature,
                 "num_warmup": "adaptive" if plan.adaptive else plan.num_warmup,
             }
+            if chosen.digest is not None:
+                run["sampler_digest"] = chosen.digest
             # the default depends on the number of draws, which an extension changes
             unset = {"keep"} if keep is None else set()
             saved = stack.enter_context(Checkpoint(checkpoint, run, unset))

@@ -12,9 +12,12 @@ from typing import Any
 from numpyro.infer.mcmc import MCMCKernel
 
 from .. import _shelf
+from .._code_digest import code_digest
 from .._errors import InputError
 
 __all__ = ["Sampler", "available"]
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,15 @@ class Sampler:
     num_warmup: int
     num_samples: int
     adaptive: bool = False
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the code of a kernel that is not finwidth's own; None of those.
+
+        A run is continued from its checkpoint by the same sampler only, and a name does not tell.
+        """
+        module = getattr(self.kernel, "__module__", None) or ""
+        return None if module.partition(".")[0] == _PACKAGE else code_digest(self.kernel)
 
     def make(self, model: Callable[..., None], options: dict[str, Any]) -> MCMCKernel:
         """Return the kernel with these options, or raise InputError where it refuses them."""
