@@ -22,6 +22,7 @@ from numpyro.infer.mcmc import MCMCKernel
 
 from ._cache import Cache
 from ._errors import InputError
+from ._precision import float64
 from .samplers import Sampler
 
 __all__ = ["BLOCK", "Engine", "Program", "cpu_count", "default_chain_method"]
@@ -259,7 +260,9 @@ class Engine:
         self.num_chains = num_chains
         self.side_by_side = side_by_side = chain_method == "vectorized"
         self._inputs = inputs
-        init_key, draw_key = random.split(random.key(seed))
+        with float64():  # where ints have 32 bits, JAX drops the upper half of a seed
+            root = random.key(seed)
+        init_key, draw_key = random.split(root)
         # NumPyro's kernels take raw keys
         keys = jax.vmap(random.key_data)(random.split(init_key, num_chains))
         draw_keys = random.split(draw_key, num_chains)
