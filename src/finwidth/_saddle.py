@@ -70,7 +70,8 @@ class TrackResult:
 
 
 _TOLERANCE = 1e-9
-_LARGEST_LOG = 40.0
+_LARGEST_LOG = 700.0  # what float64 holds: inputs of any scale, and so order parameters
+_LARGEST_ROOT = 40.0  # starts that end further out, and the solution is not there, have run away
 
 
 class _Slope:
@@ -199,7 +200,9 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
         while length > 1e-7:
             target = z + length * tangent
             candidate = _correct(equations, target, tangent)
-            if candidate is not None and np.linalg.norm(candidate - target) <= 0.3 * length:
+            if candidate is not None and np.linalg.norm(candidate - target) <= 0.3 * min(
+                length, 1.0
+            ):
                 accepted = True
                 break
             length *= 0.5
@@ -220,7 +223,7 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
             break
         direction = tangent
         z = candidate
-        length = min(1.5 * length, 1.0)
+        length = min(1.5 * length, max(1.0, 0.1 * float(np.max(np.abs(z[:n])))))
     found, residual, _ = _newton(equations, z[:n], 40)
     if np.isfinite(residual):
         return TrackResult(found, residual, False, reason)
@@ -322,6 +325,7 @@ def distinct_roots(
     import scipy.optimize
 
     roots, counts = [known], [0]
+    largest = max(_LARGEST_ROOT, 2.0 * float(np.max(np.abs(known), initial=0.0)))
     for start in starts:
         with np.errstate(over="ignore", invalid="ignore"):  # a start that runs away is dropped
             result = scipy.optimize.root(
@@ -331,7 +335,7 @@ def distinct_roots(
                 method="hybr",
             )
         theta = np.asarray(result.x)
-        if not result.success or np.max(np.abs(theta)) > _LARGEST_LOG:
+        if not result.success or np.max(np.abs(theta)) > largest:
             continue
         theta, residual, _ = _newton(equations, theta, 40)
         if residual > _TOLERANCE:
