@@ -107,6 +107,9 @@ def _updated(jacobian: Matrix, step: Vector, change: Vector) -> Matrix:
 
 
 _HELPED = 0.1  # a step is good if it leaves this much of the residual, or less
+# Where the equations are flatter than this, rounding and not they decide on the solution: with as
+# many units as patterns the terms that do not vanish with the labels' scale cancel.
+_FLAT = 1e-7
 _NEAR = 1e-3  # distance at which the Jacobian's determinant is that of the solution
 
 
@@ -142,7 +145,21 @@ def _newton(
     if best_residual <= _TOLERANCE and np.max(np.abs(best - slope.made)) > _NEAR:
         jacobian = equations.prior(best)[1] + equations.data_jacobian(best, best_data)
         sign = float(np.sign(np.linalg.det(jacobian)))
+    if best_residual <= _TOLERANCE and _is_flat(equations, best, slope.matrix):
+        return best, np.inf, 0.0
     return best, best_residual, sign
+
+
+def _is_flat(equations: StationarityEquations, theta: Vector, data_jacobian: Matrix) -> bool:
+    """Say whether rounding decides on a solution; `data_jacobian` may be off by rounding."""
+
+    def smallest(matrix: Matrix) -> float:
+        whole = equations.prior(theta)[1] + matrix
+        return float(np.linalg.svd(whole, compute_uv=False)[-1])
+
+    return (
+        smallest(data_jacobian) < 1e3 * _FLAT and smallest(equations.data_jacobian(theta)) < _FLAT
+    )
 
 
 def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult:
@@ -227,6 +244,8 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
     found, residual, _ = _newton(equations, z[:n], 40)
     if np.isfinite(residual):
         return TrackResult(found, residual, False, reason)
+    if reason.startswith("the branch"):
+        reason = f"{reason}, or the equations are too flat there for float64"
     return TrackResult(z[:n], float("inf"), False, reason)
 
 
