@@ -1,5 +1,6 @@
 """Checkpoints: a killed run continues bit for bit; damage and mix-ups are refused."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -14,8 +15,10 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
+from finwidth import samplers
 from finwidth._sampling import engine as _engine
 from finwidth._sampling.checkpoint import Checkpoint
+from finwidth.samplers import Sampler
 
 RNG = np.random.default_rng(17)
 X, Y = RNG.normal(size=(10, 4)), RNG.normal(size=10)
@@ -126,6 +129,29 @@ def test_checkpoint_of_another_run_is_refused_with_the_difference(change, name, 
         run(finished, **change)
 
 
+def slower(model, **options):
+    return fw.infer.SplitHMC(model, trajectory=0.5, **options)
+
+
+def longer(model, **options):
+    return fw.infer.SplitHMC(model, trajectory=1.0, **options)
+
+
+def test_a_sampler_of_ones_own_is_told_apart_by_its_code(tmp_path, monkeypatch):
+    def use(kernel):
+        own = Sampler("mine", kernel, num_warmup=50, num_samples=50, adaptive=True)
+        monkeypatch.setattr(samplers, "available", lambda: {"mine": own})
+        monkeypatch.setattr("finwidth._sampling.sample.available", samplers.available)
+
+    use(slower)
+    first = run(tmp_path / "c", sampler="mine", num_warmup=10, num_samples=10)
+    again = run(tmp_path / "c", sampler="mine", num_warmup=10, num_samples=10)
+    assert_same_draws(first, again)
+    use(longer)
+    with pytest.raises(fw.InputError, match="of the same run, got sampler_digest ="):
+        run(tmp_path / "c", sampler="mine", num_warmup=10, num_samples=10)
+
+
 def test_checkpoint_needs_an_activation_that_can_be_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(fw.Activation, "digest", None)
     with pytest.raises(fw.InputError, match=r"expected an activation .* a checkpoint"):
@@ -174,6 +200,24 @@ def test_a_checkpoint_that_cannot_be_a_folder_is_refused(tmp_path):
         run(tmp_path / "file")
     with pytest.raises(fw.InputError, match="expected checkpoint = a folder"):
         run(tmp_path / "missing" / "c")
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_in_one_line_and_loses_no_earlier_block(tmp_path, monkeypatch, error):
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    folder = tmp_path / "c"
+    with Checkpoint(folder, {}) as checkpoint:
+        checkpoint.write({"n": jnp.zeros(1)}, {"done": 1}, {"x": np.ones(3)})
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(fw.InputError, match=r"^expected path = .*block-000001.*unchanged$"):
+                checkpoint.write({"n": jnp.ones(1)}, {"done": 2}, {"x": np.ones(3)})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with Checkpoint(folder, {}) as checkpoint:
+        assert checkpoint.load({"n": jnp.zeros(1)}) is not None
 
 
 # --- kills --------------------------------------------------------------------------------------

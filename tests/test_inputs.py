@@ -1,6 +1,7 @@
 """Arrays that users hand in: taken with every number as it was, or refused in one line."""
 
 from collections import deque
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
@@ -36,6 +37,16 @@ class Tensor:
         return self.content
 
 
+class Unreadable(Sequence):
+    """A sequence whose entries cannot be had."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        raise RuntimeError("no\nentry")
+
+
 def objects(rows):
     return np.array(rows, dtype=object)
 
@@ -68,6 +79,9 @@ ACCEPTED = {
     "another library's": Tensor(VALUES),
     "a mask that hides nothing": masked(VALUES, np.zeros((3, 2), bool)),
     "no mask": np.ma.array(VALUES),
+    "buffer": memoryview(VALUES),
+    "sparse columns": pd.DataFrame(VALUES).astype(pd.SparseDtype(float)),
+    "list of arrays of no dimensions": [[np.array(entry) for entry in row] for row in VALUES],
 }
 
 
@@ -187,6 +201,12 @@ REFUSED = {
     "raw bytes": np.zeros((2, 1), "V8"),
     "ragged": [[1.0], [1.0, 2.0]],
     "ragged objects": objects([None, None]),
+    "text of pandas": pd.DataFrame(VALUES).astype("string"),
+    "a column of text": pd.DataFrame({"a": VALUES[:, 0], "b": ["1"] * 3}),
+    "series of lists": pd.Series(VALUES.tolist()),
+    "intervals": pd.DataFrame({"a": pd.interval_range(0, 3)}),
+    "words": pd.DataFrame({"a": pd.Categorical(["a", "b", "a"])}),
+    "sequence that cannot be read": Unreadable(),
     "sparse matrix": scipy.sparse.csr_matrix(VALUES),
     "sparse array": scipy.sparse.coo_array(VALUES),
     "0-d": np.array(1.0),

@@ -1,8 +1,10 @@
 """Files: what is saved comes back the same, whole or not at all, and says what it was."""
 
 import dataclasses
+import errno
 import json
 import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -244,6 +246,112 @@ def test_save_into_a_folder_that_is_not_writable(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"writable folder, got .*Permission denied"):
         save(make_tree(), folder / "run.nc")
     assert list(folder.iterdir()) == []
+
+
+# A disk or a place that does not take the file
+
+
+def failing(error, at):
+    """Return what a system call does where the disk fails for files in the folder `at`."""
+
+    def wrap(call):
+        def wrapped(path, *args, **kwargs):
+            where = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else path
+            if str(where).startswith(str(at)):
+                raise OSError(error, os.strerror(error))
+            return call(path, *args, **kwargs)
+
+        return wrapped
+
+    return wrap
+
+
+ERRORS = {"full": errno.ENOSPC, "over quota": errno.EDQUOT, "broken": errno.EIO}
+
+
+@pytest.mark.parametrize("moment", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_disk_that_fails_leaves_the_older_file_whole(tmp_path, monkeypatch, moment, error):
+    path = save(make_tree(), tmp_path / "run.nc")
+    older = path.read_bytes()
+    owner, name = (Path, "write_bytes") if moment == "write" else (os, moment)
+    wrap = failing(ERRORS[error], tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, wrap(getattr(owner, name)))
+        for target in (path, tmp_path / "new.nc"):
+            with pytest.raises(InputError, match=r"^expected path = .*; what was there .*$"):
+                save(attach(make_tree(), FakeTheory()), target)
+    assert path.read_bytes() == older
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.nc"]
+
+
+def test_a_disk_that_cannot_even_remove_a_file(tmp_path, monkeypatch):
+    """It has become read-only: what is said is why the file could not be written."""
+    wrap = failing(errno.EROFS, tmp_path)
+    for name in ("write_bytes", "unlink"):
+        monkeypatch.setattr(Path, name, wrap(getattr(Path, name)))
+    with pytest.raises(InputError, match="expected path = a file that can be written, got"):
+        save(make_tree(), tmp_path / "run.nc")
+
+
+def test_a_folder_that_cannot_be_flushed_does_not_matter(tmp_path, monkeypatch):
+    """Some network file systems refuse; the file is whole and in its place."""
+    fsync = os.fsync
+
+    def refuse(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert_same(load(save(make_tree(), tmp_path / "run.nc")), make_tree())
+
+
+def test_a_limit_on_the_size_of_files(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = save(make_tree(n_draws=2), tmp_path / "run.nc")
+    older = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(InputError, match=r"run.nc' \(File too large\)"):
+            save(make_tree(), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == older
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.nc"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder"])
+def test_what_is_not_a_file_is_never_replaced(tmp_path, monkeypatch, kind, link):
+    place = tmp_path / "place"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "socket":
+        monkeypatch.chdir(tmp_path)  # its path must be short
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("place")
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place = Path("/dev/null")  # save must not come to write there: see the mock below
+        monkeypatch.setattr(os, "replace", None)
+    target = place
+    if link:
+        target = tmp_path / "link"
+        target.symlink_to(place)
+    mode, before = place.stat().st_mode, sorted(tmp_path.iterdir())
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", None)  # it is refused before any work
+    with pytest.raises(InputError, match=f"^expected path = a file in .*, got the {kind} "):
+        save(make_tree(), target)
+    assert (place.stat().st_mode, sorted(tmp_path.iterdir())) == (mode, before)
+
+
+def test_a_loop_of_links(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match="^expected path = a file in an existing, writable folder"):
+        save(make_tree(), tmp_path / "loop")
 
 
 def test_save_takes_a_data_tree_only(tmp_path):

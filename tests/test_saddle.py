@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from finwidth._numerics.continuation import StationarityEquations, distinct_roots, track
+from finwidth._numerics.continuation import distinct_roots, track
+from finwidth._numerics.newton import StationarityEquations
 
 
 def equations(data, size=1):

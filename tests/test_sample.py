@@ -153,6 +153,15 @@ def test_large_hidden_weights_are_not_stored_by_default(monkeypatch):
     assert set(tree["posterior"].data_vars) == {"v"}
 
 
+def test_seeds_that_differ_anywhere_give_other_draws():
+    """With ints of 32 bits, too, of which JAX would take the lower half alone."""
+    seeds = [3, 2**31 + 3, 2**32 + 3, 2**33 + 3, 2**62 + 3]
+    settings = {"num_warmup": 0, "num_samples": 1, "num_chains": 1, "dtype": "float32"}
+    trees = [run(fw.Network((3,), "identity"), seed=seed, **settings) for seed in seeds]
+    draws = [float(tree["posterior"]["v"].values.ravel()[0]) for tree in trees]
+    assert len(set(draws)) == len(seeds)
+
+
 def test_float32_runs():
     tree = run(fw.Network((3,), "erf"), num_chains=1, num_samples=10, dtype="float32")
     assert tree["posterior"]["W_1"].dtype == np.float32
@@ -341,3 +350,25 @@ def test_interruption_keeps_the_draws(monkeypatch, small):
     kept = info.value.tree
     np.testing.assert_array_equal(kept["predictions"]["f"], tree["predictions"]["f"][:, :25])
     assert json.loads(kept.attrs["provenance"])["interrupted"] is True
+
+
+class FullDisk:
+    """A stream to a file on a disk without space."""
+
+    encoding = "utf-8"
+
+    def isatty(self):
+        return False
+
+    def write(self, _):
+        raise OSError(28, "No space left on device")
+
+    flush = fileno = lambda self: self.write("")
+
+
+@pytest.mark.parametrize("stream", [FullDisk(), None], ids=["full disk", "no stderr"])
+def test_progress_that_cannot_be_shown_does_not_cost_the_run(monkeypatch, stream):
+    monkeypatch.setattr("sys.stderr", stream)
+    settings = {"num_warmup": 0, "num_samples": 1, "num_chains": 1}
+    tree = run(fw.Network((3,), "identity"), progress=True, **settings)
+    assert tree["posterior"].sizes["draw"] == 1

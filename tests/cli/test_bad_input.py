@@ -1,5 +1,6 @@
 """Every wrong input that the command line can be given: exit 2, one line, nothing left behind."""
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -119,6 +120,33 @@ def test_output_folder_without_permission(run, folder, monkeypatch):
     monkeypatch.setattr("finwidth._cli._output.os.access", lambda path, mode: False)
     assert_refused(run("solve", "--out", "locked/new"), "'locked' is not a writable folder")
     assert list((folder / "locked").iterdir()) == []
+
+
+FILES = {
+    "solve": ("solve.json",),
+    "sample": ("sample.nc",),
+    "compare": ("sample.nc", "compare.json"),
+    "demo": ("width-50.nc", "comparison.png"),
+    "map": ("map.nc",),
+}
+
+
+@pytest.mark.parametrize(("command", "file"), [(c, f) for c in FILES for f in FILES[c]])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a device"])
+def test_output_file_that_is_none(run, folder, monkeypatch, command, file, kind):
+    """Refused before any work, and never replaced."""
+    place = folder / "out" / file
+    place.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("/dev/null")
+    before = place.lstat()
+    monkeypatch.setattr("finwidth.load_dataset", None)
+    assert_refused(run(command, "--out", "out"), "expected path = a file .*, got the (pipe|fo|dev)")
+    assert place.lstat() == before
 
 
 GIVEN_TWICE = [

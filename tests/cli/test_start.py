@@ -1,5 +1,8 @@
 """Start-up: help without the heavy imports, and errors without tracebacks."""
 
+import os
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -62,3 +65,37 @@ def test_no_command_prints_the_help(run):
     assert result.exit_code == 0
     for command in ("demo", "solve", "sample", "compare", "plugins", "info"):
         assert command in result.stdout
+
+
+FULL = pathlib.Path("/dev/full")  # a device on which there is never any space left
+needs_full = pytest.mark.skipif(not FULL.exists(), reason=f"this system has no {FULL}")
+
+
+@needs_full
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_stdout_on_a_full_disk_is_told_in_one_line(arguments):
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "finwidth", *arguments], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rb"finwidth: error: expected stdout = [^\n]*No space left[^\n]*\n", done.stderr
+    )
+
+
+@needs_full
+def test_the_exit_code_survives_a_full_disk_under_stderr():
+    with FULL.open("w") as full:
+        command = [sys.executable, "-m", "finwidth", "solve", "--width", "0"]
+        assert subprocess.run(command, stderr=full).returncode == 2
+
+
+def test_a_reader_that_stops_is_no_error():
+    """As with ``finwidth --help | head -n 1``; no traceback."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "finwidth", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")

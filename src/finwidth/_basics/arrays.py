@@ -99,8 +99,14 @@ def _check_parts(name: str, value: Any, depth: int = 0) -> None:
         if value.dtype.kind == "O":
             for part in np.asarray(value).ravel().tolist():
                 _check_parts(name, part, depth + 1)
+    elif isinstance(value, memoryview):
+        _check_parts(name, np.asarray(value), depth)
     elif isinstance(value, Sequence):
-        for part in value:
+        try:
+            parts = list(value)
+        except Exception:  # of the object's own: NumPy meets it again, and it is reported then
+            return
+        for part in parts:
             _check_parts(name, part, depth + 1)
     elif isinstance(value, int):
         if abs(value) > _EXACT and not _holds(value):

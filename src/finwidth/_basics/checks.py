@@ -13,6 +13,7 @@ from .arrays import as_number, check_concrete, shown
 from .errors import InputError
 
 __all__ = [
+    "LARGEST_COUNT",
     "check_choice",
     "check_count",
     "check_flag",
@@ -26,6 +27,8 @@ __all__ = [
     "check_temperature",
     "check_tree",
 ]
+
+LARGEST_COUNT = 2**31 - 1  # of what compiled code counts: with float32 come ints of 32 bits
 
 
 def check_number(

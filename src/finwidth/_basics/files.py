@@ -14,12 +14,42 @@ import numpy as np
 from .checks import check_path
 from .errors import InputError
 
-__all__ = ["WRITABLE", "atomic_path", "digest", "file_kind", "file_mode", "reason"]
+__all__ = [
+    "WRITABLE",
+    "atomic_path",
+    "check_target",
+    "digest",
+    "file_kind",
+    "file_mode",
+    "reason",
+]
 
 # Of the system, not of what is written: no space, a quota, a limit on sizes, a device that fails
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 WRITABLE = "a file in an existing, writable folder"
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return where a file of this path would be, links followed, or raise InputError.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist, or `path` is a folder, a pipe, a socket or a device.
+    """
+    expected = f"expected path = {WRITABLE}"
+    given = check_path("path", path, WRITABLE)
+    try:
+        target = given.resolve()
+        mode, parent = file_mode(target), file_mode(target.parent)
+    except (OSError, RuntimeError) as error:  # a name too long, a circle of links
+        raise InputError(f"{expected}, got {str(path)!r} ({reason(error)})") from None
+    if mode is not None and not stat.S_ISREG(mode):
+        raise InputError(f"{expected}, got the {file_kind(mode)} {str(path)!r}")
+    if parent is None or not stat.S_ISDIR(parent):
+        raise InputError(f"{expected}, got {str(path)!r} (no folder {str(target.parent)!r})")
+    return target
 
 
 @contextlib.contextmanager
@@ -48,24 +78,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         or a device: on entry, before the block runs. If the disk is full, or a limit on the size
         of files is reached.
     """
-    expected = f"expected path = {WRITABLE}"
-    given = check_path("path", path, WRITABLE)
-    try:
-        target = given.resolve()
-        mode, parent = file_mode(target), file_mode(target.parent)
-    except (OSError, RuntimeError) as error:  # a name too long, a circle of links
-        raise InputError(f"{expected}, got {str(path)!r} ({reason(error)})") from None
-    if mode is not None and not stat.S_ISREG(mode):
-        raise InputError(f"{expected}, got the {file_kind(mode)} {str(path)!r}")
-    if parent is None or not stat.S_ISDIR(parent):
-        raise InputError(f"{expected}, got {str(path)!r} (no folder {str(target.parent)!r})")
+    target = check_target(path)
     # of the stem so much that the name does not become too long for the system
     temporary = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(4)}.tmp{target.suffix}")
     try:
         # Not tempfile: the file must get the permissions that the user's umask gives.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
-        raise InputError(f"{expected}, got {str(path)!r} ({error.strerror})") from error
+        raise InputError(
+            f"expected path = {WRITABLE}, got {str(path)!r} ({error.strerror})"
+        ) from error
     written = False
     try:
         yield temporary
@@ -73,14 +95,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, target)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that fails; what is raised says so
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (written or error.errno in _CANNOT_WRITE):
             raise InputError(
                 f"expected path = a file that can be written, got {str(path)!r} "
                 f"({reason(error)}); what was there before is unchanged"
             ) from error
         raise
-    _flush(target.parent)
+    with contextlib.suppress(OSError):  # of file systems that cannot: the file is whole and named
+        _flush(target.parent)
 
 
 def file_mode(path: Path) -> int | None:
@@ -108,12 +132,7 @@ def file_kind(mode: int) -> str:
 
 def _flush(path: Path) -> None:
     """Have the system write a file, or a folder's list of names, to disk."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        if path.is_dir():  # some systems cannot open a folder; its files are flushed all the same
-            return
-        raise
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

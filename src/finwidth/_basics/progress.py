@@ -1,8 +1,38 @@
 """A progress line on stderr."""
 
+import contextlib
+import io
+import sys
 from types import TracebackType
+from typing import IO, Any, cast
 
-__all__ = ["Progress"]
+__all__ = ["Patient", "Progress"]
+
+
+class Patient(io.TextIOBase):
+    """A stream for text whose failures, on a full disk, cost what is shown and not the run."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._stream.encoding
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class Progress:
@@ -24,7 +54,8 @@ class Progress:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True)
+        shown = enabled and sys.stderr is not None  # a program of windows alone has none
+        self._console = Console(file=cast(IO[str], Patient(sys.stderr)) if shown else None)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
@@ -32,9 +63,9 @@ class Progress:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[state]}", markup=False),
             console=self._console,
-            disable=not enabled,
+            disable=not shown,
         )
-        self._title, self._note, self._total, self._enabled = title, note, total, enabled
+        self._title, self._note, self._total, self._enabled = title, note, total, shown
 
     def __enter__(self) -> "Progress":
         if self._enabled:

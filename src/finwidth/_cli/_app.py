@@ -4,6 +4,9 @@
 stderr; 130 interrupted.
 """
 
+import contextlib
+import errno
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -14,14 +17,22 @@ from typer.core import TyperGroup
 
 from .._basics.errors import ConvergenceError, FinwidthError
 
-__all__ = ["app", "complain"]
+__all__ = ["app", "complain", "say"]
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def complain(message: str, kind: str = "error") -> None:
     """Write one line to stderr, whatever line breaks `message` has."""
-    print(f"finwidth: {kind}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    say(f"finwidth: {kind}: {' '.join(message.split())}")
+
+
+def say(line: str) -> None:
+    """Write a line to stderr; on a full disk it is lost, but not the results or the exit code."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
 
 
 class _Commands(TyperGroup):
@@ -36,7 +47,10 @@ class _Commands(TyperGroup):
 
     def _exit_code(self, args: list[str], **extra: Any) -> int:
         try:
-            return super().main(args, standalone_mode=False, **extra) or 0
+            code = super().main(args, standalone_mode=False, **extra) or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
         except FinwidthError as error:
             complain(str(error))
             return 1 if isinstance(error, ConvergenceError) else 2
@@ -46,6 +60,19 @@ class _Commands(TyperGroup):
         except (KeyboardInterrupt, typer.Abort):
             complain("the command was stopped", kind="interrupted")
             return 130
+        except OSError as error:
+            if error.filename is not None:  # of a file, not of a stream that is open
+                raise
+            if error.errno != errno.EPIPE:  # whoever reads may stop, as head does
+                complain(f"expected stdout = a file that can be written, got {error.strerror!r}")
+            _give_up(sys.stdout)
+            return 1
+
+
+def _give_up(stream: Any) -> None:
+    """Let what Python still holds for a stream go nowhere, as it would fail at exit once more."""
+    with contextlib.suppress(OSError, ValueError):  # one without a file, in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _usage(error: Any) -> str:

@@ -3,12 +3,12 @@
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .._basics.errors import InputError
+from ._app import say
 
 __all__ = ["Folder", "print_json", "print_table", "progress", "write_json"]
 
@@ -20,14 +20,19 @@ class Folder:
     ----------
     path
         The folder; it and its parents may be absent.
+    *names
+        Names of the files that will be written there.
 
     Raises
     ------
     InputError
-        If it could not be made, or is not writable. Nothing is made here.
+        If it could not be made, or is not writable, or a name is that of something else than a
+        file. Nothing is made here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *names: str) -> None:
+        from .._basics.files import check_target
+
         self.path = path.expanduser()
         nearest = self.path
         while not os.path.lexists(nearest) and nearest != nearest.parent:
@@ -37,6 +42,9 @@ class Folder:
                 f"expected --out = a folder that is writable or can be made, got {str(path)!r} "
                 f"({str(nearest)!r} is not a writable folder)"
             )
+        if nearest == self.path:
+            for name in names:
+                check_target(self.path / name)
 
     def file(self, name: str) -> Path:
         """Return the path of a file to write; the folder is there afterwards."""
@@ -52,7 +60,7 @@ class Folder:
 
 def progress(message: str) -> None:
     """Write a line about what is being done to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    say(message)
 
 
 def _plain(value: Any) -> Any:

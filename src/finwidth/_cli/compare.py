@@ -38,7 +38,8 @@ def compare(
     """
     import finwidth as fw
 
-    folder = None if report.out is None else Folder(report.out)
+    names = ("compare.json", *(("sample.nc",) if file is None else ()))
+    folder = None if report.out is None else Folder(report.out, *names)
     if file is None:
         network, data = problem.network(hidden.width), problem.dataset()
         solution = solve_theory(problem, network, data)

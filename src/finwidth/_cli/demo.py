@@ -45,8 +45,8 @@ def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> 
     One network with one hidden layer for each of --widths. DIR gets a netCDF file for each and a
     picture of all; Ctrl-C keeps the widths that are finished.
     """
-    folder = Folder(files.out)
     wanted = widths.flat()
+    folder = Folder(files.out, "comparison.png", *map(_file_name, wanted))
     if len(set(wanted)) < len(wanted):
         raise InputError(f"expected --widths = different widths, got {wanted}")
     networks = [problem.network([width]) for width in wanted]
@@ -96,9 +96,13 @@ def _sample(
     progress(f"width {width}: sampling the exact posterior")
     # hidden weights would make the files ten times as large; 'finwidth sample' keeps them
     tree, reports = sample_and_compare(problem, sampling, network, data, solutions, keep=("v",))
-    file = folder.file(f"width-{width}.nc")
+    file = folder.file(_file_name(width))
     fw.save(tree, file)
     return _Finished(theory=reports[0], infinite=reports[1], file=file)
+
+
+def _file_name(width: int) -> str:
+    return f"width-{width}.nc"
 
 
 def _kept(finished: Sequence[_Finished], widths: Sequence[int], folder: Folder) -> str:

@@ -142,7 +142,7 @@ def map_(given: Given, grid: Grid, accuracy: Accuracy, files: Files) -> None:
 
     import finwidth as fw
 
-    folder = Folder(files.out)
+    folder = Folder(files.out, "map.nc")
     points = grid.points([name for name in sorted(given) if hasattr(grid, name)])
     theories = grid.theory or None
     try:

@@ -26,7 +26,7 @@ def sample(
 
     from .._sampling.sample import SamplingInterrupted
 
-    folder = Folder(files.out)
+    folder = Folder(files.out, "sample.nc")
     network, data = problem.network(hidden.width), problem.dataset()
     solution = solve_theory(problem, network, data)
     try:

@@ -50,7 +50,7 @@ def solve(
 
     With --out, DIR/solve.json holds what --json prints.
     """
-    folder = None if report.out is None else Folder(report.out)
+    folder = None if report.out is None else Folder(report.out, "solve.json")
     network, data = problem.network(hidden.width), problem.dataset()
     solution = solve_theory(problem, network, data)
     record = setting_record(network, problem.temperature, data)

@@ -6,142 +6,22 @@ solution at s = 1 is the one reached along the curve that starts there, also whe
 turns back in s (a fold), as long as it arrives.
 """
 
-import dataclasses
-from collections.abc import Callable
-
 import numpy as np
 
-__all__ = ["StationarityEquations", "TrackResult", "distinct_roots", "polish", "track"]
+from .newton import (
+    HELPED,
+    TOLERANCE,
+    Slope,
+    StationarityEquations,
+    TrackResult,
+    Vector,
+    newton,
+)
 
-Vector = np.ndarray
-Matrix = np.ndarray
+__all__ = ["distinct_roots", "track"]
 
-
-@dataclasses.dataclass(frozen=True)
-class StationarityEquations:
-    """∂𝒮/∂θ split into the prior's and the data's part.
-
-    Parameters
-    ----------
-    prior
-        θ -> (gradient, Hessian) of the prior term, each row divided by `scale`.
-    data
-        θ -> gradient of the data term, likewise; NaN where the kernel is not positive definite.
-    size
-        Number of unknowns.
-    """
-
-    prior: Callable[[Vector], tuple[Vector, Matrix]]
-    data: Callable[[Vector], Vector]
-    size: int
-
-    def value(self, theta: Vector, s: float = 1.0) -> Vector:
-        """Return the left side of the equations."""
-        return self.prior(theta)[0] + s * self.data(theta)
-
-    def data_jacobian(self, theta: Vector, value: Vector | None = None) -> Matrix:
-        """Return the Jacobian of the data's part by differences.
-
-        Central ones; with the `value` at θ given, one-sided ones, which cost half. Only the
-        speed of Newton's method depends on their accuracy, never the solution.
-        """
-        if value is not None:
-            step = 1e-7
-            columns = [
-                (self.data(theta + step * unit) - value) / step for unit in np.eye(self.size)
-            ]
-            return np.column_stack(columns)
-        step = 1e-5
-        columns = [
-            (self.data(theta + step * unit) - self.data(theta - step * unit)) / (2 * step)
-            for unit in np.eye(self.size)
-        ]
-        return np.column_stack(columns)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrackResult:
-    """Where the curve was left: θ, the residual there, whether it arrived, and why not."""
-
-    theta: Vector
-    residual: float
-    converged: bool
-    message: str
-
-
-_TOLERANCE = 1e-9
-_LARGEST_LOG = 40.0
-
-
-class _Slope:
-    """The Jacobian of the data's part along an iteration: by differences, or carried on.
-
-    Differences cost an evaluation for each unknown; Broyden's update (Math. Comput. 19, 577,
-    1965) of the Jacobian before costs none, and serves as long as steps made with it help.
-    """
-
-    def __init__(self, equations: StationarityEquations) -> None:
-        self.equations = equations
-        self.matrix: Matrix = np.zeros((equations.size, equations.size))
-        self.made: Vector | None = None  # where the differences were taken
-        self._theta = self._data = np.zeros(equations.size)
-
-    def at(self, theta: Vector, data: Vector, helped: bool) -> Matrix:
-        """Return the Jacobian at θ; `helped` says that the last step was a good one."""
-        if self.made is None or not helped:
-            self.matrix = self.equations.data_jacobian(theta, data)
-            self.made = theta
-        else:
-            self.matrix = _updated(self.matrix, theta - self._theta, data - self._data)
-        self._theta, self._data = theta, data
-        return self.matrix
-
-
-def _updated(jacobian: Matrix, step: Vector, change: Vector) -> Matrix:
-    """Return Broyden's update of a Jacobian for the change that a step has made."""
-    squared = float(step @ step)
-    if squared == 0.0:
-        return jacobian
-    return jacobian + np.outer(change - jacobian @ step, step) / squared
-
-
-_HELPED = 0.1  # a step is good if it leaves this much of the residual, or less
-_NEAR = 1e-3  # distance at which the Jacobian's determinant is that of the solution
-
-
-def _newton(
-    equations: StationarityEquations, theta: Vector, steps: int
-) -> tuple[Vector, float, float]:
-    """Newton at s = 1: the best point seen, its residual, and the sign of its Jacobian."""
-    best, best_residual, last, sign = theta, np.inf, np.inf, 0.0
-    best_data = theta
-    slope = _Slope(equations)
-    for _ in range(steps):
-        gradient, hessian = equations.prior(theta)
-        data = equations.data(theta)
-        value = gradient + data
-        residual = float(np.max(np.abs(value)))
-        if not np.isfinite(residual):
-            break
-        if residual < best_residual:
-            best, best_residual, best_data = theta, residual, data
-        elif best_residual < _TOLERANCE:
-            break  # rounding: no further progress
-        jacobian = hessian + slope.at(theta, data, residual <= _HELPED * last)
-        last = residual
-        sign = float(np.sign(np.linalg.det(jacobian)))
-        if best_residual == 0.0 or sign == 0.0:
-            break
-        step = np.linalg.solve(jacobian, value)
-        if not np.all(np.isfinite(step)) or np.max(np.abs(step)) > 5.0:
-            break
-        if best_residual < _TOLERANCE and np.max(np.abs(step)) < 1e-14:
-            break
-        theta = theta - step
-    if best_residual <= _TOLERANCE and np.max(np.abs(best - slope.made)) > _NEAR:
-        jacobian = equations.prior(best)[1] + equations.data_jacobian(best, best_data)
-        sign = float(np.sign(np.linalg.det(jacobian)))
-    return best, best_residual, sign
+_LARGEST_LOG = 700.0  # what float64 holds: inputs of any scale, and so order parameters
+_LARGEST_ROOT = 40.0  # starts that end further out, and the solution is not there, have run away
 
 
 def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult:
@@ -190,16 +70,18 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
             move = (1.0 - s) * slope
             if np.max(np.abs(move)) < 0.5:
                 guess = theta + move
-                found, residual, sign_found = _newton(equations, guess, 20)
+                found, residual, sign_found = newton(equations, guess, 20)
                 close = np.max(np.abs(found - guess)) <= 0.1 + 0.5 * np.max(np.abs(move))
-                if residual <= _TOLERANCE and close and sign_found == sign:
+                if residual <= TOLERANCE and close and sign_found == sign:
                     return TrackResult(found, residual, True, "")
 
         accepted = False
         while length > 1e-7:
             target = z + length * tangent
             candidate = _correct(equations, target, tangent)
-            if candidate is not None and np.linalg.norm(candidate - target) <= 0.3 * length:
+            if candidate is not None and np.linalg.norm(candidate - target) <= 0.3 * min(
+                length, 1.0
+            ):
                 accepted = True
                 break
             length *= 0.5
@@ -210,8 +92,8 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
         if (candidate[n] - 1.0) * (s - 1.0) <= 0 and s < 1:
             fraction = (1.0 - s) / (candidate[n] - s)
             guess = theta + fraction * (candidate[:n] - theta)
-            found, residual, _ = _newton(equations, guess, 40)
-            if residual <= _TOLERANCE and np.max(np.abs(found - guess)) <= length:
+            found, residual, _ = newton(equations, guess, 40)
+            if residual <= TOLERANCE and np.max(np.abs(found - guess)) <= length:
                 return TrackResult(found, residual, True, "")
             length *= 0.25
             continue
@@ -220,68 +102,20 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
             break
         direction = tangent
         z = candidate
-        length = min(1.5 * length, 1.0)
-    found, residual, _ = _newton(equations, z[:n], 40)
+        length = min(1.5 * length, max(1.0, 0.1 * float(np.max(np.abs(z[:n])))))
+    found, residual, _ = newton(equations, z[:n], 40)
     if np.isfinite(residual):
         return TrackResult(found, residual, False, reason)
+    if reason.startswith("the branch"):
+        reason = f"{reason}, or the equations are too flat there for float64"
     return TrackResult(z[:n], float("inf"), False, reason)
-
-
-def polish(
-    equations: StationarityEquations,
-    theta: Vector,
-    data_jacobian: Matrix,
-    tolerance: float = _TOLERANCE,
-    max_steps: int = 20,
-) -> tuple[TrackResult, Matrix]:
-    """Solve the equations from a point close by, with one evaluation of the data's part a step.
-
-    Parameters
-    ----------
-    equations
-        The stationarity equations.
-    theta
-        Starting point.
-    data_jacobian
-        An approximate Jacobian of the data's part; the prior's is exact.
-    tolerance
-        Largest residual to accept.
-    max_steps
-        Bound on the number of evaluations.
-
-    Returns
-    -------
-    TrackResult
-        ``converged=False`` where Newton's method did not stay close or ran out of steps.
-    Matrix
-        The Jacobian, with Broyden's updates.
-    """
-    start, jacobian = theta, data_jacobian
-    data = equations.data(theta)
-    residual = np.inf
-    for _ in range(max_steps):
-        gradient, hessian = equations.prior(theta)
-        value = gradient + data
-        residual = float(np.max(np.abs(value)))
-        if residual <= tolerance:
-            return TrackResult(theta, residual, True, ""), jacobian
-        if not np.isfinite(residual):
-            break
-        step = -np.linalg.solve(hessian + jacobian, value)
-        step *= min(1.0, 0.3 / max(float(np.max(np.abs(step))), 1e-300))
-        if not np.all(np.isfinite(step)) or np.max(np.abs(theta + step - start)) > 1.5:
-            break
-        theta = theta + step
-        previous, data = data, equations.data(theta)
-        jacobian = _updated(jacobian, step, data - previous)
-    return TrackResult(theta, residual, False, "the start was not close enough"), jacobian
 
 
 def _correct(equations: StationarityEquations, target: Vector, tangent: Vector) -> Vector | None:
     """Newton back to the curve in the plane through `target` normal to `tangent`."""
     n = equations.size
     z = target
-    slope = _Slope(equations)
+    slope = Slope(equations)
     last = np.inf
     for _ in range(10):
         gradient, hessian = equations.prior(z[:n])
@@ -292,7 +126,7 @@ def _correct(equations: StationarityEquations, target: Vector, tangent: Vector) 
         residual = float(np.max(np.abs(value)))
         if residual < 1e-8:
             return z
-        jacobian = slope.at(z[:n], data, residual <= _HELPED * last)
+        jacobian = slope.at(z[:n], data, residual <= HELPED * last)
         last = residual
         matrix = np.vstack([np.column_stack([hessian + z[n] * jacobian, data]), tangent])
         try:
@@ -322,6 +156,7 @@ def distinct_roots(
     import scipy.optimize
 
     roots, counts = [known], [0]
+    largest = max(_LARGEST_ROOT, 2.0 * float(np.max(np.abs(known), initial=0.0)))
     for start in starts:
         with np.errstate(over="ignore", invalid="ignore"):  # a start that runs away is dropped
             result = scipy.optimize.root(
@@ -331,10 +166,10 @@ def distinct_roots(
                 method="hybr",
             )
         theta = np.asarray(result.x)
-        if not result.success or np.max(np.abs(theta)) > _LARGEST_LOG:
+        if not result.success or np.max(np.abs(theta)) > largest:
             continue
-        theta, residual, _ = _newton(equations, theta, 40)
-        if residual > _TOLERANCE:
+        theta, residual, _ = newton(equations, theta, 40)
+        if residual > TOLERANCE:
             continue
         distances = [np.max(np.abs(theta - root)) for root in roots]
         nearest = int(np.argmin(distances))

@@ -11,7 +11,7 @@ import numpy as np
 from .._basics.arrays import shown
 from .._basics.checks import check_path, check_tree
 from .._basics.errors import InputError
-from .._basics.files import WRITABLE, atomic_path, file_kind, file_mode, reason
+from .._basics.files import atomic_path, check_target, file_kind, file_mode, reason
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,10 +54,11 @@ def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
     ``arviz.from_netcdf`` opens the file as well.
     """
     check_tree(tree)
-    target = check_path("path", path, WRITABLE)
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(_netcdf(tree))
-    return target.resolve()
+    target = check_target(path)
+    content = _netcdf(tree)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return target
 
 
 def _netcdf(tree: "xr.DataTree") -> memoryview:

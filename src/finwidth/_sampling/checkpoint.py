@@ -7,6 +7,7 @@ every file carries its digest: after a kill the folder holds the run up to some 
 that was cut short or changed is refused.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -68,10 +69,12 @@ class Checkpoint:
             raise InputError(
                 f"{expected}, got {str(path)!r}, which another process is writing"
             ) from None
+        self._unwritten: dict[str, Any] | None = None
         try:
             self.run = self._check_run({"format": _FORMAT} | run, unset)
             for left in self._folder.glob(".*.tmp*"):  # of a run that was killed while it wrote
-                left.unlink()
+                with contextlib.suppress(OSError):
+                    left.unlink()
             self._digests: list[str] = []
             self._stored = self._read_run()
         except BaseException:
@@ -79,13 +82,16 @@ class Checkpoint:
             raise
 
     def _check_run(self, run: dict[str, Any], unset: Collection[str]) -> dict[str, Any]:
-        """Return the record of the run, the earlier one's values for the names in `unset`."""
+        """Return the record of the run, the earlier one's values for the names in `unset`.
+
+        It is written with the first state: a call that is refused binds nobody.
+        """
         record = self._folder / "run.json"
         run = json.loads(json.dumps(run))
         if not record.exists():
             if any(self._folder.glob("*.npz")):
                 raise self._damaged("run.json", "missing")
-            self._write("run.json", json.dumps(run, indent=1).encode())
+            self._unwritten = run
             return run
         try:
             earlier = json.loads(self._read("run.json"))
@@ -146,6 +152,9 @@ class Checkpoint:
         self, state: Any, progress: dict[str, Any], block: dict[str, np.ndarray] | None
     ) -> None:
         """Add a block of draws, if there is one, and the state after it."""
+        if self._unwritten is not None:
+            self._write("run.json", json.dumps(self._unwritten, indent=1).encode())
+            self._unwritten = None
         if block is not None:
             payload = _pack(block)
             self._write(self._block_name(len(self._digests)), payload)

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array, random
 
 from .._basics.cache import Cache
-from .._basics.errors import InputError
+from .._numerics.precision import float64
 from ..samplers import Sampler
 from .compiled import BLOCK, TRACING, Chains, Program
 
@@ -117,7 +117,9 @@ class Engine:
         self.num_chains = num_chains
         self.side_by_side = side_by_side = chain_method == "vectorized"
         self._inputs = inputs
-        init_key, draw_key = random.split(random.key(seed))
+        with float64():  # where ints have 32 bits, JAX drops the upper half of a seed
+            root = random.key(seed)
+        init_key, draw_key = random.split(root)
         # NumPyro's kernels take raw keys
         keys = jax.vmap(random.key_data)(random.split(init_key, num_chains))
         draw_keys = random.split(draw_key, num_chains)
@@ -129,12 +131,7 @@ class Engine:
         key = (program, sampler, _described(options), fixed, chains, structure, shapes)
 
         def make() -> Chains:
-            try:
-                kernel = sampler.kernel(program.density(inputs)[0], **options)
-            except TypeError as error:
-                raise InputError(
-                    f"expected sampler_options = options of sampler {sampler.name!r}, got {error}"
-                ) from None
+            kernel = sampler.make(program.density(inputs)[0], options)
             return Chains(program, kernel, fixed, side_by_side, *first, inputs)
 
         self._chains: Chains = _CACHE.get(key, make)

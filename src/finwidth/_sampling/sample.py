@@ -11,7 +11,14 @@ import numpy as np
 
 from .._basics.arrays import shown
 from .._basics.blas import blas_threads as limit_blas
-from .._basics.checks import check_choice, check_count, check_flag, check_path, check_seed
+from .._basics.checks import (
+    LARGEST_COUNT,
+    check_choice,
+    check_count,
+    check_flag,
+    check_path,
+    check_seed,
+)
 from .._basics.errors import InputError
 from .._basics.files import digest
 from .._basics.progress import Progress
@@ -20,6 +27,7 @@ from .._problem.network import Network
 from .._results.tree import build_tree
 from ..models._posterior import (
     Task,
+    check_range,
     check_sampler,
     checked_task,
     default_sampler,
@@ -178,11 +186,14 @@ def sample(
         raise InputError("expected X_test and y_test together with a target, got y_test=None")
     plan = Plan(
         num_warmup=check_count(
-            "num_warmup", chosen.num_warmup if num_warmup is None else num_warmup, 0
+            "num_warmup",
+            chosen.num_warmup if num_warmup is None else num_warmup,
+            0,
+            LARGEST_COUNT,
         ),
         adaptive=num_warmup is None and chosen.adaptive,
         num_samples=_draws(num_samples, chosen.num_samples, target),
-        thin=check_count("thin", thin),
+        thin=check_count("thin", thin, 1, LARGEST_COUNT),
         target=target,
         y_test=task.y_test,
     )
@@ -198,7 +209,7 @@ def sample(
     check_choice("chain_method", chain_method, ("threads", "vectorized"))
     draws = plan.num_samples * num_chains
     task = dataclasses.replace(task, keep=sites_to_keep(task, keep, draws))
-    options = _options(sampler_options)
+    options = _options(chosen, sampler_options, dtype)
     settings = {
         "model": model,
         "sampler": sampler,
@@ -228,6 +239,8 @@ def sample(
                 "temperature": task.temperature,
                 "num_warmup": "adaptive" if plan.adaptive else plan.num_warmup,
             }
+            if chosen.digest is not None:
+                run["sampler_digest"] = chosen.digest
             # the default depends on the number of draws, which an extension changes
             unset = {"keep"} if keep is None else set()
             saved = stack.enter_context(Checkpoint(checkpoint, run, unset))
@@ -259,14 +272,22 @@ def sample(
     return build_tree(task, site_shapes(task), blocks, settings | outcome)
 
 
-def _options(sampler_options: Any) -> dict[str, Any]:
+def _options(sampler: Sampler, sampler_options: Any, dtype: str) -> dict[str, Any]:
+    """Return the options of the sampler's kernel, or raise InputError where it refuses them."""
     options = {} if sampler_options is None else sampler_options
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise InputError(
             "expected sampler_options = a mapping from names of options to values, got "
             f"{shown(sampler_options)}"
         )
+    sampler.make(_no_model, dict(options))
+    for name, value in options.items():
+        check_range(f"sampler_options[{name!r}]", value, dtype)
     return dict(options)
+
+
+def _no_model() -> None:
+    """Stand for the model while options are checked."""
 
 
 def _written_out(value: Any) -> str:

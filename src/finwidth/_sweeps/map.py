@@ -18,6 +18,7 @@ import numpy as np
 
 from .._basics.checks import check_flag, check_iterable, check_path
 from .._basics.errors import InputError
+from .._basics.progress import Patient
 from ..theories import Theory
 from .point import (
     R_HAT_LIMIT,
@@ -39,8 +40,8 @@ _QUANTITIES = ("error", "bias2", "variance")
 
 
 def _say(text: str, progress: bool) -> None:
-    if progress:
-        print(text, file=sys.stderr, flush=True)
+    if progress and sys.stderr is not None:
+        print(text, file=Patient(sys.stderr), flush=True)
 
 
 def error_map(

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Store:
     Raises
     ------
     InputError
-        If it cannot be made.
+        If it cannot be made, or is not writable.
     """
 
     def __init__(self, folder: Any) -> None:
@@ -40,6 +41,11 @@ class Store:
                 "expected folder = a folder that is writable or can be made, "
                 f"got {str(folder)!r} ({error.strerror})"
             ) from None
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise InputError(
+                "expected folder = a folder that is writable or can be made, "
+                f"got {str(folder)!r}, which is not writable"
+            )
 
     def _path(self, key: dict[str, Any]) -> Path:
         text = json.dumps(key, sort_keys=True)

@@ -8,7 +8,7 @@ from jax import Array, lax, random
 from jax.flatten_util import ravel_pytree
 
 from .._basics.arrays import shown
-from .._basics.checks import check_count
+from .._basics.checks import LARGEST_COUNT, check_count
 from .._basics.errors import InputError
 from ._kernel import ChainKernel
 from ._model import Model, Values, latent_sites, negative_log_joint
@@ -111,7 +111,7 @@ class Langevin(ChainKernel):
             adapt_step_size=adapt_step_size,
             target_accept_prob=target_accept_prob,
         )
-        self._num_steps = check_count("num_steps", num_steps)
+        self._num_steps = check_count("num_steps", num_steps, 1, LARGEST_COUNT)
         self._adjusted = adjusted
 
     @property

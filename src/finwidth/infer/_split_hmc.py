@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 
-from .._basics.checks import check_count, check_number
+from .._basics.checks import LARGEST_COUNT, check_count, check_number
 from ._gaussian import GaussianPrior, check_gaussian, gaussian_prior
 from ._kernel import ChainKernel
 from ._model import Model, Values, negative_log_likelihood
@@ -112,7 +112,7 @@ class SplitHMC(ChainKernel):
         )
         self._trajectory = check_number("trajectory", trajectory, 0.0)
         self._jitter = check_number("jitter", jitter, 0.0, 1.0, include_low=True)
-        self._max_num_steps = check_count("max_num_steps", max_num_steps)
+        self._max_num_steps = check_count("max_num_steps", max_num_steps, 1, LARGEST_COUNT)
 
     @property
     def max_num_steps(self) -> int:

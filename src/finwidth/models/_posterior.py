@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from ._weights import WeightInputs, WeightProgram
 
 __all__ = [
     "Task",
+    "check_range",
     "check_sampler",
     "checked_task",
     "default_sampler",
@@ -86,12 +88,29 @@ def checked_task(
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
         y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
+    scales = {"X": X, "y": y, "temperature": temperature, "X_test": X_test}
+    scales |= {name: getattr(net, name) for name in ("weight_precision", "bias_precision")}
+    for name, value in scales.items():
+        check_range(name, value, dtype)
     rotation = None
     if model != "student_t":
         nothing = np.zeros((0, X.shape[1]))
         rotation = rotate_inputs(X, nothing if X_test is None else X_test)
     theory = theory or ""
     return Task(net, X, y, temperature, X_test, y_test, model, theory, dtype, rotation, ())
+
+
+def check_range(name: str, value: Any, dtype: str) -> None:
+    """Raise InputError if numbers, or the largest of an array, are beyond those of `dtype`."""
+    info = np.finfo(dtype)
+    for leaf in jax.tree.leaves(value):
+        if isinstance(leaf, (numbers.Real, np.ndarray, jax.Array)):
+            largest = np.max(np.abs(np.asarray(leaf, np.float64)), initial=0.0)
+            if largest > info.max or 0 < largest < info.tiny:
+                raise InputError(
+                    f"expected {name} = numbers of a size that {dtype} holds ({info.tiny:.1e} … "
+                    f"{info.max:.1e}), got {largest:.3g}"
+                )
 
 
 def default_sampler(model: str) -> str:

@@ -7,12 +7,17 @@ touches no other file.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from numpyro.infer.mcmc import MCMCKernel
 
+from .._basics.code_digest import code_digest
+from .._basics.errors import InputError
 from .._plugins import shelf as _shelf
 
 __all__ = ["Sampler", "available"]
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,24 @@ class Sampler:
     num_warmup: int
     num_samples: int
     adaptive: bool = False
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the code of a kernel that is not finwidth's own; None of those.
+
+        A run is continued from its checkpoint by the same sampler only, and a name does not tell.
+        """
+        module = getattr(self.kernel, "__module__", None) or ""
+        return None if module.partition(".")[0] == _PACKAGE else code_digest(self.kernel)
+
+    def make(self, model: Callable[..., None], options: dict[str, Any]) -> MCMCKernel:
+        """Return the kernel with these options, or raise InputError where it refuses them."""
+        try:
+            return self.kernel(model, **options)
+        except TypeError as error:
+            raise InputError(
+                f"expected sampler_options = options of sampler {self.name!r}, got {error}"
+            ) from None
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from .._layers.covariance import Covariance
 from .._layers.dense import input_variances
 from .._layers.order import OrderParameters
 from .._layers.stack import Stack, layer_rules, recursion
-from .._numerics.continuation import TrackResult
+from .._numerics.newton import TrackResult
 from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem

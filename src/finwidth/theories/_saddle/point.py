@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from ..._layers.order import Chart, OrderParameters
-from ..._numerics.continuation import StationarityEquations, distinct_roots
+from ..._numerics.continuation import distinct_roots
+from ..._numerics.newton import StationarityEquations
 
 __all__ = ["SaddlePoint"]
 

@@ -17,13 +17,9 @@ from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
 from ..._layers.order import Chart, OrderParameters, Scales, check_order
 from ..._layers.stack import Stack, chart, infinite_width, layer_rules
-from ..._numerics.continuation import (
-    StationarityEquations,
-    TrackResult,
-    polish,
-    track,
-)
+from ..._numerics.continuation import track
 from ..._numerics.factor import Factor, Factorization
+from ..._numerics.newton import StationarityEquations, TrackResult, polish
 from ..._numerics.precision import float64
 from ..._numerics.tridiagonal import TridiagonalFactor
 from ..._problem.network import Network

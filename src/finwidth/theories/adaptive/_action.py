@@ -28,7 +28,7 @@ import scipy.linalg
 from jax import Array
 from jaxtyping import Float
 
-from ..._layers.covariance import Square
+from ..._layers.covariance import Covariance, Square
 from ..._layers.dense import layer_map, moments
 from ..._layers.order import Scales
 from ._point import AdaptivePoint
@@ -52,9 +52,13 @@ def _kernel(activation: Any, rule: Any, precision: Any, theta: tuple[Array, ...]
     """Return K_R from (C, log Q̄, log 1/(1+Q)), its constant term left out."""
     c, log_q_bar, log_shrinkage = theta
     diagonal = jnp.diagonal(c)
-    covariance = Square(c, diagonal, diagonal)
+    # On the diagonal the derivatives by the two variances and the covariance grow with the scale of
+    # the inputs and cancel: there K_R is taken as a function of the variance alone.
+    same = jnp.eye(len(diagonal), dtype=bool)
+    covariance = Covariance(jnp.where(same, 0.0, c), diagonal, diagonal)
     value = Scales(jnp.exp(log_q_bar), jnp.exp(log_shrinkage))
-    return layer_map(activation, covariance, value, precision, 0.0, rule).cross
+    mapped = layer_map(activation, covariance, value, precision, 0.0, rule)
+    return jnp.where(same, mapped.diag_a[:, None], mapped.cross)
 
 
 @functools.partial(jax.jit, static_argnames=("activation",))
