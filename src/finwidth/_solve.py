@@ -3,6 +3,7 @@
 from typing import Any
 
 from ._basics.checks import check_number
+from ._likelihoods import Likelihood
 from ._numerics.precision import in_float64
 from ._problem.network import Network
 from ._problem.problem import make_problem
@@ -16,7 +17,13 @@ __all__ = ["mixture", "solve", "student_t_process"]
 
 @in_float64
 def solve(
-    net: Network, X: Any, y: Any, *, temperature: float, theory: str | Theory = "nested"
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    temperature: float,
+    theory: str | Theory = "nested",
+    likelihood: str | Likelihood = "gaussian",
 ) -> Solution:
     """Solve a theory of the posterior for one network, training set and temperature.
 
@@ -37,6 +44,8 @@ def solve(
         width. For one hidden layer also "adaptive", hidden weights with a covariance that the
         data choose; "corrected", the kernel turned towards the labels (odd activations);
         "perturbative", first order in 1/N_1; "cavity", the law of one neuron among the others.
+    likelihood
+        "gaussian", or a likelihood of your own; the temperature tempers it.
 
     Returns
     -------
@@ -57,7 +66,7 @@ def solve(
     Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4.
     """
     chosen = choose_theory(theory)
-    return solve_problem(make_problem(net, X, y, temperature), chosen)
+    return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)
 
 
 @in_float64

@@ -114,9 +114,9 @@ def _response(solution: SaddleSolution) -> np.ndarray:
 def _moved(solution: SaddleSolution, step: np.ndarray) -> SaddleSolution:
     """The solution with other order parameters and the predictions they make."""
     order = solution.point.chart.value(solution.point.theta + step)
-    factor = solution.rule.factor(solution.problem, order)
+    conditioned = solution.rule.condition(solution.problem, order)
     point = dataclasses.replace(solution.point, order=order)
-    return SaddleSolution(solution.problem, solution.rule, point, factor)
+    return SaddleSolution(solution.problem, solution.rule, point, conditioned)
 
 
 @in_float64

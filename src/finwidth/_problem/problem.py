@@ -13,6 +13,7 @@ from .._basics.errors import InputError
 from .._layers.covariance import Covariance
 from .._layers.dense import input_covariance, input_variances
 from .._layers.stack import Stack, layer_rules
+from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from .._numerics.tiles import assemble
 from ..activations._contract import validate_kernel
 from .network import Network, check_network
@@ -33,17 +34,20 @@ class Problem:
         Training set, shapes (pattern, input) and (pattern,), float64.
     temperature
         T ≥ 0.
+    likelihood
+        How labels follow from f.
     """
 
     network: Network
     X: Float[np.ndarray, "pattern input"]
     y: Float[np.ndarray, " pattern"]
     temperature: float
+    likelihood: Likelihood = GAUSSIAN
     _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave out what is shared: it is made again, bit for bit, where it is needed."""
-        return type(self), (self.network, self.X, self.y, self.temperature)
+        return type(self), (self.network, self.X, self.y, self.temperature, self.likelihood)
 
     @property
     def n_patterns(self) -> int:
@@ -116,11 +120,13 @@ class Problem:
         return dataclasses.replace(self, network=network, temperature=temperature)
 
 
-def make_problem(net: Any, X: Any, y: Any, temperature: Any) -> Problem:
+def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = GAUSSIAN) -> Problem:
     """Check all arguments and return the `Problem`; raises before any long work."""
     network = check_network(net)
     X, y = check_training(X, y)
-    temperature = check_temperature(temperature)
+    likelihood = choose_likelihood(likelihood)
+    temperature = check_temperature(temperature, zero=likelihood.homogeneous)
+    y = likelihood.check(y)
     validate_kernel(network.activation)
     input_variances(network, X)
-    return Problem(network, X, y, temperature)
+    return Problem(network, X, y, temperature, likelihood)

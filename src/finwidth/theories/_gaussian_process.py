@@ -37,6 +37,10 @@ class GaussianProcessSolution(Solution):
         """A⁻¹y, shape (pattern,)."""
         return self.factor.solve(self.problem.y)
 
+    def _whiten(self, b: np.ndarray) -> np.ndarray:
+        """Return W b with WᵀW = A⁻¹."""
+        return self.factor.whiten(b)
+
     @functools.cached_property
     def renormalized_kernel(self) -> Float[np.ndarray, "pattern pattern"]:
         """K_R on the training set."""
@@ -47,7 +51,7 @@ class GaussianProcessSolution(Solution):
         """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ)."""
         block = self._kernel(X_test, self.problem.X)
         kappa = np.asarray(block.cross)
-        half = self.factor.whiten(kappa.T)
+        half = self._whiten(kappa.T)
         variance = np.asarray(block.diag_a) - np.einsum("ij,ij->j", half, half)
         covariance = None
         if full_covariance:

@@ -15,6 +15,7 @@ __all__ = [
     "Theory",
     "available",
     "check_converged",
+    "check_covered",
     "check_dense",
     "choose_theory",
     "list_theories",
@@ -32,6 +33,7 @@ class Theory(abc.ABC):
     """
 
     name: str
+    any_likelihood: bool = False  # whether `solve` takes other likelihoods than the Gaussian
 
     def record(self) -> dict[str, Any] | None:
         """Return, as plain JSON types, what the theory's numbers depend on besides the problem.
@@ -113,10 +115,20 @@ def choose_theory(theory: Any) -> Theory:
 
 def solve_problem(problem: Problem, theory: Theory) -> Solution:
     """Return the solution of `theory`, or raise ConvergenceError with the best point attached."""
-    theory.check(problem.network)
+    check_covered(problem, theory)
     solution = theory.solve(problem)
     check_converged(solution)
     return solution
+
+
+def check_covered(problem: Problem, theory: Theory) -> None:
+    """Raise InputError where the theory is not defined for the problem."""
+    theory.check(problem.network)
+    if not problem.likelihood.homogeneous and not theory.any_likelihood:
+        raise InputError(
+            f"expected likelihood = 'gaussian' with theory={theory.name!r}, got "
+            f"{problem.likelihood.name!r}"
+        )
 
 
 def check_converged(solution: Solution) -> None:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jax import Array
 from jaxtyping import Float
 
@@ -154,21 +153,19 @@ def scaled_kernel(
 def dense_gradient(
     problem: Problem, kernel: KernelMap, chart: Chart
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return θ -> gradient of logdet A + yᵀA⁻¹y, A = T·1 + K_R(θ); NaN where A is not positive.
+    """Return θ -> gradient of the data term; NaN where K_R(θ) does not allow it.
 
-    The gradient in A is A⁻¹ − A⁻¹y yᵀA⁻¹; each of its tiles is contracted with the derivatives of
-    that tile of K_R, so that one P × P matrix is all that is held.
+    The likelihood knows the gradient in K_R (A⁻¹ − A⁻¹y yᵀA⁻¹ where it is Gaussian); each of its
+    tiles is contracted with the derivatives of that tile of K_R, so that one P × P matrix is all
+    that is held.
     """
     stack, covariance = problem.stack, tile_covariance(problem)
 
     def gradient(theta: np.ndarray) -> np.ndarray:
-        a = training_kernel(problem, kernel, stack, chart.value(theta), covariance)
-        a[np.diag_indices(a.shape[0])] += problem.temperature
-        factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, overwrite_a=1, clean=0)
-        if info != 0 or not np.all(np.isfinite(np.diag(factor))):
+        matrix = training_kernel(problem, kernel, stack, chart.value(theta), covariance)
+        cotangent = problem.likelihood.gradient(matrix, problem.y, problem.temperature)
+        if cotangent is None:
             return np.full(theta.shape, np.nan)
-        dual = scipy.linalg.cho_solve((factor, True), problem.y)
-        inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
         point = jnp.asarray(theta, jnp.float64)
 
         def block(rows: slice, columns: slice, tile: np.ndarray) -> np.ndarray:
@@ -182,9 +179,6 @@ def dense_gradient(
                     jnp.asarray(tile, jnp.float64),
                 )
             )
-
-        def cotangent(rows: slice, columns: slice) -> np.ndarray:
-            return inverse[rows, columns] - np.outer(dual[rows], dual[columns])
 
         return contract(problem.n_patterns, cotangent, block)
 

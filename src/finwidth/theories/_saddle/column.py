@@ -11,7 +11,7 @@ from ..._numerics.scaled_grid import ScaledPoints, predict_many
 from ..._observables.prediction import Prediction
 from ..._observables.squared_error import expected_error
 from ..._problem.problem import Problem
-from .._theory import Theory, check_converged, solve_problem
+from .._theory import Theory, check_converged, check_covered, solve_problem
 from .theory import SaddleTheory
 
 __all__ = ["solve_column"]
@@ -23,13 +23,13 @@ Test = tuple[np.ndarray, np.ndarray] | None
 
 def solve_column(rule: Theory, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
     """Solve problems that differ in width, from the widest to the narrowest."""
-    if isinstance(rule, SaddleTheory) and rule.scaled_form(problems[0]) is not None:
+    if isinstance(rule, SaddleTheory) and rule.form(problems[0]) is not None:
         return _scaled_column(rule, problems, test)
     rows = []
     start = None
     for problem in problems:
         if isinstance(rule, SaddleTheory):
-            rule.check(problem.network)
+            check_covered(problem, rule)
             solution = rule.solve(problem, start)
             check_converged(solution)
             start = solution.point.theta
@@ -46,7 +46,7 @@ def _scaled_column(rule: SaddleTheory, problems: list[Problem], test: Test) -> l
     forms, solutions = [], []
     start = None
     for problem in problems:
-        form = rule.scaled_form(problem)
+        form = rule.form(problem)
         assert form is not None
         solution = rule.solve(problem, start)
         check_converged(solution)

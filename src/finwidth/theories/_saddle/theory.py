@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..._basics.arrays import as_float64, shown
+from ..._basics.errors import InputError
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
 from ..._layers.order import Chart, OrderParameters, Scales, check_order
 from ..._layers.stack import Stack, chart, infinite_width, layer_rules
-from ..._numerics.continuation import track
-from ..._numerics.factor import Factor, Factorization
+from ..._likelihoods import Conditioned
+from ..._likelihoods.gaussian import GaussianConditioned
+from ..._likelihoods.likelihood import check_conditioned
+from ..._numerics.continuation import LARGEST_LOG, track
+from ..._numerics.factor import Factorization
 from ..._numerics.newton import StationarityEquations, TrackResult, polish
 from ..._numerics.precision import float64
 from ..._numerics.tridiagonal import TridiagonalFactor
@@ -60,7 +65,7 @@ class _DataPart:
     @functools.cached_property
     def _gradient(self) -> Callable[[np.ndarray], np.ndarray]:
         chart = self.theory.chart(self.problem.network)
-        form = self.theory.scaled_form(self.problem)
+        form = self.theory.form(self.problem)
         if form is not None:
             return scaled_gradient(self.problem, form, chart)
         return dense_gradient(self.problem, self.theory.kernel, chart)
@@ -72,12 +77,24 @@ class _DataPart:
         return self._gradient(theta) / self.rows
 
 
+def _check_start(start: Any, size: int) -> np.ndarray:
+    start = as_float64("start", start, f"({size},)")
+    if start.shape != (size,) or not np.all(np.abs(start) <= LARGEST_LOG):
+        raise InputError(
+            f"expected start = {size} logarithm(s) of order parameters, of at most {LARGEST_LOG:g} "
+            f"in size, got {shown(start)}"
+        )
+    return start
+
+
 class SaddleTheory(Theory):
     """A theory whose order parameters solve ∂𝒮 = 0 with 𝒮 of theory.md, section 4.
 
     A concrete theory defines `name` and `kernel`, and may define `scaled_form` and
     `eliminates_q`.
     """
+
+    any_likelihood = True
 
     @abc.abstractmethod
     def kernel(self, stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
@@ -120,8 +137,15 @@ class SaddleTheory(Theory):
                 check_order(order, network.layers)
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
-        """Return the fixed kernel whose scale is all that varies, or None."""
+        """Return the fixed kernel whose scale is all that varies, or None.
+
+        Of use, and asked for, where the likelihood is `homogeneous`.
+        """
         return None
+
+    def form(self, problem: Problem) -> ScaledForm | None:
+        """Return `scaled_form` where the likelihood has use for it."""
+        return self.scaled_form(problem) if problem.likelihood.homogeneous else None
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Follow the saddle point from infinite width, or from `start`, to the network's widths.
@@ -144,7 +168,7 @@ class SaddleTheory(Theory):
         if start is not None:
             jacobian = equations.data_jacobian(start)
             result, _ = polish(equations, start, jacobian, tolerance=1e-11)
-        elif problem.n_patterns > _LARGEST_TRACKED and self.scaled_form(problem) is None:
+        elif problem.n_patterns > _LARGEST_TRACKED and self.form(problem) is None:
             result = self._from_subsets(problem, equations)
         if result is None or not result.converged:
             result = track(equations)
@@ -207,26 +231,30 @@ class SaddleTheory(Theory):
             _PriorPart(chart, rows), _DataPart(self, problem, rows), chart.size
         )
 
-    def factor(self, problem: Problem, order: OrderParameters) -> Factorization:
-        """Return the factorisation of A = T·1 + K_R."""
-        form = self.scaled_form(problem)
+    def condition(self, problem: Problem, order: OrderParameters) -> Conditioned:
+        """Return f on the training set, with kernel K_R, given the labels."""
+        form = self.form(problem)
         if form is not None:
-            return TridiagonalFactor(
+            factor = TridiagonalFactor(
                 form.kernel, form.scale(order), form.weights(order), problem.temperature
             )
+            return GaussianConditioned(factor, problem.y)
         kernel = training_kernel(problem, self.kernel, problem.stack, order)
-        return Factor(kernel, problem.temperature, overwrite=True)
+        conditioned = problem.likelihood.condition(kernel, problem.y, problem.temperature)
+        return check_conditioned(conditioned, problem.likelihood, problem.n_patterns)
 
     def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
         """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
+        if start is not None:
+            start = _check_start(start, self.equations(problem).size)
         if problem.temperature == 0:
             # a singular kernel is refused before the order parameters are looked for
-            self.factor(problem, infinite_width(problem.network))
+            self.condition(problem, infinite_width(problem.network))
         point = self.order_parameters(problem, start)
-        factor = self.factor(problem, point.order)
+        conditioned = self.condition(problem, point.order)
         if point.converged:
-            factor.warn()
-        return SaddleSolution(problem, self, point, factor)
+            conditioned.warn()
+        return SaddleSolution(problem, self, point, conditioned)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -241,13 +269,30 @@ class SaddleSolution(GaussianProcessSolution):
         The `SaddleTheory`.
     point
         The saddle point.
-    factor
-        Factorisation of A = T·1 + K_R.
+    conditioned
+        f on the training set given the labels.
     """
 
     rule: SaddleTheory
     point: SaddlePoint
-    factor: Factorization
+    conditioned: Conditioned
+
+    @property
+    def factor(self) -> Factorization:
+        """Factorisation of A = T·1 + K_R, where the likelihood is Gaussian."""
+        if not isinstance(self.conditioned, GaussianConditioned):
+            raise InputError(
+                f"expected likelihood = 'gaussian', got {self.problem.likelihood.name!r}"
+            )
+        return self.conditioned.factor
+
+    @property
+    def weights(self) -> np.ndarray:
+        """a with E f(x) = k(x)·a, shape (pattern,); A⁻¹y for the Gaussian likelihood."""
+        return self.conditioned.weights
+
+    def _whiten(self, b: np.ndarray) -> np.ndarray:
+        return self.conditioned.whiten(b)
 
     @property
     def theory(self) -> str:
@@ -289,8 +334,11 @@ class SaddleSolution(GaussianProcessSolution):
 
     @functools.cached_property
     def action(self) -> float:
-        """The effective action 𝒮 = Σ_ℓ N_ℓ[−Q_ℓ Q̄_ℓ + log(1 + Q_ℓ)] + logdet A + yᵀA⁻¹y."""
-        return self.point.prior_term + self.factor.logdet + self.factor.quadratic(self.problem.y)
+        """The effective action 𝒮 = Σ_ℓ N_ℓ[−Q_ℓ Q̄_ℓ + log(1 + Q_ℓ)] + logdet A + yᵀA⁻¹y.
+
+        For another likelihood than the Gaussian its data term takes the place of the last two.
+        """
+        return self.point.prior_term + self.conditioned.action
 
     def _kernel(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
         covariance = input_covariance(self.network, A, B)

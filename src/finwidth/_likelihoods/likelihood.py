@@ -1,0 +1,132 @@
+"""What a likelihood is, to theory and sampler alike.
+
+Theory and sampler both take f to be Gaussian given the order parameters, or the hidden weights:
+what a likelihood adds is how that Gaussian is conditioned on labels, and how labels are observed.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from .._basics.arrays import shown
+from .._basics.errors import InputError
+
+__all__ = ["Conditioned", "Likelihood", "check_likelihood"]
+
+Tile = Callable[[slice, slice], np.ndarray]
+
+
+class Conditioned(abc.ABC):
+    """A Gaussian prior N(0, K) of f on the training set, conditioned on the labels.
+
+    All that an action and a prediction need; f is then Gaussian, exactly or in the likelihood's
+    approximation.
+    """
+
+    @property
+    @abc.abstractmethod
+    def action(self) -> float:
+        """−2 log ∫ N(f; 0, K) p(y|f) df − P log 2π; logdet A + yᵀA⁻¹y if Gaussian."""
+
+    @property
+    @abc.abstractmethod
+    def weights(self) -> Float[np.ndarray, " pattern"]:
+        """a with E f(x) = k(x)·a, shape (pattern,)."""
+
+    @abc.abstractmethod
+    def whiten(self, b: np.ndarray) -> np.ndarray:
+        """Return W b with Var f(x) = k(x, x) − |W k(x)|², for b of shape (pattern, b)."""
+
+    @abc.abstractmethod
+    def gradient(self) -> Tile:
+        """Return (rows, columns) -> a tile of ∂action/∂K, each entry of K by itself."""
+
+    def warn(self) -> None:  # noqa: B027 - by default there is nothing to warn of
+        """Warn where rounding or the approximation cost accuracy."""
+
+
+class Likelihood(abc.ABC):
+    """How labels follow from f: p(y|f)^(1/T), pattern by pattern.
+
+    Attributes
+    ----------
+    name
+        What users write in ``likelihood=name``.
+    conjugate
+        Whether f given the labels is exactly Gaussian, so that a readout can be integrated.
+    homogeneous
+        Whether A = K + T·1, one noise for all patterns: then only a scale of K may vary cheaply.
+    """
+
+    name: ClassVar[str]
+    conjugate: ClassVar[bool] = False
+    homogeneous: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def check(self, y: Float[np.ndarray, " pattern"]) -> Float[np.ndarray, " pattern"]:
+        """Return finite labels as the likelihood takes them, or raise InputError."""
+
+    @abc.abstractmethod
+    def condition(
+        self,
+        kernel: Float[np.ndarray, "pattern pattern"],
+        y: Float[np.ndarray, " pattern"],
+        temperature: float,
+    ) -> Conditioned:
+        """Return f ~ N(0, kernel) conditioned on the labels.
+
+        `kernel` is in Fortran order and may be overwritten. InputError where it cannot be done to
+        working precision.
+        """
+
+    def gradient(
+        self,
+        kernel: Float[np.ndarray, "pattern pattern"],
+        y: Float[np.ndarray, " pattern"],
+        temperature: float,
+    ) -> Tile | None:
+        """Return what `Conditioned.gradient` does, or None where the kernel does not allow it."""
+        try:
+            return self.condition(kernel, y, temperature).gradient()
+        except InputError:
+            return None
+
+    @abc.abstractmethod
+    def observe(self, f: Any, y: Any, temperature: Any) -> None:
+        """Sample the NumPyro site "y", shape (pattern,), given f, observed where y is not None."""
+
+    def record(self) -> dict[str, Any]:
+        """Return, as plain JSON types, what results depend on."""
+        return {"name": self.name}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def check_likelihood(likelihood: Any) -> Likelihood:
+    """Return `likelihood` if it keeps its protocol on a small example, or raise InputError."""
+    if not isinstance(likelihood, Likelihood):
+        raise InputError(
+            "expected likelihood = a name or a finwidth Likelihood, got " + shown(likelihood)
+        )
+    if not isinstance(getattr(likelihood, "name", None), str):
+        raise InputError(
+            f"expected likelihood = one with a name, got {type(likelihood).__name__} without"
+        )
+    return likelihood
+
+
+def check_conditioned(conditioned: Any, likelihood: Likelihood, n_patterns: int) -> Conditioned:
+    """Return what a likelihood makes of a kernel, or raise InputError where it is not usable."""
+    what = f"expected the likelihood {likelihood.name!r} to condition"
+    if not isinstance(conditioned, Conditioned):
+        raise InputError(f"{what} into a Conditioned, got {type(conditioned).__name__}")
+    weights = np.asarray(conditioned.weights)
+    if weights.shape != (n_patterns,):
+        raise InputError(f"{what} with weights of shape ({n_patterns},), got {weights.shape}")
+    if not np.all(np.isfinite(weights)) or not np.isfinite(conditioned.action):
+        raise InputError(f"{what} to finite numbers, got NaN or infinite ones")
+    return conditioned
