@@ -18,9 +18,9 @@ from .newton import (
     newton,
 )
 
-__all__ = ["distinct_roots", "track"]
+__all__ = ["LARGEST_LOG", "distinct_roots", "track"]
 
-_LARGEST_LOG = 700.0  # what float64 holds: inputs of any scale, and so order parameters
+LARGEST_LOG = 700.0  # what float64 holds: inputs of any scale, and so order parameters
 _LARGEST_ROOT = 40.0  # starts that end further out, and the solution is not there, have run away
 
 
@@ -97,7 +97,7 @@ def track(equations: StationarityEquations, max_steps: int = 400) -> TrackResult
                 return TrackResult(found, residual, True, "")
             length *= 0.25
             continue
-        if candidate[n] < -1e-12 or np.max(np.abs(candidate[:n])) > _LARGEST_LOG:
+        if candidate[n] < -1e-12 or np.max(np.abs(candidate[:n])) > LARGEST_LOG:
             reason = "the branch ends before these widths are reached"
             break
         direction = tangent

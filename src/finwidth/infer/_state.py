@@ -100,7 +100,7 @@ def choose(accepted: Array, new: Any, old: Any) -> Any:
 
 
 def check_state(state: Any, name: str = "state") -> None:
-    if not isinstance(state, ChainState):
+    if not isinstance(state, ChainState) or not isinstance(state.z, dict):
         raise InputError(f"expected {name} = a state of this kernel, got {shown(state)}")
 
 

@@ -16,11 +16,11 @@ from .._basics.errors import InputError
 from .._layers.covariance import Covariance
 from .._numerics.factor import Factor
 from .._plugins.hooks import hookimpl
-from .._problem.network import Network
+from .._problem.network import Network, check_network
 from .._problem.problem import Problem
 from ._gaussian_process import GaussianProcessSolution
 from ._saddle.theory import SaddleSolution
-from ._theory import Theory
+from ._theory import Theory, checked
 from .nested import Nested
 
 __all__ = ["Corrected", "CorrectedSolution"]
@@ -66,12 +66,14 @@ class Corrected(Theory):
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer, and activations that are not odd."""
+        check_network(network, "network")
         if network.depth != 1 or network.activation.parity != "odd":
             raise InputError(
                 "expected one hidden layer and an odd activation for theory='corrected', got "
                 f"{network.depth} hidden layer(s) and activation {network.activation.name!r}"
             )
 
+    @checked
     def solve(self, problem: Problem) -> "CorrectedSolution":
         """Solve theory="nested", then correct its kernel."""
         leading = _NESTED.solve(problem)

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..._basics.arrays import as_float64, shown
+from ..._basics.errors import InputError
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
 from ..._layers.order import OrderParameters, prior_derivatives, prior_term, unpack
 from ..._layers.stack import LayerConstants, layer_rules
-from ..._numerics.continuation import track
+from ..._numerics.continuation import LARGEST_LOG, track
 from ..._numerics.factor import Factor, Factorization
 from ..._numerics.newton import StationarityEquations, TrackResult, polish
 from ..._numerics.precision import float64
@@ -25,7 +27,7 @@ from ..._numerics.tridiagonal import TridiagonalFactor
 from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._gaussian_process import GaussianProcessSolution
-from .._theory import Theory
+from .._theory import Theory, checked
 from .action import ScaledForm, dense_gradient, scaled_gradient, training_kernel
 from .point import SaddlePoint
 
@@ -70,6 +72,16 @@ class _DataPart:
 
     def __call__(self, theta: np.ndarray) -> np.ndarray:
         return self._gradient(theta) / self.rows
+
+
+def _check_start(start: Any, size: int) -> np.ndarray:
+    start = as_float64("start", start, f"({size},)")
+    if start.shape != (size,) or not np.all(np.abs(start) <= LARGEST_LOG):
+        raise InputError(
+            f"expected start = {size} logarithm(s) of order parameters, of at most {LARGEST_LOG:g} "
+            f"in size, got {shown(start)}"
+        )
+    return start
 
 
 class SaddleTheory(Theory):
@@ -214,8 +226,11 @@ class SaddleTheory(Theory):
         kernel = training_kernel(problem, self.kernel, problem.constants, order)
         return Factor(kernel, problem.temperature, overwrite=True)
 
+    @checked
     def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
         """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
+        if start is not None:
+            start = _check_start(start, self.equations(problem).size)
         if problem.temperature == 0:
             # a singular kernel is refused before the order parameters are looked for
             ones = np.ones(problem.network.depth)

@@ -17,9 +17,9 @@ from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
 from ..._numerics.trust_region import minimise
 from ..._plugins.hooks import hookimpl
-from ..._problem.network import Network
+from ..._problem.network import Network, check_network
 from ..._problem.problem import Problem
-from .._theory import Theory
+from .._theory import Theory, checked
 from ..nested import Nested
 from ._action import AdaptiveAction
 from ._coordinates import Coordinates
@@ -46,6 +46,7 @@ class Adaptive(Theory):
 
     def check(self, network: Network) -> None:
         """Raise InputError unless there is one hidden layer, of two units for a non-odd σ."""
+        check_network(network, "network")
         if network.depth != 1:
             raise InputError(
                 f"expected one hidden layer for theory={self.name!r}, got widths = {network.widths}"
@@ -56,6 +57,7 @@ class Adaptive(Theory):
                 f"{network.activation.name!r}, which is not odd, got widths = {network.widths}"
             )
 
+    @checked
     def solve(self, problem: Problem) -> "AdaptiveSolution":
         """Return the minimum that is downhill from the nested theory's solution."""
         if problem.temperature == 0:

@@ -14,11 +14,11 @@ import xarray as xr
 from ..._basics.errors import ConvergenceError, InputError, warn
 from ..._observables.prediction import Prediction
 from ..._plugins.hooks import hookimpl
-from ..._problem.network import Network
+from ..._problem.network import Network, check_network
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleSolution
 from .._solution import Solution
-from .._theory import Theory
+from .._theory import Theory, checked
 from ..infinite import Infinite
 from ._moments import Estimate, Neuron
 
@@ -70,12 +70,14 @@ class Perturbative(Theory):
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer."""
+        check_network(network, "network")
         if network.depth != 1:
             raise InputError(
                 "expected one hidden layer for theory='perturbative', got "
                 f"{network.depth} hidden layers"
             )
 
+    @checked
     def solve(self, problem: Problem) -> "PerturbativeSolution":
         """Solve theory="infinite" and average the fourth moments on the training set."""
         neuron = problem.shared(  # λ_1 may differ between problems that share
