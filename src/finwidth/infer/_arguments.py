@@ -48,7 +48,7 @@ def check_call(model: Model, model_args: Any, model_kwargs: Any) -> tuple[tuple,
     return model_args, keywords
 
 
-def check_keys(rng_key: Any) -> None:
+def check_keys(rng_key: Any, name: str = "rng_key") -> None:
     """Raise InputError unless this is a key, or an array of keys, one for each chain."""
     if is_prng_key(rng_key):
         return
@@ -58,7 +58,7 @@ def check_keys(rng_key: Any) -> None:
         if chains and (rest == [] if typed else rest == [2] and rng_key.dtype == np.uint32):
             return
     raise InputError(
-        "expected rng_key = a key of jax.random, or an array of keys of shape (chain,), got "
+        f"expected {name} = a key of jax.random, or an array of keys of shape (chain,), got "
         f"{shown(rng_key)}"
     )
 
@@ -74,10 +74,17 @@ def check_num_warmup(num_warmup: Any) -> None:
 
 def check_sites(state: ChainState, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise InputError unless the state is at a position of a model with sites of these shapes."""
+    check_keys(state.rng_key, "state.rng_key")
     lead = () if is_prng_key(state.rng_key) else jnp.shape(state.rng_key)[:1]
     wanted = {name: (*lead, *shape) for name, shape in sorted(shapes.items())}
-    got = {name: jnp.shape(value) for name, value in sorted(state.z.items())}
-    if got != wanted:
-        raise InputError(
-            f"expected state = one of this model, whose sites have shapes {wanted}, got {got}"
-        )
+    for values in (state.z, state.z_grad):
+        got = {name: jnp.shape(values[name]) for name in sorted(values, key=str)}
+        if got != wanted:
+            raise InputError(
+                f"expected state = one of this model, whose sites have shapes {wanted}, got {got}"
+            )
+    for name, value in state._asdict().items():
+        if name not in ("z", "z_grad", "adapt_state", "rng_key") and jnp.shape(value) != lead:
+            raise InputError(
+                f"expected state = one with {name} of shape {lead}, got shape {jnp.shape(value)}"
+            )
