@@ -255,8 +255,19 @@ def test_depth_and_zero_temperature_are_refused_before_any_work() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"particles": 0}, {"seed": -1}, {"tolerance": 0.0}, {"max_iterations": 0}]
+    "settings",
+    [
+        {"particles": 0},
+        {"particles": 2**40},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"tolerance": 0.0},
+        {"tolerance": "small"},
+        {"max_iterations": 0},
+        {"progress": 1},
+    ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_settings_are_checked(settings: dict) -> None:
     with pytest.raises(fw.InputError, match=next(iter(settings))):
         Cavity(**settings)
@@ -269,3 +280,22 @@ def test_a_bar_that_stays_too_large_is_an_error_with_the_best_point() -> None:
         problem.solve(Cavity(particles=31, tolerance=1e-6, max_iterations=400, progress=False))
     assert not failure.value.best.converged
     assert np.all(np.isfinite(failure.value.best.predict(problem.X_test).mean))
+
+
+def test_every_seed_of_63_bits_is_another() -> None:
+    problem = case("erf on a line")
+    few = dataclasses.replace(FEW, particles=31, tolerance=0.3)
+    means = [
+        problem.solve(dataclasses.replace(few, seed=seed)).predict(problem.X_test).mean
+        for seed in (2**63 - 1, 2**32 - 1)  # one by the lower half of its bits
+    ]
+    assert np.all(np.isfinite(means))
+    assert not np.array_equal(means[0], means[1])
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_settings_are_plain_numbers() -> None:
+    """However they were given, so that equal settings are equal theories."""
+    given = Cavity(particles=np.int32(62), seed=np.uint8(3), tolerance=np.float64(0.5))
+    assert given == Cavity(particles=62, seed=3, tolerance=0.5)
+    assert {type(value) for value in dataclasses.asdict(given).values()} == {int, float, bool}

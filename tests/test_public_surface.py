@@ -1,7 +1,8 @@
 """Nonsense for every argument of every public function: accepted, or one line that says why not.
 
 The surface is walked by signature: what finwidth exports, what its public modules export, the
-public methods of its classes, and the options of its data sets. Each argument in turn is given
+public methods of its classes, the theories and their settings, the methods of the kernels that
+NumPyro calls, and the options of its data sets. Each argument in turn is given
 wrong types, shapes, ranges and paths while all others are valid. A function that is added is
 covered when it appears; a parameter that `VALID` does not know fails by its name.
 """
@@ -85,10 +86,24 @@ def error_map() -> xr.Dataset:
 
 
 @functools.cache
+def problem() -> fw.theories.Problem:
+    return fw.theories.Problem(NET, X, Y, 0.5)
+
+
+def model(net: Any, X: Any, y: Any, *, temperature: Any) -> None:
+    """A model without the annotations' run-time checks, behind which no signature can be seen."""
+    fw.models.network(net, X, y, temperature=temperature)
+
+
+@functools.cache
 def kernel(kind: Any) -> tuple[Any, Any]:
     """A kernel for NumPyro, and the state of a chain that it has started."""
-    made = kind(fw.models.network)
+    made = kind(model)
     return made, made.init(jax.random.key(0), 2, None, (NET, X, Y), {"temperature": 0.5})
+
+
+def state(kind: Any) -> Lazy:
+    return Lazy(lambda: kernel(kind)[1])
 
 
 def run_file() -> str:
@@ -136,6 +151,7 @@ VALID: dict[str, Any] = {
     "activation": fw.get_activation("erf"),
     "adapt_step_size": True,
     "adjusted": True,
+    "args": (NET, X, Y),
     "attrs": {},
     "ax": None,
     "bias_precision": None,
@@ -160,14 +176,18 @@ VALID: dict[str, Any] = {
     "folder": "map",
     "full_covariance": False,
     "infinite": None,
+    "init_params": None,
     "jitter": 0.3,
     "keep": None,
     "kernel": None,
     "layer": 1,
     "max_draws": 4,
+    "max_iterations": 400,
     "max_num_steps": 10,
     "mean": None,
     "model": "marginal",
+    "model_args": (NET, X, Y),
+    "model_kwargs": {"temperature": 0.5},
     "n_inputs": 2,
     "n_test": 3,
     "n_train": 4,
@@ -180,11 +200,13 @@ VALID: dict[str, Any] = {
     "num_steps": 1,
     "num_warmup": 2,
     "parity": "odd",
+    "particles": 31,
     "path": Lazy(run_file),
     "options": {},
     "plugin": Plugin(),
     "points": [fw.MapPoint(DATA, NET, 0.5)],
     "precisions": np.ones(1),
+    "problem": Lazy(problem),
     "progress": False,
     "q_bar": np.ones(1),
     "r_hat_limit": 1.01,
@@ -192,12 +214,14 @@ VALID: dict[str, Any] = {
     "relative_mcse": 0.1,
     "replace": True,
     "reports": Lazy(report),
+    "rng_key": jax.random.key(0),
     "rules": (None,),
     "sampler": None,
     "sampler_options": None,
     "seed": 0,
     "shrinkage": np.ones(1),
     "solution": Lazy(solution),
+    "start": None,
     "step_size": 0.1,
     "target": None,
     "target_accept_prob": 0.8,
@@ -208,20 +232,25 @@ VALID: dict[str, Any] = {
     "theories": ["infinite"],
     "theory": "nested",
     "thin": 1,
+    "tolerance": 0.3,
     "trajectory": 1.4,
     "tree": Lazy(tree),
     "values": Lazy(weights),
     "weight_precision": 1.0,
     "widths": (4,),
+    "wrapper": lambda model: model,
     "x": "width",
     "y": Y,
     "y_test": Y_TEST,
     "y_train": Y,
     "z_limit": 4.0,
     # one word, another meaning
-    "Langevin.end_warmup.state": Lazy(lambda: kernel(fw.infer.Langevin)[1]),
+    **{
+        f"{kind.__name__}.{name}.state": state(kind)
+        for kind in (fw.infer.Langevin, fw.infer.SplitHMC)
+        for name in ("end_warmup", "get_diagnostics_str", "refresh", "sample")
+    },
     "Langevin.pool.states": Lazy(lambda: [kernel(fw.infer.Langevin)[1]]),
-    "SplitHMC.end_warmup.state": Lazy(lambda: kernel(fw.infer.SplitHMC)[1]),
     "SplitHMC.pool.states": Lazy(lambda: [kernel(fw.infer.SplitHMC)[1]]),
     "Langevin.model": fw.models.network,
     "SplitHMC.model": fw.models.network,
@@ -306,6 +335,7 @@ NONSENSE: dict[str, Callable[[], Any]] = {
     "array (2, 7)": lambda: np.ones((2, 7)),
     "array (6,)": lambda: np.ones(6),
     "array (6, 2) of NaN": lambda: np.full((6, 2), np.nan),
+    "array (2, 2) of ints": lambda: np.ones((2, 2), np.uint32),
     "array (6,) of NaN": lambda: np.full(6, np.nan),
     "array (2, 2, 2)": lambda: np.ones((2, 2, 2)),
     "array of text": lambda: np.array([["a", "b"]]),
@@ -369,11 +399,9 @@ def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """Public methods, but for those of NumPyro's protocol, which NumPyro calls."""
-    protocol = vars(numpyro.infer.mcmc.MCMCKernel) if kind.__name__ in fw.infer.__all__ else ()
+    """Public methods."""
     for name, member in inspect.getmembers(kind, callable):
-        public = not name.startswith("_") and name not in protocol
-        if public and ours(member) and not isinstance(member, type):
+        if not name.startswith("_") and ours(member) and not isinstance(member, type):
             yield name, member
 
 
@@ -397,11 +425,21 @@ def targets() -> Iterator[Target]:
                 given = parameters(member)[not inspect.ismethod(member) :]
                 get = functools.partial(lambda k, m: getattr(instance(k), m), value, method)
                 yield Target(f"{name}.{method}", given, get)
+    for name, theory in fw.theories.available().items():
+        yield Target(f"{name} theory", parameters(type(theory)), functools.partial(type, theory))
+        for method in ("record", "check", "solve"):  # the rest is for theories of one's own
+            get = functools.partial(lambda t, m: getattr(quick(t), m), theory, method)
+            yield Target(f"{name} theory.{method}", parameters(get()), get)
     for name in fw.datasets.list_datasets():
         module = __import__(f"finwidth.datasets.{name}", fromlist=["load"])
         options = tuple(p for p in parameters(module.load) if p.kind is p.KEYWORD_ONLY)
         get = functools.partial(lambda n: functools.partial(fw.load_dataset, n, **SMALL), name)
         yield Target(f"load_dataset({name!r})", options, get)
+
+
+def quick(theory: fw.theories.Theory) -> fw.theories.Theory:
+    """The theory with the settings of the table `VALID`."""
+    return type(theory)(**{one.name: VALID[one.name] for one in parameters(type(theory))})
 
 
 SMALL = {"n_train": 4, "n_test": 3}

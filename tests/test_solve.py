@@ -10,6 +10,7 @@ import reference
 import scipy.optimize
 
 import finwidth as fw
+from finwidth.theories import Problem, available
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(24, 9))
@@ -367,6 +368,34 @@ def test_bad_input_is_one_clear_line(change, message, unchecked_types):
         fw.solve(net, inputs, labels, **arguments)
     assert "got" in str(info.value)
     assert "\n" not in str(info.value)
+
+
+def test_a_theory_called_directly_solves_in_float64_too():
+    """As `solve` does; tests run with JAX in float32."""
+    net = fw.Network((15,), "erf")
+    problem = Problem(net, X, Y, 0.1)
+    for name in ("nested", "wishart", "infinite", "corrected", "adaptive"):
+        direct = available()[name].solve(problem)
+        assert direct.log_evidence == fw.solve(net, X, Y, temperature=0.1, theory=name).log_evidence
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_a_theory_called_directly_refuses_what_is_no_problem_of_its_own(name, unchecked_types):
+    theory = available()[name]
+    with pytest.raises(fw.InputError, match="expected network = a finwidth.Network, got str"):
+        theory.check("erf")
+    with pytest.raises(fw.InputError, match=r"expected problem = a finwidth.theories.Problem"):
+        theory.solve(fw.Network((15,), "erf"))
+    if name in ("adaptive", "cavity", "corrected", "perturbative"):
+        with pytest.raises(fw.InputError, match="expected one hidden layer"):
+            theory.solve(Problem(fw.Network((5, 4), "erf"), X, Y, 0.1))
+
+
+@pytest.mark.parametrize("start", [[0.0, 0.0], 0.0, [np.nan], [800.0], ["q"]])
+def test_a_start_that_is_none(start, unchecked_types):
+    problem = Problem(fw.Network((15,), "erf"), X, Y, 0.1)
+    with pytest.raises(fw.InputError, match="expected start = "):
+        available()["nested"].solve(problem, start)
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])

@@ -18,6 +18,7 @@ from .._basics.arrays import shown
 from .._basics.checks import check_iterable, check_number
 from .._basics.errors import InputError
 from ._adapt import AdaptState, init_adapt, pool_adapt, update_adapt
+from ._arguments import check_call, check_keys, check_num_warmup, check_sites
 from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
 from ._state import ChainState, Transition, check_finite, check_state
 
@@ -32,6 +33,12 @@ def _split(rng_key: Array, num: int) -> list[Array]:
     return [keys[:, k] for k in range(num)]
 
 
+def _check_model(model: Any) -> Model:
+    if not callable(model):
+        raise InputError(f"expected model = a NumPyro model (a callable), got {shown(model)}")
+    return model
+
+
 class ChainKernel(MCMCKernel, abc.ABC):
     """A kernel whose chains may run one by one or side by side.
 
@@ -43,12 +50,10 @@ class ChainKernel(MCMCKernel, abc.ABC):
     def __init__(
         self, model: Model, *, step_size: float, adapt_step_size: bool, target_accept_prob: float
     ) -> None:
-        if not callable(model):
-            raise InputError(f"expected model = a NumPyro model (a callable), got {shown(model)}")
         if not isinstance(adapt_step_size, bool):
             got = shown(adapt_step_size)
             raise InputError(f"expected adapt_step_size = True or False, got {got}")
-        self._model = model
+        self._model = _check_model(model)
         self._step_size = check_number("step_size", step_size, 0.0)
         self._adapt_step_size = adapt_step_size
         self._target_accept_prob = check_number("target_accept_prob", target_accept_prob, 0.0, 1.0)
@@ -65,6 +70,12 @@ class ChainKernel(MCMCKernel, abc.ABC):
     @abc.abstractmethod
     def _target(self, model_args: tuple, model_kwargs: dict) -> Any:
         """Return what `_evaluate` and `_transition` need to know of the model."""
+
+    @abc.abstractmethod
+    def _shapes(
+        self, target: Any, model_args: tuple, model_kwargs: dict
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the unconstrained values of one chain, by latent site."""
 
     @abc.abstractmethod
     def _evaluate(self, target: Any, z: Values) -> tuple[Array, Values]:
@@ -103,6 +114,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
 
     def get_diagnostics_str(self, state: ChainState) -> str:
         """Return the text at the end of the progress bar."""
+        check_state(state)
         return (
             f"{state.num_steps} steps of size {state.adapt_state.step_size:.2e}. "
             f"acc. prob={state.mean_accept_prob:.2f}"
@@ -112,7 +124,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
         self, model_args: tuple, model_kwargs: dict | None
     ) -> Callable[[Values], Values]:
         """Return the map from `z` to the values users see, deterministic sites included."""
-        return reported_values(self._model, model_args, model_kwargs or {})
+        return reported_values(self._model, *check_call(self._model, model_args, model_kwargs))
 
     def init(
         self,
@@ -143,10 +155,13 @@ class ChainKernel(MCMCKernel, abc.ABC):
         Raises
         ------
         InputError
-            If the kernel cannot sample the model, `init_params` does not match its latent sites,
-            or the log density or its gradient is not finite where a chain would start.
+            If an argument is not as described, or not one of the model's; if the kernel cannot
+            sample the model, `init_params` does not match its latent sites, or the log density or
+            its gradient is not finite where a chain would start.
         """
-        model_kwargs = model_kwargs or {}
+        check_keys(rng_key)
+        check_num_warmup(num_warmup)
+        model_args, model_kwargs = check_call(self._model, model_args, model_kwargs)
         self._check(model_args, model_kwargs)
         n_chains = None if is_prng_key(rng_key) else len(rng_key)
         key, init_key = _split(rng_key, 2)
@@ -187,8 +202,14 @@ class ChainKernel(MCMCKernel, abc.ABC):
         """Return the state of the chain(s) after one transition.
 
         A pure function of its arguments: equal states give equal draws.
+
+        Raises
+        ------
+        InputError
+            If `state` is not one of this kernel with the sites of the model, or the model does not
+            take the arguments.
         """
-        target = self._target(model_args, model_kwargs or {})
+        target = self._at(state, model_args, model_kwargs)
         next_key, plan_key, key = _split(state.rng_key, 3)
         single = is_prng_key(state.rng_key)
         # chains side by side hold equal copies of `i` and `adapt_state`, and share one plan
@@ -217,6 +238,14 @@ class ChainKernel(MCMCKernel, abc.ABC):
             rng_key=next_key,
             **moved._asdict(),
         )
+
+    def _at(self, state: Any, model_args: Any, model_kwargs: Any) -> Any:
+        """Return the target of the model with these arguments, where `state` is at one of its z."""
+        check_state(state)
+        model_args, model_kwargs = check_call(self._model, model_args, model_kwargs)
+        target = self._target(model_args, model_kwargs)
+        check_sites(state, self._shapes(target, model_args, model_kwargs))
+        return target
 
     def pool(self, states: Sequence[ChainState]) -> list[ChainState]:
         """Give chains that run separately one common step size.
@@ -274,13 +303,22 @@ class ChainKernel(MCMCKernel, abc.ABC):
         self, state: ChainState, model_args: tuple, model_kwargs: dict | None
     ) -> ChainState:
         """Recompute the potential energy and its gradient for other model arguments."""
-        evaluate = partial(self._evaluate, self._target(model_args, model_kwargs or {}))
+        evaluate = partial(self._evaluate, self._at(state, model_args, model_kwargs))
         single = is_prng_key(state.rng_key)
         potential, gradient = (evaluate if single else jax.vmap(evaluate))(state.z)
         return state._replace(potential_energy=potential, z_grad=gradient)
 
     def wrap_model(self, wrapper: Callable[[Model], Model]) -> "ChainKernel":
         """Return a copy of this kernel for the model ``wrapper(model)``."""
+        if not callable(wrapper):
+            raise InputError(f"expected wrapper = a function of a model, got {shown(wrapper)}")
         kernel = copy.copy(self)
-        kernel._model = wrapper(self._model)
+        try:
+            model = wrapper(self._model)
+        except Exception as error:
+            raise InputError(
+                f"expected wrapper = a function of a model, got {shown(wrapper)} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        kernel._model = _check_model(model)
         return kernel

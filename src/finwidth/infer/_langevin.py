@@ -11,7 +11,7 @@ from .._basics.arrays import shown
 from .._basics.checks import LARGEST_COUNT, check_count
 from .._basics.errors import InputError
 from ._kernel import ChainKernel
-from ._model import Model, Values, latent_sites, negative_log_joint
+from ._model import Model, Values, latent_sites, negative_log_joint, unconstrained_shape
 from ._state import ChainState, Transition, choose, metropolis
 
 __all__ = ["Langevin"]
@@ -132,6 +132,12 @@ class Langevin(ChainKernel):
             return negative_log_joint(self._model, model_args, model_kwargs, z)
 
         return jax.value_and_grad(potential)
+
+    def _shapes(
+        self, target: Any, model_args: tuple, model_kwargs: dict
+    ) -> dict[str, tuple[int, ...]]:
+        sites = latent_sites(self._model, model_args, model_kwargs)
+        return {name: unconstrained_shape(site) for name, site in sites.items()}
 
     def _evaluate(self, target: Any, z: Values) -> tuple[Array, Values]:
         return target(z)

@@ -10,7 +10,9 @@ from jax import Array
 from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, log_density, potential_energy
+from numpyro.util import not_jax_tracer
 
+from .._basics.arrays import as_float64, shown
 from .._basics.errors import InputError
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "negative_log_joint",
     "prior_draw",
     "reported_values",
+    "unconstrained_shape",
 ]
 
 Model = Callable[..., Any]
@@ -77,24 +80,30 @@ def prior_draw(model: Model, model_args: tuple, model_kwargs: dict, rng_key: Arr
     }
 
 
+def unconstrained_shape(site: dict) -> tuple[int, ...]:
+    """Return the shape of the unconstrained value of a latent site."""
+    return biject_to(site["fn"].support).inverse_shape(site["fn"].shape())
+
+
 def check_init_params(
     init_params: Any, sites: dict[str, dict], n_chains: int | None
 ) -> dict[str, Array]:
     """Return `init_params` as arrays, or raise InputError where sites or shapes do not match."""
     if not isinstance(init_params, dict) or set(init_params) != set(sites):
-        got = sorted(init_params) if isinstance(init_params, dict) else type(init_params).__name__
+        got = shown(list(init_params) if isinstance(init_params, dict) else init_params)
         raise InputError(f"expected init_params = a dict of the sites {sorted(sites)}, got {got}")
     batch = () if n_chains is None else (n_chains,)
     dtype = jnp.result_type(float)
     values = {}
     for name, site in sites.items():
-        shape = batch + biject_to(site["fn"].support).inverse_shape(site["fn"].shape())
-        if jnp.shape(init_params[name]) != shape:
+        value, shape = init_params[name], batch + unconstrained_shape(site)
+        if not_jax_tracer(value):
+            value = as_float64(f"init_params[{name!r}]", value, str(shape))
+        if value.shape != shape:
             raise InputError(
-                f"expected init_params[{name!r}] of shape {shape}, "
-                f"got shape {jnp.shape(init_params[name])}"
+                f"expected init_params[{name!r}] of shape {shape}, got shape {value.shape}"
             )
-        values[name] = jnp.asarray(init_params[name], dtype)
+        values[name] = jnp.asarray(value, dtype)
     return values
 
 

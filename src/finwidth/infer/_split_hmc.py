@@ -134,6 +134,11 @@ class SplitHMC(ChainKernel):
 
         return _Target(prior, jax.value_and_grad(likelihood))
 
+    def _shapes(
+        self, target: _Target, model_args: tuple, model_kwargs: dict
+    ) -> dict[str, tuple[int, ...]]:
+        return {name: loc.shape for name, loc in target.prior.loc.items()}
+
     def _evaluate(self, target: _Target, z: Values) -> tuple[Array, Values]:
         white = target.prior.whiten(z)
         u, u_grad = target.likelihood(white)

@@ -100,8 +100,18 @@ def choose(accepted: Array, new: Any, old: Any) -> Any:
 
 
 def check_state(state: Any, name: str = "state") -> None:
+    """Raise InputError unless this is a state with arrays in all its fields."""
     if not isinstance(state, ChainState):
         raise InputError(f"expected {name} = a state of this kernel, got {shown(state)}")
+    kinds = {"z": dict, "z_grad": dict, "adapt_state": AdaptState}
+    for field, value in state._asdict().items():
+        leaves = jax.tree.leaves(value, is_leaf=lambda leaf: leaf is None)
+        arrays = all(isinstance(leaf, (Array, np.ndarray, np.generic)) for leaf in leaves)
+        if not arrays or not isinstance(value, kinds.get(field, object)):
+            raise InputError(
+                f"expected {name} = a state as this kernel returns it, got one with {field} = "
+                f"{shown(value)}"
+            )
 
 
 def check_finite(state: ChainState) -> None:

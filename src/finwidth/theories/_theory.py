@@ -1,12 +1,16 @@
 """The interface of a theory: anything that takes a `Problem` to a `Solution`."""
 
 import abc
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate
 
+from .._basics.arrays import shown
 from .._basics.checks import check_choice
 from .._basics.errors import ConvergenceError, InputError
+from .._numerics.precision import float64
 from .._plugins.registry import registered
-from .._problem.network import Network
+from .._problem.network import Network, check_network
 from .._problem.problem import Problem
 from .._results.provenance import plain
 from ._solution import Solution
@@ -17,6 +21,7 @@ __all__ = [
     "check_converged",
     "check_covered",
     "check_dense",
+    "checked",
     "choose_theory",
     "list_theories",
     "solve_problem",
@@ -59,8 +64,9 @@ class Theory(abc.ABC):
                 return _registered, (self.name,)
         return super().__reduce_ex__(protocol)
 
-    def check(self, network: Network) -> None:  # noqa: B027 - by default it always is
+    def check(self, network: Network) -> None:
         """Raise InputError, before any work, where the theory is not defined for `network`."""
+        check_network(network, "network")
 
     @abc.abstractmethod
     def solve(self, problem: Problem) -> Solution:
@@ -69,6 +75,27 @@ class Theory(abc.ABC):
         Called with JAX in float64. `finwidth.solve` raises ConvergenceError for a solution that
         has not converged.
         """
+
+
+def checked[T: Theory, **P, S](
+    solve: Callable[Concatenate[T, Problem, P], S],
+) -> Callable[Concatenate[T, Problem, P], S]:
+    """Decorate the `solve` of a theory, which may be called directly.
+
+    Anything but a problem that the theory is defined for is refused, and JAX runs in float64.
+    """
+
+    @functools.wraps(solve)
+    def wrapped(self: T, problem: Problem, *args: P.args, **kwargs: P.kwargs) -> S:
+        if not isinstance(problem, Problem):
+            raise InputError(
+                f"expected problem = a finwidth.theories.Problem, got {shown(problem)}"
+            )
+        check_covered(problem, self)
+        with float64():
+            return solve(self, problem, *args, **kwargs)
+
+    return wrapped
 
 
 def _built_in(theory: Theory) -> bool:
@@ -99,6 +126,7 @@ def list_theories() -> list[str]:
 
 def check_dense(network: Network, theory: str) -> None:
     """Raise InputError where a theory of dense layers is asked about others."""
+    check_network(network, "network")
     if not network.dense:
         raise InputError(
             f"expected dense layers with theory={theory!r}, got layers = {network.layers}"

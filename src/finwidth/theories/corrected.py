@@ -20,7 +20,7 @@ from .._problem.network import Network
 from .._problem.problem import Problem
 from ._gaussian_process import GaussianProcessSolution
 from ._saddle.theory import SaddleSolution
-from ._theory import Theory, check_dense
+from ._theory import Theory, check_dense, checked
 from .nested import Nested
 
 __all__ = ["Corrected", "CorrectedSolution"]
@@ -73,6 +73,7 @@ class Corrected(Theory):
                 f"{network.depth} hidden layer(s) and activation {network.activation.name!r}"
             )
 
+    @checked
     def solve(self, problem: Problem) -> "CorrectedSolution":
         """Solve theory="nested", then correct its kernel."""
         leading = _NESTED.solve(problem)

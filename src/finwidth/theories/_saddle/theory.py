@@ -7,13 +7,11 @@ equations and their solution are common to all (theory.md, sections 2 to 4).
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ..._basics.arrays import as_float64, shown
 from ..._basics.errors import InputError
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
@@ -22,7 +20,7 @@ from ..._layers.stack import Stack, chart, infinite_width, layer_rules
 from ..._likelihoods import Conditioned
 from ..._likelihoods.gaussian import GaussianConditioned
 from ..._likelihoods.likelihood import check_conditioned
-from ..._numerics.continuation import LARGEST_LOG, track
+from ..._numerics.continuation import track
 from ..._numerics.factor import Factorization
 from ..._numerics.newton import StationarityEquations, TrackResult, polish
 from ..._numerics.precision import float64
@@ -30,61 +28,14 @@ from ..._numerics.tridiagonal import TridiagonalFactor
 from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._gaussian_process import GaussianProcessSolution
-from .._theory import Theory
-from .action import ScaledForm, dense_gradient, scaled_gradient, training_kernel
+from .._theory import Theory, checked
+from .action import ScaledForm, dense_gradient, training_kernel
+from .equations import DataPart, PriorPart
 from .point import SaddlePoint
 
 __all__ = ["SaddleSolution", "SaddleTheory"]
 
 _LARGEST_TRACKED = 200  # patterns with which a branch is followed
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _PriorPart:
-    """θ -> (gradient, Hessian) of the prior term, each row divided by `rows`."""
-
-    chart: Chart
-    rows: np.ndarray
-
-    def __call__(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gradient, hessian = self.chart.derivatives(theta)
-        return gradient / self.rows, hessian / self.rows[:, None]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _DataPart:
-    """θ -> gradient of the data term, each row divided by `rows`.
-
-    A pickle holds what the function is made of; the function is made when it is first called.
-    """
-
-    theory: "SaddleTheory"
-    problem: Problem
-    rows: np.ndarray
-
-    @functools.cached_property
-    def _gradient(self) -> Callable[[np.ndarray], np.ndarray]:
-        chart = self.theory.chart(self.problem.network)
-        form = self.theory.form(self.problem)
-        if form is not None:
-            return scaled_gradient(self.problem, form, chart)
-        return dense_gradient(self.problem, self.theory.kernel, chart)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _DataPart, (self.theory, self.problem, self.rows)
-
-    def __call__(self, theta: np.ndarray) -> np.ndarray:
-        return self._gradient(theta) / self.rows
-
-
-def _check_start(start: Any, size: int) -> np.ndarray:
-    start = as_float64("start", start, f"({size},)")
-    if start.shape != (size,) or not np.all(np.abs(start) <= LARGEST_LOG):
-        raise InputError(
-            f"expected start = {size} logarithm(s) of order parameters, of at most {LARGEST_LOG:g} "
-            f"in size, got {shown(start)}"
-        )
-    return start
 
 
 class SaddleTheory(Theory):
@@ -132,6 +83,7 @@ class SaddleTheory(Theory):
 
     def check(self, network: Network) -> None:
         """Raise InputError where a layer's order parameter breaks its protocol."""
+        super().check(network)
         if not network.dense:
             for order in self.chart(network).orders:
                 check_order(order, network.layers)
@@ -228,7 +180,7 @@ class SaddleTheory(Theory):
         chart = self.chart(problem.network)
         rows = chart.widths() + problem.n_patterns
         return StationarityEquations(
-            _PriorPart(chart, rows), _DataPart(self, problem, rows), chart.size
+            PriorPart(chart, rows), DataPart(self, problem, rows), chart.size
         )
 
     def condition(self, problem: Problem, order: OrderParameters) -> Conditioned:
@@ -243,6 +195,7 @@ class SaddleTheory(Theory):
         conditioned = problem.likelihood.condition(kernel, problem.y, problem.temperature)
         return check_conditioned(conditioned, problem.likelihood, problem.n_patterns)
 
+    @checked
     def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
         """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
         if start is not None:

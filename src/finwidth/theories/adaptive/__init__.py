@@ -19,7 +19,7 @@ from ..._numerics.trust_region import minimise
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
-from .._theory import Theory, check_dense
+from .._theory import Theory, check_dense, checked
 from ..nested import Nested
 from ._action import AdaptiveAction
 from ._coordinates import Coordinates
@@ -57,6 +57,7 @@ class Adaptive(Theory):
                 f"{network.activation.name!r}, which is not odd, got widths = {network.widths}"
             )
 
+    @checked
     def solve(self, problem: Problem) -> "AdaptiveSolution":
         """Return the minimum that is downhill from the nested theory's solution."""
         if problem.temperature == 0:

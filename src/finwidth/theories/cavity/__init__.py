@@ -9,14 +9,14 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from ..._basics.checks import check_count, check_number
+from ..._basics.checks import LARGEST_COUNT, check_count, check_flag, check_number, check_seed
 from ..._basics.errors import InputError
 from ..._basics.progress import Progress
 from ..._layers.dense import bias_variances
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
-from .._theory import Theory, check_dense
+from .._theory import Theory, check_dense, checked
 from ._fit import fit
 from ._law import LADDER
 from ._solution import CavityPrediction, CavitySolution, scaled_patterns
@@ -104,10 +104,15 @@ class Cavity(Theory):
     name = "cavity"
 
     def __post_init__(self) -> None:
-        check_count("particles", self.particles)
-        check_count("seed", self.seed, minimum=0)
-        check_count("max_iterations", self.max_iterations)
-        check_number("tolerance", self.tolerance, 0.0)
+        checked_fields = {
+            "particles": check_count("particles", self.particles, 1, LARGEST_COUNT),
+            "seed": check_seed(self.seed),
+            "tolerance": check_number("tolerance", self.tolerance, 0.0),
+            "max_iterations": check_count("max_iterations", self.max_iterations, 1, LARGEST_COUNT),
+            "progress": check_flag("progress", self.progress),
+        }
+        for name, value in checked_fields.items():
+            object.__setattr__(self, name, value)
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer."""
@@ -115,6 +120,7 @@ class Cavity(Theory):
         if network.depth != 1:
             raise InputError(f"expected one hidden layer for theory='cavity', got {network.depth}")
 
+    @checked
     def solve(self, problem: Problem) -> "CavitySolution":
         """Solve the self-consistent equations and sample the law they give.
 

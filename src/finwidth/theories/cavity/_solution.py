@@ -216,7 +216,7 @@ class CavitySolution(Solution):
         walkers, shrink, pull = self.fit.walkers, self.fit.shrink, self.fit.pull
         weight = self.fit.weights / jnp.mean(jnp.sum(self.fit.weights, axis=1))
         weights = (weight * shrink, weight * pull, weight * (shrink + pull**2))
-        key = random.key(self.seed + 1)
+        key = random.key((self.seed + 1) % 2**63)
         total: Any = None
         for start in range(0, walkers.shape[1], _CHUNK):
             z = walkers[:, start : start + _CHUNK]

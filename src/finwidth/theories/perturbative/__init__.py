@@ -18,7 +18,7 @@ from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleSolution
 from .._solution import Solution
-from .._theory import Theory, check_dense
+from .._theory import Theory, check_dense, checked
 from ..infinite import Infinite
 from ._moments import Estimate, Neuron
 
@@ -77,6 +77,7 @@ class Perturbative(Theory):
                 f"{network.depth} hidden layers"
             )
 
+    @checked
     def solve(self, problem: Problem) -> "PerturbativeSolution":
         """Solve theory="infinite" and average the fourth moments on the training set."""
         neuron = problem.shared(  # λ_1 may differ between problems that share
