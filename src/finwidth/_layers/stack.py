@@ -92,7 +92,28 @@ def links(network: Architecture, mean: bool = False) -> tuple[Link, ...]:
     """Return what follows each hidden layer: the next one, and after the last f."""
     layers = network.layers
     between = [after.link(before, mean) for before, after in itertools.pairwise(layers)]
-    return (*between, layers[-1].readout(mean))
+    found = (*between, layers[-1].readout(mean))
+    for number, link in enumerate(found, start=1):
+        _check_link(link, number)
+    return found
+
+
+def _check_link(link: Any, layer: int) -> None:
+    what = f"expected what follows layer {layer}"
+    if not isinstance(link, Link):
+        raise InputError(f"{what} = a Link, got {shown(link)}")
+    if link.map is layer_map:
+        return
+    try:
+        hash(link.map)
+    except TypeError:
+        raise InputError(
+            f"expected the map after layer {layer} to be hashable, got {shown(link.map)}"
+        ) from None
+    if not callable(link.map):
+        raise InputError(
+            f"expected the map after layer {layer} = a function, got {shown(link.map)}"
+        )
 
 
 def chart(network: Architecture, mean: bool) -> Chart:

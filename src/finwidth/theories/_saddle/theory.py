@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -165,7 +166,7 @@ class SaddleTheory(Theory):
         """Return the `SaddlePoint` at θ."""
         chart = self.chart(problem.network)
         return SaddlePoint(
-            order=chart.value(theta),
+            order=jax.tree.map(np.asarray, chart.value(theta)),
             prior_term=float(chart.entropy(theta)),
             residual=result.residual,
             converged=result.converged,
@@ -200,8 +201,8 @@ class SaddleTheory(Theory):
         """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
         if start is not None:
             start = _check_start(start, self.equations(problem).size)
-        if problem.temperature == 0:
-            # a singular kernel is refused before the order parameters are looked for
+        if problem.temperature == 0 or not problem.likelihood.homogeneous:
+            # what cannot be conditioned is refused before the order parameters are looked for
             self.condition(problem, infinite_width(problem.network))
         point = self.order_parameters(problem, start)
         conditioned = self.condition(problem, point.order)
