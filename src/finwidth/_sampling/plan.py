@@ -18,7 +18,7 @@ from .._basics.checks import (
     check_path,
     check_seed,
 )
-from .._basics.errors import InputError
+from .._basics.errors import InputError, PluginError
 from .._basics.files import digest
 from ..models._posterior import Posterior
 from ..samplers import Sampler, available
@@ -206,9 +206,14 @@ def make_plan(
 def _sampler(posterior: Posterior, name: Any) -> Sampler:
     """Return the sampler of this name, the posterior's own for None, or raise InputError."""
     known = available()
-    chosen = known[
-        check_choice("sampler", posterior.default_sampler if name is None else name, known)
-    ]
+    if name is None:
+        name = posterior.default_sampler
+        if name not in known:
+            raise PluginError(
+                f"expected default_sampler of model {posterior.name!r} = one of {sorted(known)}, "
+                f"got {name!r}"
+            )
+    chosen = known[check_choice("sampler", name, known)]
     if chosen.gaussian and any(site.precision is None for site in posterior.sites.values()):
         others = sorted(name for name, one in known.items() if not one.gaussian)
         raise InputError(
