@@ -166,6 +166,10 @@ class Listed(Linear):
     sites = ["w"]
 
 
+class Empty(Linear):
+    sites = {}
+
+
 class Abstract(Posterior):
     name = "abstract"
     kind = "exact"
@@ -227,6 +231,7 @@ class NoProgram(Linear):
         (Shapeless, fw.PluginError, "expected site 'w' of model 'linear' = a Site with the name"),
         (Unsized, fw.PluginError, "expected site 'w' of model 'linear' = a Site with the name"),
         (Listed, fw.PluginError, "expected sites of model 'linear' = a dict of Site"),
+        (Empty, fw.PluginError, "expected sites of model 'linear' = a dict of Site, at least one"),
         (Unknown, fw.PluginError, "expected default_sampler of model 'linear' = one of"),
         (NotGaussian, fw.InputError, "with model='linear', whose sites are not Gaussian, got 's"),
         (Numbers, fw.PluginError, "expected inputs of model 'linear' = a pytree of arrays, got 0"),
@@ -261,11 +266,17 @@ class NoProgram(Linear):
         (reduced(g=jnp.zeros(2)), fw.PluginError, "of a draw of model 'linear', got 'g', too"),
     ],
 )
-@pytest.mark.parametrize("chain_method", ["threads", "vectorized"])
-def test_what_is_no_posterior_is_refused_by_name(model, error, message, chain_method):
+def test_what_is_no_posterior_is_refused_by_name(model, error, message):
     with pytest.raises(error, match=message) as info:
-        run(model, num_chains=1, chain_method=chain_method)
+        run(model, num_chains=1)
     assert "\n" not in str(info.value)
+
+
+def test_shapes_are_those_of_one_chain_where_all_advance_side_by_side():
+    few = {"num_warmup": 0, "num_samples": 1, "chain_method": "vectorized"}
+    assert run(**few)["posterior"]["w"].shape == (2, 1, 3)
+    with pytest.raises(fw.PluginError, match=r"'f' of shape \(2,\) .*, got shape \(2, 2\)"):
+        run(reduced(f=jnp.zeros((2, 2))), **few)
 
 
 def test_sampling_the_weights_loads_no_theory():

@@ -204,7 +204,7 @@ def run(plan: Plan) -> "xr.DataTree":
                 raise
             tree = build_tree(plan.posterior, blocks, settings | {"interrupted": True})
             raise SamplingInterrupted(
-                f"interrupted after {tree['posterior'].sizes['draw']} of {plan.num_samples} draws "
+                f"interrupted after {tree['sample_stats'].sizes['draw']} of {plan.num_samples} draws "
                 "per chain; they are in .tree",
                 tree,
             ) from None

@@ -188,8 +188,10 @@ def _check_kind(kind: type[Posterior]) -> None:
 
 def _check_sites(posterior: Posterior) -> None:
     sites, name = posterior.sites, posterior.name
-    if not isinstance(sites, Mapping):
-        raise PluginError(f"expected sites of model {name!r} = a dict of Site, got {shown(sites)}")
+    if not isinstance(sites, Mapping) or not sites:
+        raise PluginError(
+            f"expected sites of model {name!r} = a dict of Site, at least one, got {shown(sites)}"
+        )
     for key, site in sites.items():
         described = isinstance(site, Site) and isinstance(site.shape, tuple)
         if not (
