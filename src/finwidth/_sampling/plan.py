@@ -83,6 +83,7 @@ class Plan:
         """What the provenance tells of the run, in JSON types."""
         posterior = self.posterior
         return {
+            **posterior.settings,
             "model": posterior.name,
             "sampler": self.sampler.name,
             "sampler_options": {name: _written_out(value) for name, value in self.options.items()},
@@ -93,7 +94,6 @@ class Plan:
             "dtype": self.dtype,
             "chain_method": self.chain_method,
             "data": digest(posterior.X, posterior.y, posterior.X_test, posterior.y_test),
-            **posterior.settings,
         }
 
     def identity(self) -> dict[str, Any]:

@@ -205,7 +205,8 @@ def run(plan: Plan) -> "xr.DataTree":
             tree = build_tree(plan.posterior, blocks, settings | {"interrupted": True})
             done = tree["sample_stats"].sizes["draw"]
             raise SamplingInterrupted(
-                f"interrupted after {done} of {plan.num_samples} draws per chain; they are in .tree",
+                f"interrupted after {done} of {plan.num_samples} draws per chain; they are in "
+                ".tree",
                 tree,
             ) from None
     return build_tree(plan.posterior, blocks, settings | outcome)
