@@ -91,10 +91,10 @@ def test_finished_run_can_be_extended(reference_run, tmp_path):
 
 def test_extension_keeps_what_the_run_kept(tmp_path, monkeypatch):
     """The default of `keep` depends on the number of draws; nobody asked for the change."""
-    from finwidth.models import _posterior as _task
+    from finwidth._sampling import plan as _plan
 
     run(tmp_path / "c", num_samples=30)
-    monkeypatch.setattr(_task, "_DEFAULT_STORE", 1)
+    monkeypatch.setattr(_plan, "_DEFAULT_STORE", 1)
     kept = run(tmp_path / "c", num_samples=40)["posterior"]
     assert "W_1" in kept
     assert "W_1" not in run(tmp_path / "d", num_samples=30)["posterior"]

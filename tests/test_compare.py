@@ -321,7 +321,10 @@ def test_a_pattern_whose_f_cannot_vary_has_no_r_hat_and_no_noise():
     ("change", "said"),
     [
         ({}, "(exact)"),
-        ({"model": "student_t"}, "(scale mixture)"),
+        ({"posterior": "scale mixture"}, "(scale mixture)"),
+        ({"posterior": "scale mixture", "biased": True}, "(scale mixture)"),
+        ({"theory": "nested"}, "(scale mixture)"),  # of before it was recorded
+        ({"posterior": "exact", "biased": True}, "(biased sampler)"),
         ({"biased": True}, "(biased sampler)"),
     ],
 )

@@ -146,7 +146,7 @@ def test_keep_and_thin(small):
 
 
 def test_large_hidden_weights_are_not_stored_by_default(monkeypatch):
-    import finwidth.models._posterior as module
+    import finwidth._sampling.plan as module
 
     monkeypatch.setattr(module, "_DEFAULT_STORE", 1000)
     tree = run(fw.Network((3,), "erf"), num_chains=1, num_samples=10)

@@ -15,7 +15,7 @@ from numpyro.infer.util import log_density
 
 import finwidth as fw
 from finwidth._numerics.precision import float64, precision
-from finwidth.models._mixture import MixtureProgram, mixture_inputs
+from finwidth.models._mixture import Mixture
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(12, 5))
@@ -121,8 +121,8 @@ def test_quadrature_kernels_can_be_traced_in_both_precisions(dtype):
     """Tanh has no closed form: its rule of quadrature is chosen by numbers."""
     net, sites = fw.Network((5,), "tanh"), {"q_bar": np.log([0.7])}
     with precision(dtype):
-        inputs = mixture_inputs(net, X, Y, 0.3, X_TEST, "wishart")
-        reduce = functools.partial(MixtureProgram(("q_bar",)).reduce, inputs)
+        mixture = Mixture(net, X, Y, 0.3, X_TEST, None, "wishart")
+        reduce = functools.partial(mixture.program(("q_bar",)).reduce, mixture.inputs())
         sites = {name: jnp.asarray(value, dtype) for name, value in sites.items()}
         stored = jax.jit(reduce)(jax.random.key(0), sites)
     assert {value.dtype.name for value in stored.values()} == {dtype}

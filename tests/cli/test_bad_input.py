@@ -203,7 +203,7 @@ def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, te
 
     for place in (
         "_solve.solve_problem",
-        "_sampling.sample._engine",
+        "_sampling.sample.run",
         "_sweeps.map._rows",
     ):  # after all checks
         monkeypatch.setattr(f"finwidth.{place}", work)

@@ -48,6 +48,10 @@ def sample_and_compare(
     """
     import finwidth as fw
 
+    from ..models._names import posterior_kind
+    from ..models._posterior import extras
+
+    takes_theory = "theory" in extras(posterior_kind(sampling.model))
     tree = fw.sample(
         network,
         data.X_train,
@@ -57,7 +61,7 @@ def sample_and_compare(
         y_test=data.y_test,
         model=sampling.model,
         sampler=sampling.sampler,
-        theory=problem.theory if sampling.model == "student_t" else None,
+        theory=problem.theory if takes_theory else None,
         num_warmup=sampling.warmup,
         num_samples=sampling.draws,
         num_chains=sampling.chains,

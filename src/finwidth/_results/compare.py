@@ -191,9 +191,9 @@ def compare(
 
 def _sampled(record: dict[str, Any]) -> str:
     """Return what the chains are draws of, in a word or two."""
-    if record.get("model") == "student_t":
-        return "scale mixture"
-    return "biased sampler" if record.get("biased") else "exact"
+    # in trees of before it was recorded, only draws of the scale mixture name a theory
+    kind = record.get("posterior", "scale mixture" if "theory" in record else "exact")
+    return "biased sampler" if kind == "exact" and record.get("biased") else str(kind)
 
 
 def _draws(tree: "xr.DataTree", n_test: int) -> _Draws:

@@ -1,7 +1,7 @@
 """From blocks of draws to the DataTree that users see."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,19 +17,14 @@ _FIRST = {"layer": 1}  # coordinate of the first entry; 0 elsewhere
 
 
 def build_tree(
-    task: Any,
-    shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]],
-    blocks: list[dict[str, np.ndarray]],
-    settings: dict,
+    posterior: Any, blocks: list[dict[str, np.ndarray]], settings: dict
 ) -> "xr.DataTree":
     """Assemble the DataTree.
 
     Parameters
     ----------
-    task
-        What was sampled: its network, temperature, X, y, X_test and y_test.
-    shapes
-        Dimensions and shapes of the sites.
+    posterior
+        What was sampled: its network, temperature, X, y, X_test, y_test, sites and predictions.
     blocks
         Draws, as they came.
     settings
@@ -39,7 +34,7 @@ def build_tree(
 
     draws = {name: np.concatenate([block[name] for block in blocks], axis=1) for name in blocks[0]}
     n_chains, n_draws = draws["stats:lp"].shape
-    lead = ("chain", "draw")
+    lead, sites = ("chain", "draw"), posterior.sites
 
     def group(prefix: str, dims: Callable[[str], tuple[str, ...]]) -> "xr.Dataset":
         variables = {
@@ -55,35 +50,34 @@ def build_tree(
             coords={name: _FIRST.get(name, 0) + np.arange(n) for name, n in sizes.items()},
         )
 
+    X, y, X_test, y_test = posterior.X, posterior.y, posterior.X_test, posterior.y_test
     groups = {
-        "posterior": group("site:", lambda name: shapes[name][0]),
+        "posterior": group("site:", lambda name: sites[name].dims),
         "sample_stats": group("stats:", lambda name: ()),
-        "observed_data": xr.Dataset(
-            {"y": ("pattern", task.y)}, coords={"pattern": np.arange(task.y.size)}
-        ),
+        "observed_data": xr.Dataset({"y": ("pattern", y)}, coords={"pattern": np.arange(y.size)}),
         "constant_data": xr.Dataset(
-            {"X": (("pattern", "input"), task.X)},
-            coords={"pattern": np.arange(task.y.size), "input": np.arange(task.X.shape[1])},
+            {"X": (("pattern", "input"), X)},
+            coords={
+                "pattern": np.arange(y.size),
+                "input": np.arange(X.shape[1]),
+            },
         ),
     }
-    if task.X_test is not None:
-        points = np.arange(task.X_test.shape[0])
+    if X_test is not None:
+        points = np.arange(X_test.shape[0])
         coords = {"chain": np.arange(n_chains), "draw": np.arange(n_draws), "test_pattern": points}
         groups["predictions"] = xr.Dataset(
-            {
-                name: ((*lead, "test_pattern"), draws[name])
-                for name in ("f", "f_mean", "f_variance")
-                if name in draws
-            },
+            {name: ((*lead, "test_pattern"), draws[name]) for name in posterior.predictions},
             coords=coords,
         )
-        constants: dict[str, Any] = {"X_test": (("test_pattern", "input"), task.X_test)}
-        if task.y_test is not None:
-            constants["y_test"] = ("test_pattern", task.y_test)
+        constants: dict[str, Any] = {"X_test": (("test_pattern", "input"), X_test)}
+        if y_test is not None:
+            constants["y_test"] = ("test_pattern", y_test)
         groups["predictions_constant_data"] = xr.Dataset(
-            constants, coords={"test_pattern": points, "input": np.arange(task.X_test.shape[1])}
+            constants,
+            coords={"test_pattern": points, "input": np.arange(X_test.shape[1])},
         )
-    record = provenance(task.network, temperature=task.temperature, **settings)
+    record = provenance(posterior.network, temperature=posterior.temperature, **settings)
     for name in ("posterior", "sample_stats", "predictions"):
         if name in groups:
             groups[name].attrs |= {

@@ -1,16 +1,17 @@
 """The compiled code of a run: how chains start, and how they advance by a block."""
 
-import functools
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 from numpyro.infer.mcmc import MCMCKernel
 
-__all__ = ["BLOCK", "TRACING", "Chains", "Program"]
+from ..models._posterior import Program
+
+__all__ = ["BLOCK", "TRACING", "Chains"]
 
 # Small operations one after the other: run concurrently, or cut in parts for several threads, each
 # costs more CPU time to hand over than most of them take. The chains are what runs in parallel.
@@ -35,19 +36,6 @@ def _compiled(lowered: Any) -> Any:
         return lowered.compile()
 
 
-@runtime_checkable
-class Program(Protocol):
-    """What compiled code depends on besides arrays; hashable, with equality by content."""
-
-    def density(self, inputs: Any) -> tuple[Callable[..., None], tuple, dict]:
-        """Return the NumPyro model and its arguments."""
-        ...
-
-    def reduce(self, inputs: Any, rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
-        """Return what is stored of a draw of the latent sites."""
-        ...
-
-
 class Chains:
     """The compiled code of a run: how chains start, and how they advance by a block.
 
@@ -63,6 +51,8 @@ class Chains:
         Whether one call advances all chains.
     keys, draw_keys, inputs
         Examples of the arguments: of one chain, or of all that advance side by side.
+    check
+        Raises where what the program stores of a draw is not as promised; traced arrays will do.
     """
 
     def __init__(
@@ -74,9 +64,11 @@ class Chains:
         keys: Array,
         draw_keys: Array,
         inputs: Any,
+        check: Callable[[Any], None],
     ) -> None:
         self.kernel = kernel
         self._program = program
+        self._check = check
         self._num_warmup = num_warmup
         self._side_by_side = side_by_side
         self.start: Any = jax.jit(self._start)
@@ -123,7 +115,13 @@ class Chains:
             transition,
             (state, zeros, jnp.zeros_like(state.accept_prob), jnp.zeros_like(state.diverging)),
         )
-        reduce, fold = functools.partial(self._program.reduce, inputs), random.fold_in
+
+        def reduce(key: Array, sites: dict[str, Array]) -> dict[str, Array]:
+            stored = self._program.reduce(inputs, key, sites)
+            self._check(stored)
+            return stored
+
+        fold = random.fold_in
         if self._side_by_side:
             reduce, fold = jax.vmap(reduce), jax.vmap(fold)
         stored = reduce(fold(key, state.i), getattr(state, self.kernel.sample_field))

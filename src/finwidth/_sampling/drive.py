@@ -152,14 +152,15 @@ def _check_target(plan: Plan, blocks: list[dict[str, np.ndarray]]) -> tuple[bool
     have stopped otherwise.
     """
     draws = _length(blocks)
-    if not plan.target.active or plan.y_test is None or not blocks:
+    y_test = plan.posterior.y_test
+    if not plan.target.active or y_test is None or not blocks:
         return False, {}
     check = 4 * BLOCK
     while check < draws:
         check = -(-check * 6 // (5 * BLOCK)) * BLOCK
     if draws not in (check, plan.num_samples):
         return False, {}
-    return plan.target.reached(error_series(blocks, plan.y_test))
+    return plan.target.reached(error_series(blocks, y_test))
 
 
 def _describe(phase: str, block: dict[str, np.ndarray]) -> str:

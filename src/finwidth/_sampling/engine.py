@@ -8,6 +8,7 @@ of threads.
 """
 
 import concurrent.futures
+import functools
 import os
 from typing import Any
 
@@ -18,8 +19,15 @@ from jax import Array, random
 
 from .._basics.cache import Cache
 from .._numerics.precision import float64
+from ..models._posterior import (
+    Posterior,
+    check_program,
+    check_stored,
+    model_of,
+    stored_shapes,
+)
 from ..samplers import Sampler
-from .compiled import BLOCK, TRACING, Chains, Program
+from .compiled import BLOCK, TRACING, Chains
 
 __all__ = ["Engine", "cpu_count", "default_chain_method"]
 
@@ -42,13 +50,13 @@ def _spread(keys: Array) -> Array:
     )
 
 
-def _check_start(state: Any) -> None:
+def _check_start(name: str, state: Any) -> None:
     """Raise InputError where a chain cannot start."""
     leaves = (state.potential_energy, *jax.tree.leaves(state.z_grad))
     if not all(np.all(np.isfinite(leaf)) for leaf in leaves):
         raise InputError(
-            "expected a finite log density and gradient where the chains start, got "
-            f"{-np.asarray(state.potential_energy)} (or a gradient with NaN or infinite entries)"
+            f"expected a finite log density and gradient of model {name!r} where the chains start, "
+            f"got {-np.asarray(state.potential_energy)} (or NaN or infinite entries in a gradient)"
         )
 
 
@@ -77,10 +85,10 @@ class Engine:
 
     Parameters
     ----------
-    program
-        The model, and what is stored of a draw.
-    inputs
-        All arrays that the program takes: data, precisions, temperature. A pytree.
+    posterior
+        What is sampled.
+    keep
+        Sites to store.
     sampler
         Makes the kernel.
     options
@@ -100,12 +108,14 @@ class Engine:
     InputError
         If the sampler does not know an option, or an option or the start of a chain is not what
         the kernel takes.
+    PluginError
+        If the posterior does not keep to what a `Posterior` promises.
     """
 
     def __init__(
         self,
-        program: Program,
-        inputs: Any,
+        posterior: Posterior,
+        keep: tuple[str, ...],
         sampler: Sampler,
         options: dict[str, Any],
         *,
@@ -116,6 +126,9 @@ class Engine:
     ) -> None:
         self.num_chains = num_chains
         self.side_by_side = side_by_side = chain_method == "vectorized"
+        program, inputs = posterior.program(keep), posterior.inputs()
+        name, shapes = posterior.name, stored_shapes(posterior, keep)
+        check_program(name, program, inputs)
         self._inputs = inputs
         with float64():  # where ints have 32 bits, JAX drops the upper half of a seed
             root = random.key(seed)
@@ -125,14 +138,16 @@ class Engine:
         draw_keys = random.split(draw_key, num_chains)
         first = (keys, draw_keys) if side_by_side else (keys[0], draw_keys[0])
         leaves, structure = jax.tree.flatten(inputs)
-        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        types = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         chains = num_chains if side_by_side else None
         fixed = None if sampler.adaptive else num_warmup
-        key = (program, sampler, _described(options), fixed, chains, structure, shapes)
+        key = (program, sampler, _described(options), fixed, chains, structure, types)
 
         def make() -> Chains:
-            kernel = sampler.make(program.density(inputs)[0], options)
-            return Chains(program, kernel, fixed, side_by_side, *first, inputs)
+            model = model_of(name, program, inputs)
+            kernel = sampler.make(model, options)
+            check = functools.partial(check_stored, name, shapes)
+            return Chains(program, kernel, fixed, side_by_side, *first, inputs, check)
 
         self._chains: Chains = _CACHE.get(key, make)
         self.kernel = self._chains.kernel
@@ -148,7 +163,7 @@ class Engine:
             self.states = [self._chains.start(key, count, inputs) for key in keys]
             self._draw_keys = list(draw_keys)
         for state in [self.states] if side_by_side else self.states:
-            _check_start(state)
+            _check_start(name, state)
         self._pool = concurrent.futures.ThreadPoolExecutor(
             max_workers=1 if side_by_side else max(1, min(num_chains, cpu_count()))
         )

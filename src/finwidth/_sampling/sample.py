@@ -3,51 +3,27 @@
 import contextlib
 import dataclasses
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._basics.arrays import shown
 from .._basics.blas import blas_threads as limit_blas
-from .._basics.checks import (
-    LARGEST_COUNT,
-    check_choice,
-    check_count,
-    check_flag,
-    check_path,
-    check_seed,
-)
-from .._basics.errors import InputError
-from .._basics.files import digest
 from .._basics.progress import Progress
 from .._numerics.precision import precision
 from .._problem.network import Network
 from .._results.tree import build_tree
-from ..models._posterior import (
-    Task,
-    check_range,
-    check_sampler,
-    checked_task,
-    default_sampler,
-    run_inputs,
-    run_program,
-    site_shapes,
-    sites_to_keep,
-    stored_text,
-)
-from ..samplers import Sampler, available
+from ..models._names import posterior_kind
+from ..models._posterior import Posterior, make_posterior
 from .checkpoint import Checkpoint
 from .drive import drive
-from .engine import Engine, default_chain_method
-from .plan import Plan
-from .stopping import Target
+from .engine import Engine
+from .plan import Plan, make_plan
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["SamplingInterrupted", "sample"]
+__all__ = ["SamplingInterrupted", "run", "sample"]
 
 
 class SamplingInterrupted(KeyboardInterrupt):
@@ -75,7 +51,7 @@ def sample(
     temperature: float,
     X_test: Any = None,
     y_test: Any = None,
-    model: str = "marginal",
+    model: str | type[Posterior] = "marginal",
     sampler: str | None = None,
     theory: str | None = None,
     num_warmup: int | None = None,
@@ -175,155 +151,75 @@ def sample(
     ----------
     theory.md, sections 1, 5 and 9.
     """
-    task = checked_task(net, X, y, temperature, X_test, y_test, model, theory, dtype, data_name)
-    samplers = available()
-    sampler = default_sampler(model) if sampler is None else sampler
-    check_choice("sampler", sampler, samplers)
-    check_sampler(model, sampler)
-    chosen = samplers[sampler]
-    target = Target(target_mcse, target_ess)
-    if target.active and task.y_test is None:
-        raise InputError("expected X_test and y_test together with a target, got y_test=None")
-    plan = Plan(
-        num_warmup=check_count(
-            "num_warmup",
-            chosen.num_warmup if num_warmup is None else num_warmup,
-            0,
-            LARGEST_COUNT,
-        ),
-        adaptive=num_warmup is None and chosen.adaptive,
-        num_samples=_draws(num_samples, chosen.num_samples, target),
-        thin=check_count("thin", thin, 1, LARGEST_COUNT),
-        target=target,
-        y_test=task.y_test,
+    kind = posterior_kind(model)
+    posterior = make_posterior(kind, net, X, y, temperature, X_test, y_test, theory=theory)
+    plan = make_plan(
+        posterior,
+        sampler=sampler,
+        num_warmup=num_warmup,
+        num_samples=num_samples,
+        num_chains=num_chains,
+        seed=seed,
+        thin=thin,
+        keep=keep,
+        dtype=dtype,
+        blas_threads=blas_threads,
+        target_mcse=target_mcse,
+        target_ess=target_ess,
+        checkpoint=checkpoint,
+        chain_method=chain_method,
+        sampler_options=sampler_options,
+        data_name=data_name,
+        progress=progress,
     )
-    check_count("num_chains", num_chains)
-    check_seed(seed)
-    check_flag("progress", progress)
-    if checkpoint is not None:
-        checkpoint = check_path("checkpoint", checkpoint, "a folder")
-    if blas_threads is not None:
-        check_count("blas_threads", blas_threads)
-    if chain_method is None:
-        chain_method = default_chain_method()
-    check_choice("chain_method", chain_method, ("threads", "vectorized"))
-    draws = plan.num_samples * num_chains
-    task = dataclasses.replace(task, keep=sites_to_keep(task, keep, draws))
-    options = _options(chosen, sampler_options, dtype)
-    settings = {
-        "model": model,
-        "sampler": sampler,
-        "sampler_options": {name: _written_out(value) for name, value in options.items()},
-        "num_chains": num_chains,
-        "seed": seed,
-        "thin": thin,
-        "keep": list(task.keep),
-        "dtype": dtype,
-        "chain_method": chain_method,
-        "data": digest(task.X, task.y, task.X_test, task.y_test),
-    }
-    if model == "student_t":
-        settings["theory"] = task.theory
+    return run(plan)
+
+
+def run(plan: Plan) -> "xr.DataTree":
+    """Do what is planned, and return the draws as `sample` does."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(precision(dtype))
-        stack.enter_context(limit_blas(blas_threads))
+        stack.enter_context(precision(plan.dtype))
+        stack.enter_context(limit_blas(plan.blas_threads))
         saved = None
-        if checkpoint is not None:
-            if net.activation.digest is None:
-                raise InputError(
-                    "expected an activation whose values on float64 arrays can be computed, with "
-                    f"a checkpoint to be found again by them, got {net.activation.name!r}"
-                )
-            run = settings | {
-                "network": net.record(),
-                "temperature": task.temperature,
-                "num_warmup": "adaptive" if plan.adaptive else plan.num_warmup,
-            }
-            if chosen.digest is not None:
-                run["sampler_digest"] = chosen.digest
+        if plan.checkpoint is not None:
             # the default depends on the number of draws, which an extension changes
-            unset = {"keep"} if keep is None else set()
-            saved = stack.enter_context(Checkpoint(checkpoint, run, unset))
-            settings["keep"] = saved.run["keep"]
-            task = dataclasses.replace(task, keep=tuple(saved.run["keep"]))
-        engine = stack.enter_context(
-            _engine(task, chosen, options, plan, num_chains, seed, chain_method)
-        )
+            unset = set() if plan.keep_given else {"keep"}
+            saved = stack.enter_context(Checkpoint(plan.checkpoint, plan.identity(), unset))
+            plan = dataclasses.replace(plan, keep=tuple(saved.run["keep"]))
+        engine = stack.enter_context(contextlib.closing(_engine(plan)))
+        settings = plan.settings | {
+            "data_name": plan.data_name,
+            "posterior": plan.posterior.kind,
+            "biased": getattr(engine.kernel, "biased", False),
+        }
         blocks: list[dict[str, np.ndarray]] = []
         bar = Progress(
-            f"{sampler} on {model}, N={list(net.widths)}, T={task.temperature:g}",
-            stored_text(task, draws),
-            plan.num_warmup + plan.num_samples,
-            progress,
+            plan.title(), plan.storage(), plan.num_warmup + plan.num_samples, plan.progress
         )
-        settings |= {"data_name": data_name, "biased": getattr(engine.kernel, "biased", False)}
         try:
             with bar:
                 outcome = drive(engine, plan, blocks, saved, bar)
         except KeyboardInterrupt:
             if not blocks:
                 raise
-            tree = build_tree(task, site_shapes(task), blocks, settings | {"interrupted": True})
+            tree = build_tree(plan.posterior, blocks, settings | {"interrupted": True})
+            done = tree["sample_stats"].sizes["draw"]
             raise SamplingInterrupted(
-                f"interrupted after {tree['posterior'].sizes['draw']} of {plan.num_samples} draws "
-                "per chain; they are in .tree",
+                f"interrupted after {done} of {plan.num_samples} draws per chain; they are in "
+                ".tree",
                 tree,
             ) from None
-    return build_tree(task, site_shapes(task), blocks, settings | outcome)
+    return build_tree(plan.posterior, blocks, settings | outcome)
 
 
-def _options(sampler: Sampler, sampler_options: Any, dtype: str) -> dict[str, Any]:
-    """Return the options of the sampler's kernel, or raise InputError where it refuses them."""
-    options = {} if sampler_options is None else sampler_options
-    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
-        raise InputError(
-            "expected sampler_options = a mapping from names of options to values, got "
-            f"{shown(sampler_options)}"
-        )
-    sampler.make(_no_model, dict(options))
-    for name, value in options.items():
-        check_range(f"sampler_options[{name!r}]", value, dtype)
-    return dict(options)
-
-
-def _no_model() -> None:
-    """Stand for the model while options are checked."""
-
-
-def _written_out(value: Any) -> str:
-    """Return an option as text; of arrays, however deep inside, every entry."""
-    with np.printoptions(threshold=sys.maxsize, precision=17):
-        return str(value)
-
-
-def _draws(num_samples: Any, default: int, target: Target) -> int:
-    if num_samples is None:
-        return 50_000 if target.active else default
-    return check_count("num_samples", num_samples)
-
-
-@contextlib.contextmanager
-def _engine(
-    task: Task,
-    sampler: Sampler,
-    options: dict[str, Any],
-    plan: Plan,
-    num_chains: int,
-    seed: int,
-    chain_method: str,
-) -> Iterator[Engine]:
-    """Give the compiled chains of a run, and stop their threads at the end."""
-    engine = Engine(
-        run_program(task),
-        run_inputs(task),
-        sampler,
-        options,
-        num_chains=num_chains,
+def _engine(plan: Plan) -> Engine:
+    return Engine(
+        plan.posterior,
+        plan.keep,
+        plan.sampler,
+        plan.options,
+        num_chains=plan.num_chains,
         num_warmup=plan.num_warmup,
-        seed=seed,
-        chain_method=chain_method,
+        seed=plan.seed,
+        chain_method=plan.chain_method,
     )
-    try:
-        yield engine
-    finally:
-        engine.close()

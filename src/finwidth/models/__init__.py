@@ -7,13 +7,17 @@ follows the precision that JAX is set to; `finwidth.sample` sets float64.
 Source: theory.md, sections 1, 5 and 9.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ._features import (
     hidden_features as hidden_features,
     readout_features as readout_features,
-    unit_dim as unit_dim,
 )
-from ._mixture import student_t as student_t
+from ._sites import unit_dim as unit_dim
 from ._weights import marginal as marginal, network as network
+
+if TYPE_CHECKING:
+    from ._mixture import student_t as student_t
 
 __all__ = [
     "hidden_features",
@@ -23,3 +27,16 @@ __all__ = [
     "student_t",
     "unit_dim",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "student_t":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # on first use: the theories, which it needs, are not loaded for the models of the weights
+    from ._mixture import student_t
+
+    return student_t
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

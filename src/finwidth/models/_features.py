@@ -8,12 +8,14 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from .._basics.checks import check_count, check_temperature
+from .._basics.checks import check_temperature
 from .._basics.errors import InputError
-from .._problem.network import Network, check_network
+from .._problem.network import Network
 from .._problem.traceable import TraceableNetwork
+from ..activations._activation import Activation
+from ._sites import check_net, hidden_sites
 
-__all__ = ["check_likelihood", "check_net", "hidden_features", "readout_features", "unit_dim"]
+__all__ = ["check_likelihood", "dense_forward", "hidden_features", "readout_features"]
 
 
 def check_likelihood(temperature: Any) -> float | Array:
@@ -28,21 +30,6 @@ def check_likelihood(temperature: Any) -> float | Array:
     return temperature
 
 
-def unit_dim(net: Network | TraceableNetwork, layer: int) -> str:
-    """Return the name of the dimension over the units of hidden layer 1 … L."""
-    check_net(net)
-    check_count("layer", layer)
-    if layer > net.depth:
-        raise InputError(f"expected layer = an int of at most {net.depth}, got {layer}")
-    return "unit" if net.depth == 1 else f"unit_{layer}"
-
-
-def check_net(net: Any) -> None:
-    """Raise InputError if `net` is neither a Network nor a traceable one."""
-    if not isinstance(net, TraceableNetwork):
-        check_network(net)
-
-
 def _check_shape(name: str, value: Any, *shape: int | None) -> None:
     """Raise InputError if `value`, which may be traced, is no array of this shape (None: any)."""
     got = getattr(value, "shape", ())
@@ -54,6 +41,23 @@ def _check_shape(name: str, value: Any, *shape: int | None) -> None:
     if not array or value.dtype.kind not in "fiu" or not fits:
         kind = f"{value.dtype} of shape {got}" if hasattr(value, "dtype") else type(value).__name__
         raise InputError(f"expected {name} = an array of real numbers ({wanted}), got {kind}")
+
+
+def dense_forward(
+    activation: Activation,
+    weights: Float[Array, "unit previous"],
+    bias: Float[Array, " unit"] | None,
+    columns: Float[Array, "previous point"],
+) -> Float[Array, "unit point"]:
+    """Return σ(W x/√N + b), one dense layer on.
+
+    Units come first: the products with the weights and their gradients then need no transposed
+    copy.
+    """
+    preactivation = weights @ columns / weights.shape[1] ** 0.5
+    if bias is not None:
+        preactivation = preactivation + bias[:, None]
+    return activation.fn(preactivation)
 
 
 def hidden_features(
@@ -74,22 +78,12 @@ def hidden_features(
     if not isinstance(values, Mapping):
         raise InputError(f"expected values = a mapping of sites, got {type(values).__name__}")
     _check_shape("X", X, None, None)
-    size = X.shape[1]
-    for layer, width in enumerate(net.widths, start=1):
-        names: dict[str, tuple[int, ...]] = {f"W_{layer}": (width, size)}
-        if net.bias_precision is not None:
-            names[f"b_{layer}"] = (width,)
-        for name, shape in names.items():
-            _check_shape(f"values[{name!r}]", values.get(name), *shape)
-        size = width
-    # units first: the products with the weights and their gradients then need no transposed copy
+    for name, site in hidden_sites(net, X.shape[1]).items():
+        _check_shape(f"values[{name!r}]", values.get(name), *site.shape)
     columns = X.T
     for layer in range(1, net.depth + 1):
-        weights = values[f"W_{layer}"]
-        preactivation = weights @ columns / weights.shape[1] ** 0.5
-        if net.bias_precision is not None:
-            preactivation = preactivation + values[f"b_{layer}"][:, None]
-        columns = net.activation.fn(preactivation)
+        bias = None if net.bias_precision is None else values[f"b_{layer}"]
+        columns = dense_forward(net.activation, values[f"W_{layer}"], bias, columns)
     return columns.T
 
 

@@ -5,8 +5,8 @@ of it are exact (Williams & Rasmussen, Gaussian Processes (2006), eq. 2.19).
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,31 +24,10 @@ from ..infer._model import reported_values
 from ..theories._mixture.field import RandomField, random_field
 from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
+from ._posterior import Posterior, Program
+from ._sites import Site
 
-__all__ = [
-    "MixtureInputs",
-    "MixtureProgram",
-    "SAMPLERS",
-    "mixture_inputs",
-    "mixture_model",
-    "mixture_sites",
-    "student_t",
-]
-
-# those that do not need Gaussian sites
-SAMPLERS = ("hmc", "langevin", "nuts")
-
-
-def mixture_sites(
-    network: Network, theory: str
-) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Return dimensions and shapes of the sites as they are stored."""
-    shapes: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {}
-    if check_mixture(network, theory):
-        shapes["a"] = ((), ())
-        if network.widths[0] > 1:
-            shapes["r_squared"] = ((), ())
-    return shapes | {"q_bar": (("layer",), (network.depth,))}
+__all__ = ["Mixture", "MixtureInputs", "student_t"]
 
 
 class MixtureInputs(NamedTuple):
@@ -73,43 +52,9 @@ class MixtureInputs(NamedTuple):
     root: Any
 
 
-def mixture_inputs(
-    network: Network,
-    X: np.ndarray,
-    y: np.ndarray,
-    temperature: float,
-    X_test: np.ndarray | None,
-    theory: str,
-) -> MixtureInputs:
-    """Return the arrays of a run, in JAX's default precision.
-
-    Parameters
-    ----------
-    network
-        The network.
-    X, y
-        Training set, shapes (pattern, input) and (pattern,).
-    temperature
-        T > 0.
-    X_test
-        Test points, shape (test_pattern, input), or None.
-    theory
-        "nested" or "wishart".
-    """
-    points = X if X_test is None else np.concatenate([X, X_test])
-    with float64():
-        field = random_field(network, points, theory)
-        root = _root(field) if X_test is not None and field.only_scale else None
-    inputs = MixtureInputs(field, np.asarray(y), np.asarray(temperature), root)
-    # in default precision, but for the number of terms of a rule
-    return jax.tree.map(
-        lambda leaf: leaf if isinstance(leaf, int) else jnp.asarray(leaf, float), inputs
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class MixtureProgram:
-    """What compiled code depends on besides arrays.
+class _MixtureProgram:
+    """What compiled code of `Mixture` depends on besides arrays.
 
     Parameters
     ----------
@@ -122,7 +67,7 @@ class MixtureProgram:
     def density(self, inputs: MixtureInputs) -> tuple[Callable[..., None], tuple, dict]:
         """Return the NumPyro model and its arguments."""
         field = inputs.field.first(inputs.y.shape[0])
-        return mixture_model, (field, inputs.y, inputs.temperature), {}
+        return _mixture_model, (field, inputs.y, inputs.temperature), {}
 
     def reduce(
         self, inputs: MixtureInputs, rng_key: Array, sites: dict[str, Array]
@@ -134,6 +79,53 @@ class MixtureProgram:
         if inputs.field.covariances.diag_a.shape[0] > inputs.y.shape[0]:
             stored = _predict(inputs, rng_key, values)
         return stored | {f"site:{name}": values[name] for name in self.keep}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mixture(Posterior):
+    """The posterior of the scale mixture.
+
+    Parameters
+    ----------
+    theory
+        How the order parameters enter the kernel, "nested" or "wishart".
+    """
+
+    theory: str = "nested"
+
+    name: ClassVar[str] = "student_t"
+    kind: ClassVar[str] = "scale mixture"
+    default_sampler: ClassVar[str] = "nuts"
+
+    def check(self) -> None:
+        """Raise InputError where the mixture is not defined."""
+        check_mixture(self.network, self.theory)
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        """The order parameters."""
+        net = self.network
+        sites = {"q_bar": Site(("layer",), (net.depth,))}
+        if not check_mixture(net, self.theory):
+            return sites
+        radius = {"r_squared": Site((), ())} if net.widths[0] > 1 else {}
+        return {"a": Site((), (), net.weight_precision[1])} | radius | sites
+
+    def inputs(self) -> MixtureInputs:
+        """Return all arrays that compiled code takes."""
+        points = self.X if self.X_test is None else np.concatenate([self.X, self.X_test])
+        with float64():
+            field = random_field(self.network, points, self.theory)
+            root = _root(field) if self.X_test is not None and field.only_scale else None
+        inputs = MixtureInputs(field, self.y, np.asarray(self.temperature), root)
+        # in default precision, but for the number of terms of a rule
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, None if isinstance(leaf, int) else float), inputs
+        )
+
+    def program(self, keep: tuple[str, ...]) -> Program:
+        """Return the program that stores the sites `keep`."""
+        return _MixtureProgram(keep)
 
 
 def _root(field: RandomField) -> np.ndarray:
@@ -176,7 +168,7 @@ def _predict(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) ->
     return {"f": f, "f_mean": f_mean, "f_variance": f_variance}
 
 
-def mixture_model(
+def _mixture_model(
     field: RandomField, y: Float[Array, " n"] | None, temperature: float | Array
 ) -> None:
     """The NumPyro model of `student_t`, given what it knows of the patterns."""
@@ -244,4 +236,4 @@ def student_t(
     inputs = check_inputs(X)
     field = random_field(net, inputs, theory)
     labels = None if y is None else jnp.asarray(check_labels(y, inputs.shape[0]), float)
-    mixture_model(field, labels, temperature)
+    _mixture_model(field, labels, temperature)

@@ -1,47 +1,87 @@
-"""A sampling task: its checked arguments, its density, and what is stored of a draw."""
+"""What `sample` needs of a model: a posterior, with its sites and what compiled code makes of it.
 
+A posterior holds the checked data of a run. What is compiled is its *program*, a function of its
+*inputs*, one pytree of all numbers: programs that are equal, with inputs of the same shapes, share
+compiled code, so that a second run starts at once.
+"""
+
+import abc
 import dataclasses
-import math
-import numbers
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from .._basics.arrays import check_inputs, check_labels, check_training, shown
-from .._basics.checks import check_choice, check_iterable, check_temperature
-from .._basics.errors import InputError
+from .._basics.checks import check_temperature
+from .._basics.errors import InputError, PluginError
 from .._problem.network import Network, check_network
-from .._problem.traceable import traceable
 from ..activations._contract import validate_kernel
-from ..theories._mixture.law import check_mixture
-from ._features import unit_dim
-from ._mixture import SAMPLERS, MixtureProgram, mixture_inputs, mixture_sites
-from ._rotation import InputRotation, rotate_inputs
-from ._weights import WeightInputs, WeightProgram
+from ._sites import Site
 
 __all__ = [
-    "Task",
-    "check_range",
-    "check_sampler",
-    "checked_task",
-    "default_sampler",
-    "run_inputs",
-    "run_program",
-    "site_shapes",
-    "sites_to_keep",
-    "stored_text",
+    "Posterior",
+    "Program",
+    "check_program",
+    "check_stored",
+    "extras",
+    "make_posterior",
+    "model_of",
+    "stored_shapes",
 ]
 
-# Without `keep`, hidden weights are stored as long as the posterior group stays below this.
-_DEFAULT_STORE = 256 * 2**20
+
+@runtime_checkable
+class Program(Protocol):
+    """What compiled code depends on besides arrays; hashable, with equality by content."""
+
+    def density(self, inputs: Any) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the NumPyro model and its arguments."""
+        ...
+
+    def reduce(self, inputs: Any, rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
+        """Return what is stored of a draw of the latent sites, given unconstrained.
+
+        That is "site:NAME" of every site to keep and, where there are test points, each of the
+        posterior's `predictions`, of shape (test_pattern,).
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Task:
-    """The checked arguments of a run."""
+class Posterior(abc.ABC):
+    """The posterior of a network, given data; `make_posterior` checks them.
+
+    A dataclass that derives from it may have further fields, with defaults: the arguments of
+    `finwidth.sample` that it alone takes, of JSON types. They are recorded.
+
+    Parameters
+    ----------
+    network
+        The network.
+    X, y
+        Training set, shapes (pattern, input) and (pattern,).
+    temperature
+        T > 0.
+    X_test, y_test
+        Test points, shapes (test_pattern, input) and (test_pattern,), or None.
+
+    Attributes
+    ----------
+    name
+        What users write, ``sample(model=NAME)``.
+    kind
+        What comparisons call its draws: "exact" where it is the network's own posterior.
+    default_sampler
+        Name of the sampler if none is named.
+    predictions
+        What is stored of f at the test points: "f", a draw; "f_mean" and "f_variance", its exact
+        moments given the latent sites.
+    essential
+        Sites that are stored even where all would take too much memory.
+    """
 
     network: Network
     X: np.ndarray
@@ -49,148 +89,191 @@ class Task:
     temperature: float
     X_test: np.ndarray | None
     y_test: np.ndarray | None
-    model: str
-    theory: str  # of model "student_t"
-    dtype: str
-    rotation: InputRotation | None
-    keep: tuple[str, ...]
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    default_sampler: ClassVar[str] = "split_hmc"
+    predictions: ClassVar[tuple[str, ...]] = ("f", "f_mean", "f_variance")
+    essential: ClassVar[tuple[str, ...]] = ()
+
+    def check(self) -> None:  # noqa: B027 - most have nothing more to check
+        """Raise InputError where the posterior is not defined for its fields."""
+
+    @property
+    @abc.abstractmethod
+    def sites(self) -> Mapping[str, Site]:
+        """The sites that can be stored."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a record of the run tells besides the data and the model's name."""
+        return {name: getattr(self, name) for name in extras(type(self))}
+
+    @abc.abstractmethod
+    def inputs(self) -> Any:
+        """Return all arrays that compiled code takes, a pytree, in JAX's default precision."""
+
+    @abc.abstractmethod
+    def program(self, keep: tuple[str, ...]) -> Program:
+        """Return the program that stores the sites `keep`."""
 
 
-def checked_task(
+def extras(kind: type[Posterior]) -> tuple[str, ...]:
+    """Return the names of the fields that this kind of posterior has and others have not."""
+    common = {field.name for field in dataclasses.fields(Posterior)}
+    return tuple(field.name for field in dataclasses.fields(kind) if field.name not in common)
+
+
+def make_posterior(
+    kind: type[Posterior],
     net: Any,
     X: Any,
     y: Any,
     temperature: Any,
     X_test: Any,
     y_test: Any,
-    model: Any,
-    theory: Any,
-    dtype: Any,
-    data_name: Any,
-) -> Task:
-    """Check the arguments of a run and return them; raises InputError before any long work."""
+    **given: Any,
+) -> Posterior:
+    """Return the posterior of checked data.
+
+    Parameters
+    ----------
+    kind
+        Class of the posterior.
+    net, X, y, temperature, X_test, y_test
+        Its fields, as they come.
+    **given
+        Further fields; None where nobody gave them.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as described, or one of `given` not for this posterior.
+    PluginError
+        If the class lacks a part of a posterior, or its sites have no shapes.
+    """
     check_network(net)
     X, y = check_training(X, y)
     temperature = check_temperature(temperature, zero=False)
     validate_kernel(net.activation)
-    check_choice("model", model, ("marginal", "network", "student_t"))
-    check_choice("dtype", dtype, ("float32", "float64"))
-    if model == "student_t":
-        theory = "nested" if theory is None else theory
-        check_mixture(net, theory)
-    elif theory is not None:
-        raise InputError(f"expected theory = None with model={model!r}, got {shown(theory)}")
-    if data_name is not None and not isinstance(data_name, str):
-        raise InputError(f"expected data_name = a string or None, got {shown(data_name)}")
     if X_test is not None:
         X_test = check_inputs(X_test, name="X_test", n_inputs=X.shape[1])
     if y_test is not None:
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
         y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-    scales = {"X": X, "y": y, "temperature": temperature, "X_test": X_test}
-    scales |= {name: getattr(net, name) for name in ("weight_precision", "bias_precision")}
-    for name, value in scales.items():
-        check_range(name, value, dtype)
-    rotation = None
-    if model != "student_t":
-        nothing = np.zeros((0, X.shape[1]))
-        rotation = rotate_inputs(X, nothing if X_test is None else X_test)
-    theory = theory or ""
-    return Task(net, X, y, temperature, X_test, y_test, model, theory, dtype, rotation, ())
+    _check_kind(kind)
+    own = {name: value for name, value in given.items() if value is not None}
+    for name, value in own.items():
+        if name not in extras(kind):
+            raise InputError(f"expected {name} = None with model={kind.name!r}, got {shown(value)}")
+    posterior = kind(net, X, y, temperature, X_test, y_test, **own)
+    posterior.check()
+    _check_sites(posterior)
+    return posterior
 
 
-def check_range(name: str, value: Any, dtype: str) -> None:
-    """Raise InputError if numbers, or the largest of an array, are beyond those of `dtype`."""
-    info = np.finfo(dtype)
-    for leaf in jax.tree.leaves(value):
-        if isinstance(leaf, (numbers.Real, np.ndarray, jax.Array)):
-            largest = np.max(np.abs(np.asarray(leaf, np.float64)), initial=0.0)
-            if largest > info.max or 0 < largest < info.tiny:
-                raise InputError(
-                    f"expected {name} = numbers of a size that {dtype} holds ({info.tiny:.1e} … "
-                    f"{info.max:.1e}), got {largest:.3g}"
-                )
+def _check_kind(kind: type[Posterior]) -> None:
+    for attribute in ("name", "kind", "default_sampler"):
+        text = getattr(kind, attribute, None)
+        if not isinstance(text, str) or not text:
+            raise PluginError(
+                f"expected {attribute} of the posterior {kind.__name__} = a non-empty string, got "
+                f"{shown(text)}"
+            )
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    if missing:
+        raise PluginError(f"expected model {kind.name!r} with {', '.join(missing)}, got none")
 
 
-def default_sampler(model: str) -> str:
-    """Return the sampler of a model for which none is named."""
-    return "nuts" if model == "student_t" else "split_hmc"
-
-
-def check_sampler(model: str, sampler: str) -> None:
-    """Raise InputError where the model's sites are not of the kind that the sampler needs."""
-    if model == "student_t" and sampler not in SAMPLERS:
-        raise InputError(
-            f"expected sampler = one of {list(SAMPLERS)} with model='student_t', whose sites are "
-            f"not Gaussian, got {sampler!r}"
+def _check_sites(posterior: Posterior) -> None:
+    sites, name = posterior.sites, posterior.name
+    if not isinstance(sites, Mapping) or not sites:
+        raise PluginError(
+            f"expected sites of model {name!r} = a dict of Site, at least one, got {shown(sites)}"
         )
+    for key, site in sites.items():
+        described = isinstance(site, Site) and isinstance(site.shape, tuple)
+        if not (
+            described
+            and len(site.dims) == len(site.shape)
+            and all(isinstance(size, int) for size in site.shape)
+            and all(isinstance(dim, str) for dim in site.dims)
+        ):
+            raise PluginError(
+                f"expected site {key!r} of model {name!r} = a Site with the name and size of each "
+                f"axis, got {shown(site)}"
+            )
 
 
-def site_shapes(task: Task) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Dimensions and shapes of the sites as they are stored, in the original inputs."""
-    net = task.network
-    if task.model == "student_t":
-        return mixture_sites(net, task.theory)
-    shapes = {}
-    previous = ("input", task.X.shape[1])
-    for layer, width in enumerate(net.widths, start=1):
-        unit = unit_dim(net, layer)
-        shapes[f"W_{layer}"] = ((unit, previous[0]), (width, previous[1]))
-        if net.bias_precision is not None:
-            shapes[f"b_{layer}"] = ((unit,), (width,))
-        previous = (unit, width)
-    shapes["v"] = ((previous[0],), (previous[1],))
-    if net.bias_precision is not None:
-        shapes["b_out"] = ((), ())
-    return shapes
+def stored_shapes(posterior: Posterior, keep: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what must be stored of a draw."""
+    shapes = {f"site:{name}": posterior.sites[name].shape for name in keep}
+    if posterior.X_test is None:
+        return shapes
+    return shapes | dict.fromkeys(posterior.predictions, (posterior.X_test.shape[0],))
 
 
-def _bytes(task: Task, names: Sequence[str], draws: int) -> int:
-    shapes = site_shapes(task)
-    return sum(math.prod(shapes[name][1]) for name in names) * draws * np.dtype(task.dtype).itemsize
+def check_stored(name: str, shapes: Mapping[str, tuple[int, ...]], stored: Any) -> None:
+    """Raise PluginError unless what a program stores of a draw has the promised shapes.
 
-
-def sites_to_keep(task: Task, keep: Any, draws: int) -> tuple[str, ...]:
-    sites = tuple(site_shapes(task))
-    if keep is None:
-        readout = tuple(name for name in sites if name in ("v", "b_out"))
-        return sites if _bytes(task, sites, draws) < _DEFAULT_STORE else readout
-    names = check_iterable("keep", keep, f"names out of {list(sites)}")
-    if not names or not all(isinstance(name, str) and name in sites for name in names):
-        raise InputError(f"expected keep = names out of {list(sites)}, got {shown(keep)}")
-    return tuple(name for name in sites if name in names)
-
-
-def stored_text(task: Task, draws: int) -> str:
-    """Say what a run will store."""
-    size = _bytes(task, task.keep, draws)
-    if task.X_test is not None:
-        size += (1 if task.model == "network" else 3) * task.X_test.shape[0] * draws * 8
-    what = ", ".join((*task.keep, *(() if task.X_test is None else ("f(X_test)",))))
-    return f"storing {what}: {size / 2**20:.1f} MiB"
-
-
-def run_inputs(task: Task) -> Any:
-    """Return all arrays that the compiled code of a run takes, in the run's precision."""
-    if task.model == "student_t":
-        return mixture_inputs(
-            task.network, task.X, task.y, task.temperature, task.X_test, task.theory
+    Parameters
+    ----------
+    name
+        Of the model.
+    shapes
+        What is promised, see `stored_shapes`.
+    stored
+        What `Program.reduce` returned; arrays may be traced.
+    """
+    if not isinstance(stored, dict):
+        raise PluginError(
+            f"expected a dict of what model {name!r} stores of a draw, got {type(stored).__name__}"
         )
-    real, rotation = np.dtype(task.dtype), task.rotation
-    arrays = WeightInputs(
-        traceable(task.network),
-        task.X if rotation is None else rotation.train,
-        task.y,
-        np.asarray(task.temperature),
-        task.X_test,
-        rotation,
-    )
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, real), arrays)
+    got = {key: getattr(value, "shape", None) for key, value in stored.items()}
+    for key in [*shapes, *got]:
+        if key not in shapes:
+            raise PluginError(
+                f"expected {sorted(shapes)} of a draw of model {name!r}, got {key!r}, too"
+            )
+        if got.get(key) != shapes[key]:
+            found = f"shape {got[key]}" if key in got else "none"
+            raise PluginError(
+                f"expected {key!r} of shape {shapes[key]} of a draw of model {name!r}, got {found}"
+            )
 
 
-def run_program(task: Task) -> "WeightProgram | MixtureProgram":
-    """Return what the compiled code of a run depends on besides arrays."""
-    if task.model == "student_t":
-        return MixtureProgram(task.keep)
-    return WeightProgram(task.model, task.keep)
+def check_program(name: str, program: Any, inputs: Any) -> None:
+    """Raise PluginError unless a program has its parts and a hash, and its inputs are arrays."""
+    if not isinstance(program, Program):
+        raise PluginError(
+            f"expected a program of model {name!r} with density and reduce, got {shown(program)}"
+        )
+    try:
+        hash(program)
+    except TypeError as error:
+        raise PluginError(
+            f"expected a program of model {name!r} that has a hash, got {error}"
+        ) from None
+    for leaf in jax.tree.leaves(inputs):
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            raise PluginError(
+                f"expected inputs of model {name!r} = a pytree of arrays, got {shown(leaf)}"
+            )
+
+
+def model_of(name: str, program: Program, inputs: Any) -> Callable[..., None]:
+    """Return the NumPyro model of a program, or raise PluginError where it gives none."""
+    density = program.density(inputs)
+    if not (
+        isinstance(density, tuple)
+        and len(density) == 3
+        and callable(density[0])
+        and isinstance(density[1], tuple)
+        and isinstance(density[2], dict)
+    ):
+        raise PluginError(
+            f"expected density of model {name!r} = (NumPyro model, arguments, keywords), got "
+            f"{shown(density)}"
+        )
+    return density[0]

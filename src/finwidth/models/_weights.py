@@ -8,23 +8,27 @@ sets float64.
 Source: theory.md, sections 1 and 9.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array, random
 
 from .._basics.arrays import check_inputs, check_labels
 from .._problem.network import Network
-from .._problem.traceable import TraceableNetwork
-from ._features import check_likelihood, check_net, hidden_features, readout_features, unit_dim
-from ._readout import ReadoutMarginal, condition
+from .._problem.traceable import TraceableNetwork, traceable
+from ._features import check_likelihood, hidden_features, readout_features
+from ._posterior import Posterior, Program
+from ._readout import Readout, ReadoutMarginal, condition
+from ._rotation import rotate_inputs
+from ._sites import Site, check_net, hidden_sites, readout_sites, sample_site
 
-__all__ = ["WeightInputs", "WeightProgram", "marginal", "network"]
+__all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
 
 
 def _checked(
@@ -40,27 +44,8 @@ def _checked(
     return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
 
 
-def _gaussian(name: str, precision: float | Array, *plates: tuple[str, int]) -> Array:
-    """Sample a site of independent N(0, 1/precision), one plate per axis, last axis last."""
-    law = dist.Normal(0.0, 1.0 / jnp.sqrt(jnp.asarray(precision, float)))
-    with contextlib.ExitStack() as frames:
-        for axis, (dim_name, size) in enumerate(plates):
-            frames.enter_context(numpyro.plate(dim_name, size, dim=axis - len(plates)))
-        return jnp.asarray(numpyro.sample(name, law))
-
-
-def _hidden_sites(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Array]:
-    values = {}
-    previous = ("input", n_inputs)
-    for layer, width in enumerate(net.widths, start=1):
-        units = (unit_dim(net, layer), width)
-        values[f"W_{layer}"] = _gaussian(
-            f"W_{layer}", net.weight_precision[layer - 1], units, previous
-        )
-        if net.bias_precision is not None:
-            values[f"b_{layer}"] = _gaussian(f"b_{layer}", net.bias_precision[layer - 1], units)
-        previous = units
-    return values
+def _sample_hidden(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Array]:
+    return {name: sample_site(name, site) for name, site in hidden_sites(net, n_inputs).items()}
 
 
 def network(
@@ -93,12 +78,10 @@ def network(
     theory.md, section 1.
     """
     net, X, y, temperature = _checked(net, X, y, temperature)
-    values = _hidden_sites(net, X.shape[1])
+    values = _sample_hidden(net, X.shape[1])
     features = hidden_features(net, values, X)
-    v = _gaussian("v", net.weight_precision[-1], (unit_dim(net, net.depth), net.widths[-1]))
-    f = features @ v / net.widths[-1] ** 0.5
-    if net.bias_precision is not None:
-        f = f + _gaussian("b_out", net.bias_precision[-1])
+    readout = {name: sample_site(name, site) for name, site in readout_sites(net).items()}
+    f = _output(net, features, readout)
     numpyro.deterministic("f", f)
     with numpyro.plate("pattern", X.shape[0]):
         numpyro.sample("y", dist.Normal(f, jnp.sqrt(temperature)), obs=y)
@@ -129,13 +112,19 @@ def marginal(
     theory.md, section 9.
     """
     net, X, y, temperature = _checked(net, X, y, temperature)
-    values = _hidden_sites(net, X.shape[1])
+    values = _sample_hidden(net, X.shape[1])
     features = readout_features(net, hidden_features(net, values, X))
     numpyro.sample("y", ReadoutMarginal(features, temperature), obs=y)
 
 
+def _output(net: Network | TraceableNetwork, features: Array, values: Mapping[str, Array]) -> Array:
+    """Return f, shape (point,), from features of the last hidden layer, shape (point, unit)."""
+    f = features @ values["v"] / net.widths[-1] ** 0.5
+    return f if net.bias_precision is None else f + values["b_out"]
+
+
 class WeightInputs(NamedTuple):
-    """The arrays of a run of "network" or "marginal".
+    """The arrays of a run of `Weights` or `Marginal`.
 
     Attributes
     ----------
@@ -160,55 +149,116 @@ class WeightInputs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightProgram:
-    """What compiled code depends on besides arrays.
+class _WeightProgram:
+    """What compiled code of `Weights` depends on besides arrays.
 
     Parameters
     ----------
-    model
-        "network" or "marginal".
     keep
         Sites to store.
     """
 
-    model: str
     keep: tuple[str, ...]
 
     def density(self, inputs: WeightInputs) -> tuple[Callable[..., None], tuple, dict]:
         """Return the NumPyro model and its arguments."""
-        function = marginal if self.model == "marginal" else network
-        keywords = {"temperature": inputs.temperature}
-        return function, (inputs.net, inputs.X, inputs.y), keywords
+        return network, (inputs.net, inputs.X, inputs.y), {"temperature": inputs.temperature}
 
     def reduce(
         self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
     ) -> dict[str, Array]:
         """Return what is stored of a draw of the latent sites."""
-        net, X, y, temperature, points, rotation = inputs
+        net, points, rotation = inputs.net, inputs.X_test, inputs.rotation
         whole = "W_1" in self.keep or rotation is None
         weight_key, readout_key = random.split(rng_key)
-        sites = dict(sites)
-        fitted = sites
+        values = dict(sites)
         if rotation is not None:
             complete = rotation.restore if whole else rotation.extend
-            weights = complete(weight_key, sites["W_1"], net.weight_precision[0])
-            sites = sites | {"W_1": weights}
+            values["W_1"] = complete(weight_key, sites["W_1"], net.weight_precision[0])
             points = points if whole or points is None else rotation.test
+        readout, drawn = self._readout(inputs, readout_key, sites)
+        values |= drawn
         stored = {}
-        readout = None
-        if self.model == "marginal":
-            features = hidden_features(net, fitted, X)
-            readout = condition(readout_features(net, features), y, temperature)
-            coefficients = readout.draw(readout_key)
-            width = net.widths[-1]
-            sites["v"] = coefficients[:width] / jnp.sqrt(net.weight_precision[-1])
-            if net.bias_precision is not None:
-                sites["b_out"] = coefficients[width] / jnp.sqrt(net.bias_precision[-1])
         if points is not None:
-            features = hidden_features(net, sites, points)
-            f = features @ sites["v"] / net.widths[-1] ** 0.5
-            stored["f"] = f + sites["b_out"] if net.bias_precision is not None else f
+            features = hidden_features(net, values, points)
+            stored["f"] = _output(net, features, values)
             if readout is not None:
                 block = readout_features(net, features)
                 stored["f_mean"], stored["f_variance"] = readout.moments(block)
-        return stored | {f"site:{name}": sites[name] for name in self.keep}
+        return stored | {f"site:{name}": values[name] for name in self.keep}
+
+    def _readout(
+        self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
+    ) -> tuple[Readout | None, dict[str, Array]]:
+        """Return the readout's posterior given the hidden weights, and a draw of its sites.
+
+        Nothing where the readout is sampled with the other weights.
+        """
+        return None, {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _MarginalProgram(_WeightProgram):
+    """What compiled code of `Marginal` depends on besides arrays."""
+
+    def density(self, inputs: WeightInputs) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the NumPyro model and its arguments."""
+        _, arguments, keywords = super().density(inputs)
+        return marginal, arguments, keywords
+
+    def _readout(
+        self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
+    ) -> tuple[Readout | None, dict[str, Array]]:
+        net, width = inputs.net, inputs.net.widths[-1]
+        features = hidden_features(net, sites, inputs.X)
+        readout = condition(readout_features(net, features), inputs.y, inputs.temperature)
+        coefficients = readout.draw(rng_key)
+        drawn = {"v": coefficients[:width] / jnp.sqrt(net.weight_precision[-1])}
+        if net.bias_precision is not None:
+            drawn["b_out"] = coefficients[width] / jnp.sqrt(net.bias_precision[-1])
+        return readout, drawn
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weights(Posterior):
+    """The network's posterior in weight space."""
+
+    name: ClassVar[str] = "network"
+    kind: ClassVar[str] = "exact"
+    predictions: ClassVar[tuple[str, ...]] = ("f",)
+    essential: ClassVar[tuple[str, ...]] = ("v", "b_out")
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        """The weights and biases, in the original inputs."""
+        return hidden_sites(self.network, self.X.shape[1]) | readout_sites(self.network)
+
+    def inputs(self) -> WeightInputs:
+        """Return all arrays that compiled code takes."""
+        nothing = np.zeros((0, self.X.shape[1]))
+        rotation = rotate_inputs(self.X, nothing if self.X_test is None else self.X_test)
+        arrays = WeightInputs(
+            traceable(self.network),
+            self.X if rotation is None else rotation.train,
+            self.y,
+            np.asarray(self.temperature),
+            self.X_test,
+            rotation,
+        )
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), arrays)
+
+    def program(self, keep: tuple[str, ...]) -> Program:
+        """Return the program that stores the sites `keep`."""
+        return _WeightProgram(keep)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Marginal(Weights):
+    """The same posterior with the readout integrated exactly."""
+
+    name: ClassVar[str] = "marginal"
+    predictions: ClassVar[tuple[str, ...]] = ("f", "f_mean", "f_variance")
+
+    def program(self, keep: tuple[str, ...]) -> Program:
+        """Return the program that stores the sites `keep`."""
+        return _MarginalProgram(keep)

@@ -36,6 +36,8 @@ class Sampler:
     adaptive
         Whether the kernel can (it has a method ``end_warmup``). Such a kernel is compiled once for
         all lengths of the warm-up: its ``init`` takes `num_warmup` as an array.
+    gaussian
+        Whether all sites of the model must be Gaussian under the prior.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Sampler:
     num_warmup: int
     num_samples: int
     adaptive: bool = False
+    gaussian: bool = False
 
     @property
     def digest(self) -> str | None:

@@ -5,4 +5,6 @@ from . import Sampler
 
 __all__ = ["sampler"]
 
-sampler = Sampler("split_hmc", SplitHMC, num_warmup=2000, num_samples=1000, adaptive=True)
+sampler = Sampler(
+    "split_hmc", SplitHMC, num_warmup=2000, num_samples=1000, adaptive=True, gaussian=True
+)
