@@ -15,9 +15,10 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
+from finwidth._layers.layer import Site
 from finwidth._numerics.chains import summarize
 from finwidth.models._posterior import Posterior
-from finwidth.models._sites import Site, sample_site
+from finwidth.models._sites import sample_site
 
 RNG = np.random.default_rng(41)
 X, Y = RNG.normal(size=(8, 3)), RNG.normal(size=8)
@@ -126,7 +127,7 @@ def test_checkpoint(tree, tmp_path):
         pass
 
     with pytest.raises(
-        fw.InputError, match=r"expected a checkpoint of the same run, got posterior ="
+        fw.InputError, match=r"expected a checkpoint of the same run, got posterior_digest ="
     ):
         run(Other, checkpoint=tmp_path / "c")
 

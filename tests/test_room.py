@@ -5,10 +5,14 @@ the package; each toy is equivalent to something that the package has, or known 
 """
 
 import dataclasses
+import json
 
+import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import finwidth as fw
@@ -41,6 +45,9 @@ class Gained(Dense):
     def link(self, before, mean):
         return super().link(before, mean)._replace(map=gained, numbers=(self.gain,))
 
+    def forward(self, weights, x, before):
+        return super().forward(weights | {"W": self.gain * weights["W"]}, x, before)
+
 
 def gains(activation, gain=1.7, precision=1.1):
     """Return a network with a gain, and the dense one with the same law."""
@@ -63,6 +70,39 @@ def test_a_layer_of_ones_own_is_solved(activation, theory):
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-7)
     np.testing.assert_allclose(one.variance, other.variance, rtol=1e-7)
     assert solutions[0].action == pytest.approx(solutions[1].action, rel=1e-8)
+
+
+@pytest.mark.parametrize("model", ["network", "marginal"])
+def test_a_layer_of_ones_own_is_sampled_and_compared(model):
+    """Also against the dense network of the same law: the same moments of f."""
+    toy, dense = gains("erf")
+    trees = [
+        fw.sample(
+            net,
+            X,
+            Y,
+            temperature=T,
+            X_test=X_TEST,
+            y_test=Y_TEST,
+            model=model,
+            num_chains=2,
+            num_warmup=200,
+            num_samples=400,
+            seed=seed,
+            progress=False,
+        )
+        for seed, net in enumerate((toy, dense))
+    ]
+    assert trees[0]["posterior"].W_2.shape == (2, 400, 10, 12)
+    moments = []
+    for tree in trees:
+        f = tree["predictions"].f.stack(all=("chain", "draw"))
+        error = az.mcse(tree["predictions"].dataset[["f"]]).f.values
+        moments.append((f.mean("all").values, error))
+    (one, error), (other, other_error) = moments
+    assert np.all(np.abs(one - other) < 4.5 * np.hypot(error, other_error))
+    report = fw.compare(fw.solve(toy, X, Y, temperature=T), trees[0])
+    assert isinstance(report.attrs["verdict"], str)
 
 
 def test_theories_of_dense_layers_refuse_others():
@@ -153,6 +193,11 @@ class Uneven(Gaussian):
     def gradient(self, kernel, y, temperature):
         return self.condition(kernel, y, temperature).gradient()
 
+    def observe(self, f, y, temperature):
+        scale = jnp.sqrt(temperature * self.noise)
+        with numpyro.plate("pattern", f.shape[0]):
+            numpyro.sample("y", dist.Normal(f, scale), obs=y)
+
 
 NOISE = RNG.uniform(0.3, 3.0, size=9)
 
@@ -179,6 +224,46 @@ def test_even_noise_is_the_gaussian_likelihood(activation):
     one, other = toy.predict(X_TEST), gaussian.predict(X_TEST)
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-7)
     np.testing.assert_allclose(one.variance, other.variance, rtol=1e-7)
+
+
+def test_a_likelihood_of_ones_own_is_sampled_and_compared():
+    """A linear network of many units against the process that it then is, in closed form."""
+    net, likelihood = fw.Network((4000,), "identity"), Uneven(NOISE)
+    tree = fw.sample(
+        net,
+        X,
+        Y,
+        temperature=T,
+        X_test=X_TEST,
+        y_test=Y_TEST,
+        model="network",
+        likelihood=likelihood,
+        num_chains=2,
+        num_warmup=150,
+        num_samples=300,
+        keep=["v"],
+        progress=False,
+    )
+    solution = fw.solve(net, X, Y, temperature=T, theory="infinite", likelihood=likelihood)
+    report = fw.compare(solution, tree)
+    f = tree["predictions"].f.stack(all=("chain", "draw"))
+    error = az.mcse(tree["predictions"].dataset[["f"]]).f.values
+    distance = np.abs(f.mean("all").values - solution.predict(X_TEST).mean)
+    assert np.all(distance < 4.5 * error + 10 * len(Y) / 4000)  # a distance of order P/N
+    assert isinstance(report.attrs["verdict"], str)
+    provenance = json.loads(tree.attrs["provenance"])
+    assert provenance["likelihood"] == "uneven"
+
+
+def test_the_readout_of_another_likelihood_is_not_integrated(tmp_path):
+    arguments = {"temperature": T, "likelihood": Uneven(NOISE), "progress": False}
+    net = fw.Network((5,), "erf")
+    with pytest.raises(fw.InputError, match="expected model='network' with this likelihood"):
+        fw.sample(net, X, Y, model="marginal", **arguments)
+    with pytest.raises(fw.InputError, match="expected likelihood = None with model='student_t'"):
+        fw.sample(net, X, Y, model="student_t", **arguments)
+    with pytest.raises(fw.InputError, match="expected a likelihood with a record"):
+        fw.sample(net, X, Y, model="network", checkpoint=tmp_path / "c", **arguments)
 
 
 def test_theories_of_the_gaussian_likelihood_refuse_others():

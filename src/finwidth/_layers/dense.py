@@ -9,7 +9,8 @@ Source: theory.md sections 2, 4 and 7; Pacelli et al., Nat. Mach. Intell. 5, 149
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -193,6 +194,13 @@ class Dense(Layer):
     InputError
         If `width` is not a positive int.
     """
+
+    rotates: ClassVar[bool] = True
+
+    def forward(self, weights: Mapping[str, Any], x: Any, before: Any) -> Any:
+        """Return W x/√N (+ b)."""
+        h = weights["W"] @ x / weights["W"].shape[1] ** 0.5
+        return h + weights["b"][:, None] if "b" in weights else h
 
     def link(self, before: Layer, mean: bool) -> Link:
         """Return the papers' layer map."""

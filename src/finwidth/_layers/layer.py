@@ -7,8 +7,8 @@ from its own. The sampler's half are its weights and the way forward through the
 import abc
 import dataclasses
 import numbers
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from .._basics.arrays import shown
 from .._basics.errors import InputError
@@ -42,21 +42,19 @@ class Link(NamedTuple):
 
 
 class Site(NamedTuple):
-    """An array of independent weights N(0, 1/precision).
+    """One site of a model, an array.
 
     Attributes
     ----------
-    dims
-        Names of the axes.
-    shape
-        Shape.
+    dims, shape
+        Names and sizes of its axes.
     precision
-        λ or λ^b.
+        λ, where the entries are independent N(0, 1/λ) under the prior; None: of another law.
     """
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
-    precision: Any
+    precision: Any = None
 
 
 def scale(width: int, mean: bool) -> OrderParameter:
@@ -75,6 +73,8 @@ class Layer(abc.ABC):
     """
 
     width: int
+
+    rotates: ClassVar[bool] = False  # whether patterns enter a first layer through W x alone
 
     def __post_init__(self) -> None:
         width = self.width
@@ -101,6 +101,41 @@ class Layer(abc.ABC):
     @abc.abstractmethod
     def readout(self, mean: bool) -> Link:
         """Return how f follows from this layer's h, where it is the last one."""
+
+    def sites(
+        self, units: str, inputs: tuple[str, int], precision: Any, bias: Any
+    ) -> dict[str, Site]:
+        """Return the layer's weights: by default W, and b where there are biases.
+
+        Parameters
+        ----------
+        units
+            Name of the dimension over its units.
+        inputs
+            Name and size of that over the units before, or over the inputs.
+        precision, bias
+            λ and λ^b of the layer; bias None: there are no biases.
+        """
+        sites = {"W": Site((units, inputs[0]), (self.width, inputs[1]), precision)}
+        return sites if bias is None else sites | {"b": Site((units,), (self.width,), bias)}
+
+    @abc.abstractmethod
+    def forward(self, weights: Mapping[str, Any], x: Any, before: Any) -> Any:
+        """Return the layer's h, shape (unit, point), a JAX function.
+
+        Units come first: the products with the weights and their gradients then need no
+        transposed copy.
+
+        Parameters
+        ----------
+        weights
+            Values of the `sites`.
+        x
+            What the weights multiply: σ(h) of the layer before, or the inputs, shape
+            (previous, point).
+        before
+            h of the layer before, of the same shape, or None.
+        """
 
     def resize(self, width: int) -> "Layer":
         """Return the layer with another number of units."""

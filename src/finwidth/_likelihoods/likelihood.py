@@ -98,9 +98,12 @@ class Likelihood(abc.ABC):
     def observe(self, f: Any, y: Any, temperature: Any) -> None:
         """Sample the NumPyro site "y", shape (pattern,), given f, observed where y is not None."""
 
-    def record(self) -> dict[str, Any]:
-        """Return, as plain JSON types, what results depend on."""
-        return {"name": self.name}
+    def record(self) -> dict[str, Any] | None:
+        """Return, as plain JSON types, what results depend on besides the data.
+
+        Results are stored under it and found again; None, where nothing tells it, stores nothing.
+        """
+        return None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

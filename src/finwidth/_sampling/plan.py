@@ -21,6 +21,7 @@ from .._basics.checks import (
     check_path,
     check_seed,
 )
+from .._basics.code_digest import code_digest
 from .._basics.errors import InputError, PluginError
 from .._basics.files import digest
 from ..models._posterior import Posterior
@@ -113,16 +114,20 @@ class Plan:
                 "expected an activation whose values on float64 arrays can be computed, with "
                 f"a checkpoint to be found again by them, got {net.activation.name!r}"
             )
-        identity = self.settings | {
-            "network": net.record(),
-            "temperature": self.posterior.temperature,
-            "num_warmup": "adaptive" if self.adaptive else self.num_warmup,
-        }
+        identity = (
+            self.settings
+            | self.posterior.identity()
+            | {
+                "network": net.record(),
+                "temperature": self.posterior.temperature,
+                "num_warmup": "adaptive" if self.adaptive else self.num_warmup,
+            }
+        )
         if self.sampler.digest is not None:
             identity["sampler_digest"] = self.sampler.digest
-        if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
-            return identity
-        return identity | {"posterior": f"{kind.__module__}.{kind.__qualname__}"}
+        if kind.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            identity["posterior_digest"] = code_digest(kind)
+        return identity
 
     def title(self) -> str:
         """Say what is sampled, and with what."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._basics.blas import blas_threads as limit_blas
 from .._basics.progress import Progress
+from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from .._numerics.precision import precision
 from .._problem.network import Network
 from .._results.tree import build_tree
@@ -54,6 +55,7 @@ def sample(
     model: str | type[Posterior] = "marginal",
     sampler: str | None = None,
     theory: str | None = None,
+    likelihood: str | Likelihood = "gaussian",
     num_warmup: int | None = None,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -92,6 +94,8 @@ def sample(
     theory
         With model="student_t" how the order parameters enter the kernel: "nested" (default) or
         "wishart".
+    likelihood
+        "gaussian", or a likelihood of your own with model="network"; the temperature tempers it.
     num_warmup
         Transitions that adapt the sampler, per chain. By default the run decides: the warm-up of
         "split_hmc" and "langevin" ends when the chains agree on the log density and the
@@ -152,7 +156,18 @@ def sample(
     theory.md, sections 1, 5 and 9.
     """
     kind = posterior_kind(model)
-    posterior = make_posterior(kind, net, X, y, temperature, X_test, y_test, theory=theory)
+    chosen = choose_likelihood(likelihood)
+    posterior = make_posterior(
+        kind,
+        net,
+        X,
+        y,
+        temperature,
+        X_test,
+        y_test,
+        theory=theory,
+        likelihood=None if chosen == GAUSSIAN else chosen,
+    )
     plan = make_plan(
         posterior,
         sampler=sampler,

@@ -12,10 +12,9 @@ from .._basics.checks import check_temperature
 from .._basics.errors import InputError
 from .._problem.network import Network
 from .._problem.traceable import TraceableNetwork
-from ..activations._activation import Activation
-from ._sites import check_net, hidden_sites
+from ._sites import check_net, hidden_sites, layer_sites
 
-__all__ = ["check_likelihood", "dense_forward", "hidden_features", "readout_features"]
+__all__ = ["check_likelihood", "hidden_features", "readout_features"]
 
 
 def check_likelihood(temperature: Any) -> float | Array:
@@ -43,23 +42,6 @@ def _check_shape(name: str, value: Any, *shape: int | None) -> None:
         raise InputError(f"expected {name} = an array of real numbers ({wanted}), got {kind}")
 
 
-def dense_forward(
-    activation: Activation,
-    weights: Float[Array, "unit previous"],
-    bias: Float[Array, " unit"] | None,
-    columns: Float[Array, "previous point"],
-) -> Float[Array, "unit point"]:
-    """Return σ(W x/√N + b), one dense layer on.
-
-    Units come first: the products with the weights and their gradients then need no transposed
-    copy.
-    """
-    preactivation = weights @ columns / weights.shape[1] ** 0.5
-    if bias is not None:
-        preactivation = preactivation + bias[:, None]
-    return activation.fn(preactivation)
-
-
 def hidden_features(
     net: Network | TraceableNetwork, values: Mapping[str, Array], X: Float[Array, "point input"]
 ) -> Float[Array, "point unit"]:
@@ -80,11 +62,18 @@ def hidden_features(
     _check_shape("X", X, None, None)
     for name, site in hidden_sites(net, X.shape[1]).items():
         _check_shape(f"values[{name!r}]", values.get(name), *site.shape)
-    columns = X.T
-    for layer in range(1, net.depth + 1):
-        bias = None if net.bias_precision is None else values[f"b_{layer}"]
-        columns = dense_forward(net.activation, values[f"W_{layer}"], bias, columns)
-    return columns.T
+    x, h = X.T, None
+    for number, layer in enumerate(net.layers, start=1):
+        sites = layer_sites(net, number, X.shape[1])
+        h = layer.forward({name: values[f"{name}_{number}"] for name in sites}, x, h)
+        expected = (layer.width, X.shape[0])
+        if getattr(h, "shape", None) != expected:
+            raise InputError(
+                f"expected {layer!r} to return h of shape {expected}, got "
+                f"{getattr(h, 'shape', type(h).__name__)}"
+            )
+        x = net.activation.fn(h)
+    return x.T
 
 
 def readout_features(

@@ -18,6 +18,7 @@ from jax import Array, random
 from jaxtyping import Float
 
 from .._basics.arrays import check_inputs, check_labels
+from .._layers.layer import Site
 from .._numerics.precision import float64
 from .._problem.network import Network, check_network
 from ..infer._model import reported_values
@@ -25,7 +26,6 @@ from ..theories._mixture.field import RandomField, random_field
 from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
 from ._posterior import Posterior, Program
-from ._sites import Site
 
 __all__ = ["Mixture", "MixtureInputs", "student_t"]
 

@@ -17,9 +17,9 @@ from jax import Array
 from .._basics.arrays import check_inputs, check_labels, check_training, shown
 from .._basics.checks import check_temperature
 from .._basics.errors import InputError, PluginError
+from .._layers.layer import Site
 from .._problem.network import Network, check_network
 from ..activations._contract import validate_kernel
-from ._sites import Site
 
 __all__ = [
     "Posterior",
@@ -108,6 +108,10 @@ class Posterior(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """What a record of the run tells besides the data and the model's name."""
         return {name: getattr(self, name) for name in extras(type(self))}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells this run from others besides its settings, for a checkpoint."""
+        return {}
 
     @abc.abstractmethod
     def inputs(self) -> Any:

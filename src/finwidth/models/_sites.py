@@ -1,7 +1,7 @@
 """The sites of a network: one description, from which the models sample and results are stored."""
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpyro
@@ -10,34 +10,19 @@ from jax import Array
 
 from .._basics.checks import check_count
 from .._basics.errors import InputError
+from .._layers.layer import Site
 from .._problem.network import Network, check_network
 from .._problem.traceable import TraceableNetwork
 
 __all__ = [
     "Site",
     "check_net",
-    "dense_sites",
     "hidden_sites",
+    "layer_sites",
     "readout_sites",
     "sample_site",
     "unit_dim",
 ]
-
-
-class Site(NamedTuple):
-    """One site of a model.
-
-    Attributes
-    ----------
-    dims, shape
-        Names and sizes of its axes.
-    precision
-        λ, where the entries are independent N(0, 1/λ) under the prior; None: of another law.
-    """
-
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    precision: Any = None
 
 
 def check_net(net: Any) -> None:
@@ -55,34 +40,22 @@ def unit_dim(net: Network | TraceableNetwork, layer: int) -> str:
     return "unit" if net.depth == 1 else f"unit_{layer}"
 
 
-def dense_sites(
-    layer: int, units: tuple[str, int], inputs: tuple[str, int], precision: Any, bias: Any
-) -> dict[str, Site]:
-    """Return the sites of one dense layer.
-
-    Parameters
-    ----------
-    layer
-        1 … L.
-    units, inputs
-        Name and size of the dimensions over its units and over those of the layer before it.
-    precision, bias
-        Of the priors of its weights and biases; bias None: there are none.
-    """
-    (unit, width), (previous, size) = units, inputs
-    sites = {f"W_{layer}": Site((unit, previous), (width, size), precision)}
-    return sites if bias is None else sites | {f"b_{layer}": Site((unit,), (width,), bias)}
+def layer_sites(net: Network | TraceableNetwork, layer: int, n_inputs: int) -> dict[str, Site]:
+    """Return the sites of hidden layer 1 … L by their names in the layer."""
+    first = layer == 1
+    inputs = ("input", n_inputs) if first else (unit_dim(net, layer - 1), net.widths[layer - 2])
+    bias = None if net.bias_precision is None else net.bias_precision[layer - 1]
+    units, precision = unit_dim(net, layer), net.weight_precision[layer - 1]
+    return net.layers[layer - 1].sites(units, inputs, precision, bias)
 
 
 def hidden_sites(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Site]:
-    """Return the sites of the hidden layers, the first one first."""
-    sites, inputs = {}, ("input", n_inputs)
-    for layer, width in enumerate(net.widths, start=1):
-        units = (unit_dim(net, layer), width)
-        bias = None if net.bias_precision is None else net.bias_precision[layer - 1]
-        sites |= dense_sites(layer, units, inputs, net.weight_precision[layer - 1], bias)
-        inputs = units
-    return sites
+    """Return the sites of the hidden layers, the first one first; a layer's W is W_ℓ."""
+    return {
+        f"{name}_{layer}": site
+        for layer in range(1, net.depth + 1)
+        for name, site in layer_sites(net, layer, n_inputs).items()
+    }
 
 
 def readout_sites(net: Network | TraceableNetwork) -> dict[str, Site]:

@@ -16,17 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-import numpyro.distributions as dist
 from jax import Array, random
 
 from .._basics.arrays import check_inputs, check_labels
+from .._basics.errors import InputError
+from .._layers.layer import Site
+from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from .._problem.network import Network
 from .._problem.traceable import TraceableNetwork, traceable
 from ._features import check_likelihood, hidden_features, readout_features
 from ._posterior import Posterior, Program
 from ._readout import Readout, ReadoutMarginal, condition
 from ._rotation import rotate_inputs
-from ._sites import Site, check_net, hidden_sites, readout_sites, sample_site
+from ._sites import check_net, hidden_sites, readout_sites, sample_site
 
 __all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
 
@@ -49,7 +51,12 @@ def _sample_hidden(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, 
 
 
 def network(
-    net: Network | TraceableNetwork, X: Any, y: Any = None, *, temperature: float | Array
+    net: Network | TraceableNetwork,
+    X: Any,
+    y: Any = None,
+    *,
+    temperature: float | Array,
+    likelihood: str | Likelihood = "gaussian",
 ) -> None:
     """The network's posterior in weight space, as a NumPyro model.
 
@@ -63,6 +70,8 @@ def network(
         Labels, shape (pattern,); None to draw them from the prior.
     temperature
         T > 0, the variance of the Gaussian likelihood.
+    likelihood
+        "gaussian", or a likelihood of your own.
 
     Raises
     ------
@@ -83,8 +92,7 @@ def network(
     readout = {name: sample_site(name, site) for name, site in readout_sites(net).items()}
     f = _output(net, features, readout)
     numpyro.deterministic("f", f)
-    with numpyro.plate("pattern", X.shape[0]):
-        numpyro.sample("y", dist.Normal(f, jnp.sqrt(temperature)), obs=y)
+    choose_likelihood(likelihood).observe(f, y, temperature)
 
 
 def marginal(
@@ -156,13 +164,17 @@ class _WeightProgram:
     ----------
     keep
         Sites to store.
+    likelihood
+        How labels are observed.
     """
 
     keep: tuple[str, ...]
+    likelihood: Likelihood = GAUSSIAN
 
     def density(self, inputs: WeightInputs) -> tuple[Callable[..., None], tuple, dict]:
         """Return the NumPyro model and its arguments."""
-        return network, (inputs.net, inputs.X, inputs.y), {"temperature": inputs.temperature}
+        keywords = {"temperature": inputs.temperature, "likelihood": self.likelihood}
+        return network, (inputs.net, inputs.X, inputs.y), keywords
 
     def reduce(
         self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
@@ -204,7 +216,7 @@ class _MarginalProgram(_WeightProgram):
     def density(self, inputs: WeightInputs) -> tuple[Callable[..., None], tuple, dict]:
         """Return the NumPyro model and its arguments."""
         _, arguments, keywords = super().density(inputs)
-        return marginal, arguments, keywords
+        return marginal, arguments, {"temperature": keywords["temperature"]}
 
     def _readout(
         self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
@@ -223,10 +235,30 @@ class _MarginalProgram(_WeightProgram):
 class Weights(Posterior):
     """The network's posterior in weight space."""
 
+    likelihood: Likelihood = GAUSSIAN
+
     name: ClassVar[str] = "network"
     kind: ClassVar[str] = "exact"
     predictions: ClassVar[tuple[str, ...]] = ("f",)
     essential: ClassVar[tuple[str, ...]] = ("v", "b_out")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "y", self.likelihood.check(self.y))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The likelihood, where it is not the Gaussian one."""
+        return {} if self.likelihood == GAUSSIAN else {"likelihood": self.likelihood.name}
+
+    def identity(self) -> dict[str, Any]:
+        """Return the likelihood's record; InputError where it has none."""
+        record = self.likelihood.record()
+        if record is None:
+            raise InputError(
+                "expected a likelihood with a record, with a checkpoint to be found again by it, "
+                f"got {self.likelihood!r}"
+            )
+        return {} if self.likelihood == GAUSSIAN else {"likelihood": record}
 
     @property
     def sites(self) -> Mapping[str, Site]:
@@ -236,7 +268,9 @@ class Weights(Posterior):
     def inputs(self) -> WeightInputs:
         """Return all arrays that compiled code takes."""
         nothing = np.zeros((0, self.X.shape[1]))
-        rotation = rotate_inputs(self.X, nothing if self.X_test is None else self.X_test)
+        rotation = None
+        if self.network.layers[0].rotates:
+            rotation = rotate_inputs(self.X, nothing if self.X_test is None else self.X_test)
         arrays = WeightInputs(
             traceable(self.network),
             self.X if rotation is None else rotation.train,
@@ -249,7 +283,7 @@ class Weights(Posterior):
 
     def program(self, keep: tuple[str, ...]) -> Program:
         """Return the program that stores the sites `keep`."""
-        return _WeightProgram(keep)
+        return _WeightProgram(keep, self.likelihood)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -258,6 +292,14 @@ class Marginal(Weights):
 
     name: ClassVar[str] = "marginal"
     predictions: ClassVar[tuple[str, ...]] = ("f", "f_mean", "f_variance")
+
+    def check(self) -> None:
+        """Refuse likelihoods with which the readout cannot be integrated in closed form."""
+        if not (self.likelihood.conjugate and self.likelihood.homogeneous):
+            raise InputError(
+                "expected model='network' with this likelihood, given which the readout is not "
+                f"integrated in closed form, got model='marginal' and {self.likelihood.name!r}"
+            )
 
     def program(self, keep: tuple[str, ...]) -> Program:
         """Return the program that stores the sites `keep`."""
