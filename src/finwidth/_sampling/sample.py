@@ -29,7 +29,7 @@ from ..models._posterior import (
     sites_to_keep,
     stored_text,
 )
-from ..samplers import Sampler, available
+from ..samplers import SHELF, Sampler
 from .checkpoint import Checkpoint
 from .drive import drive
 from .engine import Engine, default_chain_method
@@ -168,11 +168,9 @@ def sample(
     theory.md, sections 1, 5 and 9.
     """
     task = checked_task(net, X, y, temperature, X_test, y_test, model, theory, dtype, data_name)
-    samplers = available()
-    sampler = default_sampler(model) if sampler is None else sampler
-    check_choice("sampler", sampler, samplers)
+    chosen = SHELF.get(default_sampler(model) if sampler is None else sampler)
+    sampler = chosen.name
     check_sampler(model, sampler)
-    chosen = samplers[sampler]
     target = Target(target_mcse, target_ess)
     if target.active and task.y_test is None:
         raise InputError("expected X_test and y_test together with a target, got y_test=None")

@@ -1,18 +1,17 @@
 """Samplers that `finwidth.sample` knows by name, one file each.
 
-A module of this package that defines ``sampler``, a `Sampler`, is one that users name; adding one
-touches no other file.
+A module of this package that defines ``sampler``, a `Sampler` of the module's name, is one that
+users name; adding one touches no other file.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 from numpyro.infer.mcmc import MCMCKernel
 
-from .._plugins import shelf as _shelf
+from .._plugins.shelf import Shelf
 
-__all__ = ["Sampler", "available"]
+__all__ = ["SHELF", "Sampler"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,6 @@ class Sampler:
     adaptive: bool = False
 
 
-@functools.cache
-def available() -> dict[str, Sampler]:
-    """Return the samplers by name."""
-    return {module.sampler.name: module.sampler for module in _shelf.modules(__name__)}
+SHELF: Shelf[Sampler] = Shelf(
+    "finwidth.samplers", "sampler", Sampler, "finwidth.samplers.Sampler", attribute="sampler"
+)

@@ -21,7 +21,7 @@ from ..._numerics.precision import float64
 from ..._problem.network import Network
 from ..._problem.traceable import traceable
 from ...activations._activation import get_activation
-from .._theory import available
+from .._theory import SHELF
 from .law import check_mixture
 
 __all__ = ["RandomField", "random_field"]
@@ -65,7 +65,7 @@ class RandomField:
             biases = biases if output_bias else biases.at[-1].set(0.0)
         constants: Any = LayerConstants(precisions, biases)  # pyright: ignore[reportArgumentType]
         order = OrderParameters(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
-        rule: Any = available()[self.theory]
+        rule: Any = SHELF.get(self.theory)
         return rule.kernel(network.activation, constants, self.covariances, order, self.rules).cross
 
     def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:

@@ -21,7 +21,7 @@ from ..._observables.prediction import Prediction
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
 from .._solution import Solution
-from .._theory import available
+from .._theory import SHELF
 from .law import MixtureLaw, Nodes, check_mixture, largest_error, largest_scales
 
 __all__ = ["MixtureSolution", "solve_mixture"]
@@ -144,7 +144,7 @@ def solve_mixture(problem: Problem, theory: str) -> MixtureSolution:
     """Return the posterior of the scale mixture, as `finwidth.mixture` describes it."""
     has_mean = check_mixture(problem.network, theory)
     depth = problem.network.depth
-    rule = available()[theory]
+    rule = SHELF.get(theory)
     assert isinstance(rule, SaddleTheory)
     law = MixtureLaw(problem, rule, has_mean, problem.rules)
     if law.n_outer > 2:
