@@ -14,7 +14,7 @@ from ._basics.checks import check_count, check_number, check_sequence
 from ._basics.errors import InputError
 from ._layers.order import prior_derivatives, unpack
 from ._numerics.precision import in_float64
-from ._observables.squared_error import expected_error
+from ._observables.squared_error import QUANTITIES, expected_error
 from ._problem.network import Network, check_network
 from ._problem.problem import make_problem
 from .theories import SaddleSolution, available
@@ -83,7 +83,7 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
     depth = solution.network.depth
     result = {
         f"d_{name}": float(slope @ np.array([row[name] for row in gradients]))
-        for name in ("error", "bias2", "variance")
+        for name in QUANTITIES
     }
     q_bar = np.asarray(solution.point.order.q_bar)
     return xr.Dataset(

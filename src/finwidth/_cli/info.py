@@ -12,13 +12,15 @@ def info(json: Json = False) -> None:
     """Show versions, device, plugins, and the names that options take; for bug reports."""
     import finwidth as fw
 
-    from .. import activations, datasets, samplers, theories
+    from .. import _observables, activations, datasets, samplers, theories
     from .._results.provenance import provenance
 
     record = provenance(fw.Network(widths=(1,)))
     del record["network"], record["created"]
-    folders = (activations, datasets, samplers, theories)
-    names = {folder.__name__.rpartition(".")[2]: folder.SHELF.names() for folder in folders}
+    folders = (activations, datasets, _observables, samplers, theories)
+    names = {
+        folder.__name__.rpartition(".")[2].lstrip("_"): folder.SHELF.names() for folder in folders
+    }
     record |= names
     if json:
         print_json(record)

@@ -15,6 +15,7 @@ __all__ = [
     "PROJECT",
     "Named",
     "finwidth_register_activations",
+    "finwidth_register_observables",
     "finwidth_register_theories",
     "hookimpl",
     "hookspec",
@@ -67,5 +68,18 @@ def finwidth_register_theories() -> list[Named]:
     -------
     list of `finwidth.theories.Theory`
         Instances, with names that neither finwidth nor another plugin uses.
+    """
+    raise NotImplementedError  # a specification: only its signature is used
+
+
+@_fills("finwidth._observables")
+def finwidth_register_observables() -> list[Named]:
+    """Return the observables that this plugin adds to comparisons.
+
+    Returns
+    -------
+    list of `finwidth.Observable`
+        Instances, with names, and names of quantities, that neither finwidth nor another plugin
+        uses.
     """
     raise NotImplementedError  # a specification: only its signature is used

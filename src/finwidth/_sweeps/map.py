@@ -18,6 +18,7 @@ import numpy as np
 
 from .._basics.checks import check_flag, check_iterable, check_path
 from .._basics.errors import InputError
+from .._observables.squared_error import QUANTITIES
 from ..theories import Theory
 from .point import (
     R_HAT_LIMIT,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["MapPoint", "error_map"]
-
-_QUANTITIES = ("error", "bias2", "variance")
 
 
 def _say(text: str, progress: bool) -> None:
@@ -177,12 +176,12 @@ def _dataset(
     names = [theory_name(theory) for theory in theories]
     exact = [row["exact"] for row in rows]
     variables: dict[str, Any] = {}
-    for name in (*_QUANTITIES, "seconds"):
+    for name in (*QUANTITIES, "seconds"):
         values = [[row[theory][name] for theory in names] for row in rows]
         variables[name] = (("point", "theory"), np.array(values, dtype=np.float64))
     states = [[row[theory]["state"] for theory in names] for row in rows]
     variables["state"] = (("point", "theory"), np.array(states))
-    for name in _QUANTITIES:
+    for name in QUANTITIES:
         variables[f"exact_{name}"] = ("point", np.array([one[name] for one in exact]))
         mcse = np.array([one[f"{name}_mcse"] for one in exact])
         variables["exact_mcse" if name == "error" else f"exact_{name}_mcse"] = ("point", mcse)

@@ -19,6 +19,7 @@ from .._basics.checks import (
     check_temperature,
 )
 from .._basics.errors import AccuracyWarning, ConvergenceError, InputError, PluginError, warn
+from .._observables.squared_error import QUANTITIES
 from .._problem.network import Network, check_network
 from .._results.compare import compare
 from .._results.provenance import plain
@@ -42,7 +43,6 @@ __all__ = [
 ]
 
 R_HAT_LIMIT = 1.01
-_QUANTITIES = ("error", "bias2", "variance")
 _SLOW = ("cavity",)  # minutes a point: only if asked for
 _CHAINS = 4
 
@@ -181,8 +181,8 @@ def sample_point(
             f"{point}, got {r_hat:.4f} and {mcse / abs(error):.2g} after {effort.max_draws} draws "
             "per chain"
         )
-    values = {name: float(report.exact.sel(quantity=name)) for name in _QUANTITIES}
-    values |= {f"{name}_mcse": float(report.mcse.sel(quantity=name)) for name in _QUANTITIES}
+    values = {name: float(report.exact.sel(quantity=name)) for name in QUANTITIES}
+    values |= {f"{name}_mcse": float(report.mcse.sel(quantity=name)) for name in QUANTITIES}
     return values | {
         "r_hat": r_hat,
         "ess": report.ess_bulk_min.item(),
@@ -268,7 +268,7 @@ def solve_point(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
         or "not converged"; reason, the error's message; seconds.
     """
     data, start = point.data, time.perf_counter()
-    state, reason, values = "solved", "", dict.fromkeys(_QUANTITIES)
+    state, reason, values = "solved", "", dict.fromkeys(QUANTITIES)
     try:
         if isinstance(theory, str) and theory in _BEYOND:
             errors = _BEYOND[theory](point)
@@ -281,7 +281,7 @@ def solve_point(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
                 theory=theory,
             )
             errors = solution.generalization_error(data.X_test, data.y_test)
-        values = {name: float(errors[name]) for name in _QUANTITIES}
+        values = {name: float(errors[name]) for name in QUANTITIES}
     except InputError as error:
         state, reason = "not defined", str(error)
     except ConvergenceError as error:

@@ -11,7 +11,7 @@ way, `Theory` and `Solution` for anything else.
 from .._layers.covariance import Covariance as Covariance
 from .._layers.order import OrderParameters as OrderParameters
 from .._layers.stack import LayerConstants as LayerConstants, recursion as recursion
-from .._observables.prediction import Prediction as Prediction
+from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
 from ._saddle.action import ScaledForm as ScaledForm
 from ._saddle.point import SaddlePoint as SaddlePoint

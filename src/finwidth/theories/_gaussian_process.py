@@ -9,7 +9,7 @@ from jaxtyping import Float
 from .._layers.covariance import Covariance
 from .._numerics.factor import Factorization
 from .._numerics.precision import float64
-from .._observables.prediction import Prediction
+from .._observables._prediction import Prediction
 from ._solution import Solution
 
 __all__ = ["GaussianProcessSolution"]

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import betaln, gammaln
 
-from .._observables.prediction import Prediction
+from .._observables._prediction import Prediction
 from .._problem.problem import Problem
 from ._saddle.theory import SaddleSolution
 from ._solution import Solution

@@ -17,7 +17,7 @@ from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
 from ..._numerics.integrate import TOLERANCE
 from ..._numerics.spectrum import Conditional, Spectrum
-from ..._observables.prediction import Prediction
+from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
 from .._solution import Solution

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from ..._basics.errors import ConvergenceError, InputError, warn
-from ..._observables.prediction import Prediction
+from ..._observables._prediction import Prediction
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
