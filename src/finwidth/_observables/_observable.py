@@ -42,7 +42,7 @@ class Estimate:
         Whether R-hat and ESS of the series tell whether the chains have mixed.
     """
 
-    series: np.ndarray
+    series: Any  # an array; `estimates` checks what an observable gave
     offset: float = 0.0
     noise: float = 0.0
     watched: bool = True
