@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and digests of arrays."""
+"""Files that appear whole or not at all, locks, and digests of arrays."""
 
 import contextlib
 import errno
@@ -8,13 +8,14 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .checks import check_path
 from .errors import InputError
 
-__all__ = ["WRITABLE", "atomic_path", "digest", "file_kind", "file_mode", "reason"]
+__all__ = ["WRITABLE", "atomic_path", "digest", "file_kind", "file_mode", "lock", "reason"]
 
 # Of the system, not of what is written: no space, a quota, a limit on sizes, a device that fails
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -108,16 +109,32 @@ def file_kind(mode: int) -> str:
 
 def _flush(path: Path) -> None:
     """Have the system write a file, or a folder's list of names, to disk."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
+    is_folder = path.is_dir()
+    try:  # Windows flushes only what is open for writing
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     except OSError:
-        if path.is_dir():  # some systems cannot open a folder; its files are flushed all the same
+        if is_folder:  # some systems cannot open a folder; its files are flushed all the same
             return
         raise
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(path: Path) -> Any:
+    """Return a lock on a file, held until its ``release()``, or None if somebody else holds it.
+
+    The system lets go of it when the process ends, however that happens.
+    """
+    import filelock
+
+    held = filelock.FileLock(path, timeout=0, thread_local=False)
+    try:
+        held.acquire()
+    except filelock.Timeout:
+        return None
+    return held
 
 
 def digest(*arrays: np.ndarray | None) -> str:
