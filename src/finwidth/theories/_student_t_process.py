@@ -86,7 +86,7 @@ class StudentTProcessSolution(Solution):
         return True
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        given = self._gaussian._predict_block(X_test, full_covariance)
+        given = self._gaussian.predict(X_test, full_covariance)
         covariance = given.covariance
         return Prediction(
             given.mean,

@@ -65,8 +65,10 @@ class RandomField:
             biases = biases if output_bias else biases.at[-1].set(0.0)
         constants: Any = LayerConstants(precisions, biases)  # pyright: ignore[reportArgumentType]
         order = OrderParameters(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
-        rule: Any = SHELF.get(self.theory)
-        return rule.kernel(network.activation, constants, self.covariances, order, self.rules).cross
+        theory: Any = SHELF.get(self.theory)
+        return theory.kernel(
+            network.activation, constants, self.covariances, order, self.rules
+        ).cross
 
     def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:
         """Return the mean of f given the sites: a m with a mean term, else 0."""

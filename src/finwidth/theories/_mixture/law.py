@@ -68,7 +68,7 @@ class MixtureLaw:
     """What K_0 is, and the prior of its scale."""
 
     problem: Problem
-    rule: SaddleTheory
+    theory: SaddleTheory
     has_mean: bool
     rules: tuple  # of quadrature, on the training set
 
@@ -79,7 +79,7 @@ class MixtureLaw:
         linear = network.activation == get_activation("identity")
         return (
             network.depth == 1
-            or self.rule.name == "wishart"
+            or self.theory.name == "wishart"
             or (linear and network.bias_precision is None)
         )
 
@@ -99,7 +99,7 @@ class MixtureLaw:
             mean = np.asarray(moments(activation, covariance, rules[0])[1])
             mean = mean / np.sqrt(constants.precisions[0])
         order = OrderParameters(q_bar, np.zeros_like(q_bar) if self.has_mean else q_bar)
-        block = self.rule.kernel(activation, constants.unbiased(), covariance, order, rules)
+        block = self.theory.kernel(activation, constants.unbiased(), covariance, order, rules)
         return Kernels(np.asarray(block.cross), np.asarray(block.diag_a), mean)
 
     def spectrum(self, outer: np.ndarray) -> Spectrum:

@@ -294,7 +294,8 @@ class SaddleSolution(GaussianProcessSolution):
         """The effective action 𝒮 = Σ_ℓ N_ℓ[−Q_ℓ Q̄_ℓ + log(1 + Q_ℓ)] + logdet A + yᵀA⁻¹y."""
         return self.point.prior_term + self.factor.logdet + self.factor.quadratic(self.problem.y)
 
-    def _kernel(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
+    def kernel_between(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
+        """Return K_R between two sets of patterns, with or without 1/λ^b_L of the output bias."""
         constants = self.problem.constants if output_bias else self.problem.constants.unbiased()
         covariance = input_covariance(self.network, A, B)
         variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
