@@ -60,9 +60,9 @@ def error_map(
     points
         The problems, in the order in which they are computed.
     theories
-        Names of theories (`finwidth.list_theories`), "mixture" (`finwidth.mixture`),
-        "fluctuations" (`finwidth.fluctuations`, both of theory="nested"), or
-        `finwidth.theories.Theory` objects. Default: all but "cavity", which takes minutes a point.
+        Names of theories (`finwidth.list_theories`), "fluctuations" (`finwidth.fluctuations` of
+        theory="nested"), or `finwidth.theories.Theory` objects. Default: all but those that are
+        slow ("cavity" takes minutes a point).
     folder
         Where results are kept, one small file each. The same call continues a map that was
         stopped, draw by draw; exact results are kept when theories are added. Activations are told

@@ -24,11 +24,11 @@ from .._problem.network import Network, check_network
 from .._results.compare import compare
 from .._results.provenance import plain
 from .._sampling.sample import sample
-from .._solve import mixture, solve
+from .._solve import solve
 from ..datasets import Dataset
 from ..theories import Theory
 from ..theories._saddle.fluctuations import fluctuations
-from ..theories._theory import choose_theory, list_theories
+from ..theories._theory import SHELF, choose_theory
 
 __all__ = [
     "R_HAT_LIMIT",
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 R_HAT_LIMIT = 1.01
-_SLOW = ("cavity",)  # minutes a point: only if asked for
 _CHAINS = 4
 
 
@@ -193,14 +192,6 @@ def sample_point(
     }
 
 
-def _mixture(point: MapPoint) -> Any:
-    data = point.data
-    solution = mixture(
-        point.network, data.X_train, data.y_train, temperature=point.temperature, theory="nested"
-    )
-    return solution.generalization_error(data.X_test, data.y_test)
-
-
 def _fluctuations(point: MapPoint) -> Any:
     data = point.data
     solution = solve(point.network, data.X_train, data.y_train, temperature=point.temperature)
@@ -212,16 +203,14 @@ def _fluctuations(point: MapPoint) -> Any:
     }
 
 
-# what goes beyond a theory's saddle point, under names of its own
-_BEYOND: dict[str, Callable[[MapPoint], Any]] = {
-    "fluctuations": _fluctuations,
-    "mixture": _mixture,
-}
+# What is no theory but is asked in a map like one: it has moments, and errors to the next order,
+# but no law of f that both belong to.
+_BEYOND: dict[str, Callable[[MapPoint], Any]] = {"fluctuations": _fluctuations}
 
 
 def default_theories() -> tuple[str, ...]:
     """Return all theories but the slow ones, then what goes beyond a saddle point."""
-    return (*(name for name in list_theories() if name not in _SLOW), *_BEYOND)
+    return (*(name for name, theory in SHELF.items().items() if not theory.slow), *_BEYOND)
 
 
 def theory_name(theory: str | Theory) -> str:

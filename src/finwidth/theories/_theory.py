@@ -28,9 +28,12 @@ class Theory(abc.ABC):
     ----------
     name
         What users write in ``finwidth.solve(..., theory=name)``.
+    slow
+        Whether it takes minutes; `finwidth.error_map` then solves it only if it is named.
     """
 
     name: str
+    slow: bool = False
 
     def record(self) -> dict[str, Any] | None:
         """Return, as plain JSON types, what the theory's numbers depend on besides the problem.

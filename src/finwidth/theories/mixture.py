@@ -1,0 +1,30 @@
+"""The scale mixture of theory="nested" as a theory: order parameters that keep their law."""
+
+from .._plugins.hooks import hookimpl
+from .._problem.network import Network
+from .._problem.problem import Problem
+from ._mixture.law import check_mixture
+from ._mixture.solution import MixtureSolution, solve_mixture
+from ._theory import Theory
+
+__all__ = ["Mixture"]
+
+
+class Mixture(Theory):
+    """What `finwidth.mixture` computes, with theory="nested" (theory.md, section 5)."""
+
+    name = "mixture"
+
+    def check(self, network: Network) -> None:
+        """Refuse deep networks whose activation is not odd."""
+        check_mixture(network, "nested")
+
+    def solve(self, problem: Problem) -> MixtureSolution:
+        """Integrate over the order parameters."""
+        return solve_mixture(problem, "nested")
+
+
+@hookimpl
+def finwidth_register_theories() -> list[Theory]:
+    """Register the theory."""
+    return [Mixture()]
