@@ -106,7 +106,7 @@ fi
 
 if [ "${1:-}" = lock ]; then
     "$uv" export --quiet --upgrade --python "$python" --format requirements-txt --no-emit-project \
-        --no-header --no-annotate --extra dev --extra plots --extra sweep -o requirements.lock
+        --no-header --no-annotate --extra dev --extra plots -o requirements.lock
     exit
 fi
 

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 from importlinter.cli import lint_imports
 
@@ -37,17 +38,29 @@ def test_contracts_on_imports_hold(name: str, capsys: pytest.CaptureFixture[str]
     assert status == 0, capsys.readouterr().out
 
 
-def test_every_folder_and_every_theory_is_on_a_layer_and_in_the_explanation() -> None:
+def modules(folder: Path) -> set[str]:
+    found = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    return {name for name in found if not name.startswith("__")}
+
+
+def test_every_folder_is_on_a_layer_and_in_the_explanation() -> None:
     page = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
-    for folder, contract in (
-        (SOURCE, "Imports run downward"),
-        (SOURCE / "theories", "Inside theories"),
-    ):
-        found = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
-        expected = {name for name in found if not name.startswith("__")}
-        assert set(layers(contract)) == expected
+    assert set(layers("Imports run downward")) == modules(SOURCE)
     for name in layers("Imports run downward"):
         assert f"`{name}" in page, f"{name} is not described"
+
+
+def test_a_theory_on_no_layer_is_imported_by_nobody() -> None:
+    """So that a theory which none builds upon is one new file, and stands above all others."""
+    listed, found = set(layers("Inside theories")), modules(SOURCE / "theories")
+    assert listed <= found
+    graph = grimp.build_graph("finwidth", cache_dir=None)
+    for name in found - listed:
+        assert not name.startswith("_"), f"theories/{name} is no theory, and on no layer"
+        own = f"finwidth.theories.{name}"
+        inside = {own, *graph.find_descendants(own)}
+        users = {user for one in inside for user in graph.find_modules_that_directly_import(one)}
+        assert not users - inside, f"theories/{name} is imported, and on no layer"
 
 
 def test_the_lowest_layer_needs_no_jax() -> None:

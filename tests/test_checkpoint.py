@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -339,3 +341,19 @@ def test_kill_while_a_file_is_written(file, moment, tmp_path, monkeypatch):
     names = {path.name for path in (tmp_path / "c").iterdir()}
     blocks = {f"block-{number:06d}.npz" for number in range(N_STEPS)}
     assert names == {"lock", "run.json", "state.npz"} | blocks
+
+
+def test_import_and_sample_need_no_fcntl(tmp_path):
+    """As on Windows, checkpoints included."""
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "import numpy as np, finwidth as fw\n"
+        "X, y = np.eye(3), np.ones(3)\n"
+        "tree = fw.sample(fw.Network((4,), 'identity'), X, y, temperature=1.0, num_warmup=10,\n"
+        "    num_samples=10, num_chains=1, checkpoint=sys.argv[1], progress=False)\n"
+        "print(tree['posterior'].sizes['draw'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "c")], capture_output=True, text=True
+    )
+    assert done.stdout == "10\n", done.stderr

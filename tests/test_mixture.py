@@ -49,6 +49,15 @@ def test_identity_is_exact(widths, nodes, temperature, theory):
     assert np.linalg.eigvalsh(prediction.covariance).min() > -1e-10
 
 
+def test_the_mixture_is_a_theory_by_name():
+    net = fw.Network((5,), "erf")
+    solution = fw.solve(net, X, Y, temperature=0.5, theory="mixture")
+    assert isinstance(solution, fw.MixtureSolution)
+    assert solution.log_evidence == fw.mixture(net, X, Y, temperature=0.5).log_evidence
+    with pytest.raises(fw.InputError, match="expected one hidden layer, an odd activation"):
+        fw.solve(fw.Network((5, 5), "relu"), X, Y, temperature=0.5, theory="mixture")
+
+
 def noiseless_labels(seed=3):
     """A noiseless problem whose kernel C has full rank, and yᵀC⁻¹y and logdet C."""
     rng = np.random.default_rng(seed)

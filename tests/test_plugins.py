@@ -1,5 +1,6 @@
 """Plugins are found, isolated and reported: with distributions written to a directory."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import finwidth as fw
-from finwidth._plugins import hooks, loader, registry as _plugins
+from finwidth._plugins import hooks, registry as _plugins
 from finwidth.activations import activation_sources
 
 BUILT_IN = {"erf", "identity", "relu", "tanh"}
@@ -79,9 +80,76 @@ def test_every_built_in_has_its_module(no_distributions: None) -> None:
     assert all(r.error is None and r.version == fw.__version__ for r in _plugins.loaded_plugins())
 
 
+@pytest.mark.parametrize("package", ["activations", "theories", "samplers", "datasets"])
+def test_a_shelf_s_modules_hold_what_they_are_named_after(package: str) -> None:
+    shelf = importlib.import_module(f"finwidth.{package}").SHELF
+    folder = Path(fw.__file__).parent / package
+    expected = {
+        p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
+    built_in = {name for name in expected if not name.startswith("_")}
+    assert built_in <= set(shelf.names())
+    for name in built_in:
+        item = shelf.get(name)
+        assert getattr(item, "name", name) == name
+        assert shelf.get(name) is item
+
+
+@pytest.mark.parametrize("package", ["activations", "theories", "samplers", "datasets"])
+@pytest.mark.parametrize("name", ["nestde", "", None, 3, ["erf"], "x" * 500])
+def test_what_is_on_no_shelf_is_refused_in_one_line(package: str, name: object) -> None:
+    shelf = importlib.import_module(f"finwidth.{package}").SHELF
+    with pytest.raises(fw.InputError, match=f"^expected {shelf.kind} = one of .*, got ") as caught:
+        shelf.get(name)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    if package == "theories" and name == "nestde":
+        assert str(caught.value).endswith("got 'nestde' (did you mean 'nested'?)")
+
+
+def test_only_the_module_asked_for_is_imported() -> None:
+    code = (
+        "import sys, finwidth as fw; from finwidth import samplers, theories, datasets\n"
+        "fw.get_activation('erf'), theories.SHELF.get('wishart'), samplers.SHELF.get('hmc')\n"
+        "theories.SHELF.names(), datasets.SHELF.names()\n"
+        "for folder in ('activations', 'theories', 'samplers', 'datasets'):\n"
+        "    start = f'finwidth.{folder}.'\n"
+        "    print(sorted(n for n in sys.modules if n.startswith(start) and '._' not in n))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {_plugins.VARIABLE: ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "['finwidth.activations.erf']",
+        "['finwidth.theories.wishart']",
+        "['finwidth.samplers.hmc']",
+        "[]",
+    ]
+
+
+def test_a_theory_without_a_name_is_refused(no_distributions: None) -> None:
+    from finwidth.theories.nested import Nested
+
+    class Nameless(Nested):
+        name = ""
+
+    class Plugin:
+        @fw.hookimpl
+        def finwidth_register_theories(self) -> list:
+            return [Nameless()]
+
+    expected = "each with a non-empty name, got name = '' of Nameless"
+    with pytest.raises(fw.PluginError, match=expected):
+        fw.register_plugin(Plugin(), "nameless")
+
+
 def test_every_hook_is_documented_and_collected() -> None:
     names = {name for name in vars(hooks) if name.startswith("finwidth_")}
-    assert names == set(loader.ITEM_TYPES) == set(loader.BUILT_IN)
+    assert names == set(hooks.PACKAGES)
+    assert {shelf.hook for shelf in _plugins.shelves().values()} == names
     assert all(getattr(hooks, name).__doc__ for name in names)
 
 

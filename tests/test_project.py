@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -60,6 +61,61 @@ def test_lock_has_every_direct_dependency() -> None:
     ]
     names = {re.split(r"[\[<>=~! ]", one, maxsplit=1)[0].lower() for one in wanted} - {"finwidth"}
     assert names <= locked().keys()
+
+
+# Declared although no module of finwidth imports them.
+UNIMPORTED = {
+    "arviz": "how users read a run",
+    "h5netcdf": "writes and reads netCDF, for xarray by name",
+    "h5py": "what h5netcdf works on",
+    "arviz-plots": "how users plot a run: docs/how-to/read-a-result-in-arviz.md",
+    "beartype": "checks shapes in the tests, for jaxtyping by name",
+    "editables": "make: installs finwidth and its example plugin in place",
+    "hatchling": "make: builds them",
+    "furo": "make docs",
+    "myst-nb": "make docs",
+    "sphinx": "make docs",
+    "pyright": "make lint",
+    "ruff": "make lint",
+    "pytest-timeout": "make test",
+    "pytest-xdist": "make test",
+}
+
+
+def requirements(entries: list[str]) -> set[str]:
+    names = {re.split(r"[\[<>=~! ]", one, maxsplit=1)[0].lower() for one in entries}
+    return names - {"finwidth"}
+
+
+def imported(*folders: str) -> set[str]:
+    """Return the distributions that the files of some folders import, finwidth itself aside."""
+    roots: set[str] = set()
+    own = {"finwidth", "finwidth_gelu"} | {path.stem for path in ROOT.glob("tests/*.py")}
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    roots |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    roots.add(node.module.split(".")[0])
+    known = importlib.metadata.packages_distributions()
+    found = {known.get(root, [root])[0] for root in roots - own - sys.stdlib_module_names}
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_used() -> None:
+    extras = PROJECT["optional-dependencies"]
+    core, plots = requirements(PROJECT["dependencies"]), requirements(extras["plots"])
+    dev = requirements(extras["dev"])
+    in_source = imported("src")
+    in_tests = imported("tests", "plugins", "examples", "docs")
+    assert in_source <= core | plots, "imported and not declared"
+    assert in_tests <= core | plots | dev, "imported by the tests and not declared"
+    used = in_source | in_tests | UNIMPORTED.keys()
+    assert core | plots | dev <= used, "declared and not used"
+    assert core <= in_source | UNIMPORTED.keys(), "declared for all and used by the tests alone"
+    assert not UNIMPORTED.keys() & in_source, "imported after all"
+    assert UNIMPORTED.keys() <= core | plots | dev, "no longer declared"
 
 
 def test_changelog_opens_with_the_version_of_the_package() -> None:

@@ -420,6 +420,8 @@ def targets() -> Iterator[Target]:
             continue
         if not keeps_anything(value):
             yield Target(name, parameters(value), functools.partial(lambda f: f, value))
+        if value is fw.Observable:  # finwidth calls its methods, with what it has checked
+            continue
         if value in (getattr(fw, name, None), getattr(fw.infer, name, None)):
             for method, member in methods(value):
                 given = parameters(member)[not inspect.ismethod(member) :]

@@ -1,5 +1,6 @@
 """When runs stop."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -85,15 +86,10 @@ def test_warm_up_that_does_not_settle_is_said(monkeypatch):
     from finwidth._sampling import drive as _drive
 
     monkeypatch.setattr(_drive, "settled", lambda *_: False)
-    from finwidth.samplers import available
+    from finwidth.samplers import SHELF
 
-    monkeypatch.setitem(
-        available(),
-        "split_hmc",
-        available()["split_hmc"].__class__(
-            "split_hmc", available()["split_hmc"].kernel, 50, 25, adaptive=True
-        ),
-    )
+    short = dataclasses.replace(SHELF.get("split_hmc"), num_warmup=50, num_samples=25)
+    monkeypatch.setattr(SHELF, "get", lambda _: short)
     with pytest.warns(fw.AccuracyWarning, match="expected a warm-up that settles within 50"):
         tree = run(num_samples=25)
     assert json.loads(tree.attrs["provenance"])["warmup_settled"] is False

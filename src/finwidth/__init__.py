@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         PluginError as PluginError,
     )
     from ._layers.dense import Dense as Dense
-    from ._observables.prediction import Prediction as Prediction
+    from ._observables import Observable as Observable, Prediction as Prediction
     from ._plots import (
         plot_comparison as plot_comparison,
         plot_error_map as plot_error_map,
@@ -90,7 +90,8 @@ _EXPORTS = {
     "register_plugin": ("_plugins.registry", "register"),
     "SamplingInterrupted": ("_sampling.sample", "SamplingInterrupted"),
     "sample": ("_sampling.sample", "sample"),
-    "Prediction": ("_observables.prediction", "Prediction"),
+    "Observable": ("_observables", "Observable"),
+    "Prediction": ("_observables", "Prediction"),
     "Solution": ("theories", "Solution"),
     "list_theories": ("theories._theory", "list_theories"),
     "solve": ("_solve", "solve"),

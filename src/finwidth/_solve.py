@@ -41,9 +41,10 @@ def solve(
         A name out of `finwidth.list_theories`, or a `finwidth.theories.Theory`: "nested", the
         effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width kernel times
         the product of the Q̄, without mean terms; "infinite", the Gaussian process of infinite
-        width. For one hidden layer also "adaptive", hidden weights with a covariance that the
-        data choose; "corrected", the kernel turned towards the labels (odd activations);
-        "perturbative", first order in 1/N_1; "cavity", the law of one neuron among the others.
+        width; "mixture", what `finwidth.mixture` computes of "nested". For one hidden layer also
+        "adaptive", hidden weights with a covariance that the data choose; "corrected", the kernel
+        turned towards the labels (odd activations); "perturbative", first order in 1/N_1; "cavity",
+        the law of one neuron among the others.
     likelihood
         "gaussian", or a likelihood of your own; the temperature tempers it.
 

@@ -15,10 +15,10 @@ from ._basics.arrays import check_labels, shown
 from ._basics.checks import check_count, check_number, check_sequence
 from ._basics.errors import InputError
 from ._numerics.precision import in_float64
-from ._observables.squared_error import expected_error
+from ._observables.squared_error import QUANTITIES, expected_error
 from ._problem.network import Network, check_network
 from ._problem.problem import make_problem
-from .theories import SaddleSolution, available
+from .theories import SHELF, SaddleSolution
 from .theories._theory import solve_problem
 
 __all__ = ["conditioning", "depth_profile", "roots", "width_response"]
@@ -84,7 +84,7 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
     depth = solution.network.depth
     result = {
         f"d_{name}": float(slope @ np.array([row[name] for row in gradients]))
-        for name in ("error", "bias2", "variance")
+        for name in QUANTITIES
     }
     q_bar = jax.jvp(
         lambda theta: solution.point.chart.value(theta).q_bar,
@@ -166,7 +166,7 @@ def depth_profile(
     theory.md, sections 2 and 4.
     """
     check_network(net)
-    rule = available().get(theory) if isinstance(theory, str) else None
+    rule = SHELF.get(theory) if isinstance(theory, str) and theory in SHELF.names() else None
     if rule is None or not hasattr(rule, "eliminates_q"):
         raise InputError(
             f"expected theory = the name of a saddle-point theory, got {shown(theory)}"

@@ -109,7 +109,7 @@ def test_output_folder_that_cannot_be_made(run, folder, monkeypatch, command, ou
     def no_work(*_, **__):
         raise AssertionError("work began before the folder was checked")
 
-    monkeypatch.setattr("finwidth._cli._options.Problem.dataset", no_work)
+    monkeypatch.setattr("finwidth._cli._options.Setting.dataset", no_work)
     (folder / "file").write_text("in the way")
     assert_refused(run(command, "--out", out), "expected --out = a folder .*, got 'file")
     assert [file.name for file in folder.iterdir()] == ["file"]

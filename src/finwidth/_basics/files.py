@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and digests of arrays."""
+"""Files that appear whole or not at all, locks, and digests of arrays."""
 
 import contextlib
 import errno
@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ __all__ = [
     "digest",
     "file_kind",
     "file_mode",
+    "lock",
     "reason",
 ]
 
@@ -132,11 +134,27 @@ def file_kind(mode: int) -> str:
 
 def _flush(path: Path) -> None:
     """Have the system write a file, or a folder's list of names, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(path: Path) -> Any:
+    """Return a lock on a file, held until its ``release()``, or None if somebody else holds it.
+
+    The system lets go of it when the process ends, however that happens.
+    """
+    import filelock
+
+    held = filelock.FileLock(path, timeout=0, thread_local=False)
+    try:
+        held.acquire()
+    except filelock.Timeout:
+        return None
+    return held
 
 
 def digest(*arrays: np.ndarray | None) -> str:

@@ -1,6 +1,6 @@
 """The options that commands share, each written once.
 
-A command takes the groups it needs as parameters (`Problem`, `Sampling`, …); `options` turns
+A command takes the groups it needs as parameters (`Setting`, `Sampling`, …); `options` turns
 the fields of each group into command-line options and gives the command the filled group.
 """
 
@@ -35,7 +35,7 @@ __all__ = [
     "Given",
     "Hidden",
     "Json",
-    "Problem",
+    "Setting",
     "Report",
     "Sampling",
     "Widths",
@@ -44,7 +44,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class Setting:
     """Data, network (but for its widths), temperature and theory: the same for all commands."""
 
     data: Annotated[str, option("--data", "Data set; 'finwidth info' lists them.")] = "digits"

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ._options import Extent, Problem, Sampling
+from ._options import Extent, Sampling, Setting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +17,7 @@ __all__ = ["comparison_rows", "diagnostics_rows", "sample_and_compare", "solve_t
 
 
 def solve_theory(
-    problem: Problem, network: "Network", data: "Dataset", theory: str | None = None
+    setting: Setting, network: "Network", data: "Dataset", theory: str | None = None
 ) -> "Solution":
     """Solve a theory (by default the one asked for) of the network's posterior."""
     import finwidth as fw
@@ -26,13 +26,13 @@ def solve_theory(
         network,
         data.X_train,
         data.y_train,
-        temperature=problem.temperature,
-        theory=theory or problem.theory,
+        temperature=setting.temperature,
+        theory=theory or setting.theory,
     )
 
 
 def sample_and_compare(
-    problem: Problem,
+    setting: Setting,
     sampling: Sampling,
     network: "Network",
     data: "Dataset",
@@ -56,16 +56,16 @@ def sample_and_compare(
         network,
         data.X_train,
         data.y_train,
-        temperature=problem.temperature,
+        temperature=setting.temperature,
         X_test=data.X_test,
         y_test=data.y_test,
         model=sampling.model,
         sampler=sampling.sampler,
-        theory=problem.theory if takes_theory else None,
+        theory=setting.theory if takes_theory else None,
         num_warmup=sampling.warmup,
         num_samples=sampling.draws,
         num_chains=sampling.chains,
-        seed=problem.seed,
+        seed=setting.seed,
         keep=keep,
         data_name=data.name,
         **dataclasses.asdict(extent or Extent()),

@@ -7,7 +7,7 @@ import typer
 
 from .._basics.errors import InputError
 from ._app import app, complain
-from ._options import Given, Hidden, Problem, Report, Sampling, options
+from ._options import Given, Hidden, Report, Sampling, Setting, options
 from ._output import Folder, print_json, print_table, progress, write_json
 from ._records import comparison_record, mixed
 from ._run import comparison_rows, sample_and_compare, solve_theory
@@ -24,7 +24,7 @@ _WITH_FILE = {"file", "theory", "strict", "out", "json"}
 @options()
 def compare(
     given: Given,
-    problem: Problem,
+    setting: Setting,
     hidden: Hidden,
     sampling: Sampling,
     report: Report,
@@ -41,16 +41,16 @@ def compare(
     names = ("compare.json", *(("sample.nc",) if file is None else ()))
     folder = None if report.out is None else Folder(report.out, *names)
     if file is None:
-        network, data = problem.network(hidden.width), problem.dataset()
-        solution = solve_theory(problem, network, data)
-        tree, [comparison] = sample_and_compare(problem, sampling, network, data, [solution])
+        network, data = setting.network(hidden.width), setting.dataset()
+        solution = solve_theory(setting, network, data)
+        tree, [comparison] = sample_and_compare(setting, sampling, network, data, [solution])
         if folder is not None:
             path = folder.file("sample.nc")
             fw.save(tree, path)
             progress(f"written: {path}")
     else:
         _refuse_with_file(given)
-        comparison = _compare_file(file, problem.theory)
+        comparison = _compare_file(file, setting.theory)
     record = comparison_record(comparison)
     if folder is not None:
         write_json(record, folder.file("compare.json"))
@@ -59,7 +59,7 @@ def compare(
     else:
         sampled = comparison.attrs["posterior"]
         print_table(
-            f"{problem.theory} theory against {sampled} posterior",
+            f"{setting.theory} theory against {sampled} posterior",
             ("", "theory", f"{sampled} ± MCSE", "z"),
             comparison_rows(comparison),
         )

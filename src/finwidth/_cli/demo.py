@@ -10,7 +10,7 @@ import typer
 
 from .._basics.errors import ConvergenceError, InputError
 from ._app import app, complain
-from ._options import Files, Problem, Sampling, Widths, options
+from ._options import Files, Sampling, Setting, Widths, options
 from ._output import Folder, print_json, print_table, progress
 from ._records import comparison_record, mixed, setting_record
 from ._run import sample_and_compare, solve_theory
@@ -39,7 +39,7 @@ class _Finished:
 
 @app.command()
 @options(temperature=0.1, out=Path("finwidth-demo"))
-def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> None:
+def demo(setting: Setting, widths: Widths, sampling: Sampling, files: Files) -> None:
     """Compare theory, infinite width and exact posterior at several widths.
 
     One network with one hidden layer for each of --widths. DIR gets a netCDF file for each and a
@@ -49,17 +49,17 @@ def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> 
     folder = Folder(files.out, "comparison.png", *map(_file_name, wanted))
     if len(set(wanted)) < len(wanted):
         raise InputError(f"expected --widths = different widths, got {wanted}")
-    networks = [problem.network([width]) for width in wanted]
-    data = problem.dataset()
+    networks = [setting.network([width]) for width in wanted]
+    data = setting.dataset()
     solutions = [
-        [solve_theory(problem, network, data, theory) for theory in (None, "infinite")]
+        [solve_theory(setting, network, data, theory) for theory in (None, "infinite")]
         for network in networks
     ]
     finished: list[_Finished] = []
     code = 0
     try:
         for pair in solutions:
-            finished.append(_sample(problem, sampling, data, pair, folder))
+            finished.append(_sample(setting, sampling, data, pair, folder))
     except KeyboardInterrupt:
         complain(_kept(finished, wanted, folder), kind="interrupted")
         code = 130
@@ -69,11 +69,11 @@ def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> 
     if finished:
         picture = _picture(finished, folder)
         if files.json:
-            setting = setting_record(networks[0], problem.temperature, data)
-            setting["network"]["widths"] = [[one.width] for one in finished]
-            print_json(setting | {"runs": _runs(finished), "picture": picture})
+            asked = setting_record(networks[0], setting.temperature, data)
+            asked["network"]["widths"] = [[one.width] for one in finished]
+            print_json(asked | {"runs": _runs(finished), "picture": picture})
         else:
-            _print(problem, data, finished)
+            _print(setting, data, finished)
         progress(f"written: {', '.join(str(p) for p in _files(finished, picture))}")
     if not code and sampling.strict and not all(mixed(one.theory) for one in finished):
         complain("expected chains that have mixed, got a larger R-hat; see the verdicts")
@@ -83,7 +83,7 @@ def demo(problem: Problem, widths: Widths, sampling: Sampling, files: Files) -> 
 
 
 def _sample(
-    problem: Problem,
+    setting: Setting,
     sampling: Sampling,
     data: "Dataset",
     solutions: Sequence["Solution"],
@@ -95,7 +95,7 @@ def _sample(
     width = network.widths[0]
     progress(f"width {width}: sampling the exact posterior")
     # hidden weights would make the files ten times as large; 'finwidth sample' keeps them
-    tree, reports = sample_and_compare(problem, sampling, network, data, solutions, keep=("v",))
+    tree, reports = sample_and_compare(setting, sampling, network, data, solutions, keep=("v",))
     file = folder.file(_file_name(width))
     fw.save(tree, file)
     return _Finished(theory=reports[0], infinite=reports[1], file=file)
@@ -153,7 +153,7 @@ def _files(finished: Sequence[_Finished], picture: Path | None) -> list[Path]:
     return [one.file for one in finished] + ([] if picture is None else [picture])
 
 
-def _print(problem: Problem, data: "Dataset", finished: Sequence[_Finished]) -> None:
+def _print(setting: Setting, data: "Dataset", finished: Sequence[_Finished]) -> None:
     rows = []
     for one in finished:
         error, infinite = (r.sel(quantity="error") for r in (one.theory, one.infinite))
@@ -167,9 +167,9 @@ def _print(problem: Problem, data: "Dataset", finished: Sequence[_Finished]) -> 
             )
         )
     print_table(
-        f"Test error: {data.name}, P = {len(data.y_train)}, {problem.activation}, "
-        f"T = {problem.temperature:g}",
-        ("width", f"{problem.theory} theory", "infinite width", "exact ± MCSE", "z"),
+        f"Test error: {data.name}, P = {len(data.y_train)}, {setting.activation}, "
+        f"T = {setting.temperature:g}",
+        ("width", f"{setting.theory} theory", "infinite width", "exact ± MCSE", "z"),
         rows,
     )
     for one in finished:

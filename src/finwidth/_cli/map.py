@@ -172,15 +172,18 @@ def map_(given: Given, grid: Grid, accuracy: Accuracy, files: Files) -> None:
 
 _POINT = ("data", "activation", "widths", "n_patterns", "load", "temperature")
 _EXACT = ("exact_error", "exact_mcse", "r_hat", "ess", "counted")
-_THEORY = ("error", "bias2", "variance", "relative_error", "z", "state", "seconds")
+_THEORY = ("relative_error", "z", "state", "seconds")
 
 
 def _record(dataset: "xr.Dataset") -> dict[str, Any]:
+    from .._observables.squared_error import QUANTITIES
+
     points = []
     for i in range(dataset.sizes["point"]):
         row = dataset.isel(point=i)
+        columns = (*QUANTITIES, *_THEORY)
         theories = {
-            str(name): {column: row[column].sel(theory=name).item() for column in _THEORY}
+            str(name): {column: row[column].sel(theory=name).item() for column in columns}
             for name in dataset["theory"].values
         }
         values = {name: row[name].item() for name in (*_POINT, *_EXACT)}

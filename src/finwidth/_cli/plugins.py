@@ -17,8 +17,11 @@ app.add_typer(plugins)
 
 @plugins.command("list")
 def list_(json: Json = False) -> None:
-    """List plugins: version, activations, theories, and why one is left out."""
-    records = _records()
+    """List plugins: version, what they bring, and why one is left out."""
+    from .._plugins.registry import shelves
+
+    kinds = shelves()
+    records = _records(kinds)
     if json:
         print_json({"plugins": records})
         return
@@ -26,33 +29,28 @@ def list_(json: Json = False) -> None:
         (
             one["name"],
             one["version"],
-            ", ".join(one["activations"]),
-            ", ".join(one["theories"]),
+            *(", ".join(one[kind]) for kind in kinds),
             one["error"] or "",
         )
         for one in records
     ]
-    print_table("Plugins", ("name", "version", "activations", "theories", "error"), rows)
+    print_table("Plugins", ("name", "version", *kinds, "error"), rows)
 
 
-def _records() -> list[dict[str, Any]]:
+def _records(kinds: dict[str, Any]) -> list[dict[str, Any]]:
     import dataclasses
 
-    from .._plugins.registry import loaded_plugins, registered
+    from .._plugins.registry import loaded_plugins
 
-    kinds = {
-        "activations": "finwidth_register_activations",
-        "theories": "finwidth_register_theories",
-    }
     plain = [
         dataclasses.asdict(record) | {kind: [] for kind in kinds} for record in loaded_plugins()
     ]
-    for kind, hook in kinds.items():
+    for kind, shelf in kinds.items():
         try:
-            found = registered(hook)
+            sources = shelf.sources()
         except PluginError:  # the records say which plugin and why
             continue
-        for name, (_, record) in found.items():
+        for name, record in sources.items():
             for one in plain:
                 if (one["name"], one["source"]) == (record.name, record.source):
                     one[kind].append(name)

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from ._app import app, complain
-from ._options import Extent, Files, Hidden, Problem, Sampling, options
+from ._options import Extent, Files, Hidden, Sampling, Setting, options
 from ._output import Folder, print_json, print_table, progress
 from ._records import comparison_record, mixed, setting_record
 from ._run import diagnostics_rows, sample_and_compare, solve_theory
@@ -16,7 +16,7 @@ __all__ = ["sample"]
 @app.command()
 @options(out=Path("finwidth-sample"))
 def sample(
-    problem: Problem, hidden: Hidden, sampling: Sampling, extent: Extent, files: Files
+    setting: Setting, hidden: Hidden, sampling: Sampling, extent: Extent, files: Files
 ) -> None:
     """Sample the exact posterior and write it, with the theory's prediction, to DIR/sample.nc.
 
@@ -27,11 +27,11 @@ def sample(
     from .._sampling.sample import SamplingInterrupted
 
     folder = Folder(files.out, "sample.nc")
-    network, data = problem.network(hidden.width), problem.dataset()
-    solution = solve_theory(problem, network, data)
+    network, data = setting.network(hidden.width), setting.dataset()
+    solution = solve_theory(setting, network, data)
     try:
         tree, [comparison] = sample_and_compare(
-            problem, sampling, network, data, [solution], extent=extent
+            setting, sampling, network, data, [solution], extent=extent
         )
     except SamplingInterrupted as interruption:
         path = folder.file("sample.nc")
@@ -41,12 +41,12 @@ def sample(
     path = folder.file("sample.nc")
     fw.save(tree, path)
     if files.json:
-        setting = setting_record(network, problem.temperature, data)
-        print_json(setting | comparison_record(comparison) | {"file": path})
+        asked = setting_record(network, setting.temperature, data)
+        print_json(asked | comparison_record(comparison) | {"file": path})
     else:
         print_table(
             f"{comparison.attrs['posterior']} posterior, {data.name}, "
-            f"widths {list(network.widths)}, T = {problem.temperature:g}",
+            f"widths {list(network.widths)}, T = {setting.temperature:g}",
             ("", "value"),
             diagnostics_rows(comparison),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ._app import app
-from ._options import Hidden, Problem, Report, options
+from ._options import Hidden, Report, Setting, options
 from ._output import Folder, print_json, print_table, write_json
 from ._records import setting_record, solution_record
 from ._run import solve_theory
@@ -34,7 +34,7 @@ _NAMES = {
 @app.command()
 @options()
 def solve(
-    problem: Problem,
+    setting: Setting,
     hidden: Hidden,
     report: Report,
     roots: Annotated[
@@ -51,9 +51,9 @@ def solve(
     With --out, DIR/solve.json holds what --json prints.
     """
     folder = None if report.out is None else Folder(report.out, "solve.json")
-    network, data = problem.network(hidden.width), problem.dataset()
-    solution = solve_theory(problem, network, data)
-    record = setting_record(network, problem.temperature, data)
+    network, data = setting.network(hidden.width), setting.dataset()
+    solution = solve_theory(setting, network, data)
+    record = setting_record(network, setting.temperature, data)
     record |= solution_record(solution, data, roots)
     if folder is not None:
         write_json(record, folder.file("solve.json"))
@@ -61,8 +61,8 @@ def solve(
         print_json(record)
         return
     print_table(
-        f"{problem.theory} theory, {data.name}, widths {list(network.widths)}, "
-        f"T = {problem.temperature:g}",
+        f"{setting.theory} theory, {data.name}, widths {list(network.widths)}, "
+        f"T = {setting.temperature:g}",
         ("", "value"),
         _order_rows(solution.order_parameters) + _rows(record),
     )

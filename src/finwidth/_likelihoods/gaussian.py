@@ -9,9 +9,9 @@ import numpy as np
 import scipy.linalg
 
 from .._numerics.factor import Factor, Factorization
-from .likelihood import Conditioned, Likelihood, Tile
+from ._likelihood import Conditioned, Likelihood, Tile
 
-__all__ = ["Gaussian", "GaussianConditioned"]
+__all__ = ["Gaussian", "GaussianConditioned", "likelihood"]
 
 
 class GaussianConditioned(Conditioned):
@@ -94,6 +94,9 @@ class Gaussian(Likelihood):
 
         with numpyro.plate("pattern", f.shape[0]):
             numpyro.sample("y", dist.Normal(f, jnp.sqrt(temperature)), obs=y)
+
+
+likelihood = Gaussian()
 
 
 def _tiles(inverse: np.ndarray, dual: np.ndarray) -> Tile:

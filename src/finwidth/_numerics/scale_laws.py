@@ -5,8 +5,11 @@ readout weights relative to the mean term (theory.md, section 5).
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from scipy.optimize import elementwise
 from scipy.special import digamma, gammaln, loggamma, polygamma
 
 from .integrate import DROP, TOLERANCE
@@ -50,12 +53,15 @@ def log_product_density(
     offset = half - half.min()
     # r = c + min N_ℓ/2 > 0 is the distance of the line from the nearest pole; at the saddle
     # Σ ψ(N_ℓ/2 + c) − log(N_ℓ/2) = x. Far in the left tail it is kept off the pole.
-    low, high = np.full(x.shape, -12.0), np.full(x.shape, 60.0)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        slope = np.sum(digamma(np.exp(middle)[:, None] + offset) - np.log(half), axis=1)
-        low, high = np.where(slope < x, middle, low), np.where(slope < x, high, middle)
-    r = np.maximum(np.exp(low), min(0.5, 0.3 * half.min()))
+    nearest = min(0.5, 0.3 * half.min())
+
+    def slope(log_r: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.sum(digamma(np.exp(log_r)[..., None] + offset) - np.log(half), axis=-1) - x
+
+    start = math.log(nearest)
+    inside = slope(np.full(x.shape, start), x) < 0
+    r = np.full(x.shape, nearest)
+    r[inside] = np.exp(_root(slope, start, 60.0, x[inside]))
     spread = np.sqrt(np.sum(polygamma(1, r[:, None] + offset), axis=1))
     # aliases lie 2π/step away, where the tilted density must have died
     step = 2 * np.pi / (13.0 * spread + (DROP + 8.0) / r)
@@ -84,6 +90,14 @@ def log_product_density(
                 factor = factor * (1 + (z + 1) / a)
                 second[rows, i] = np.sum((terms * factor).real, axis=1) / total
     return log_p, np.nan_to_num(first), np.nan_to_num(second)
+
+
+def _root(function: Callable[..., np.ndarray], low: float, high: float, *args: Any) -> np.ndarray:
+    """Return, for each entry of the arguments, where the function changes its sign."""
+    ends = np.full(args[0].shape, low), np.full(args[0].shape, high)
+    found = elementwise.find_root(function, ends, args=args)
+    assert np.all(found.success), "expected a change of sign between the ends, got none"
+    return found.x
 
 
 def projection_moments(
@@ -115,26 +129,25 @@ def projection_moments(
     def log_cosh(u: np.ndarray) -> np.ndarray:
         return np.abs(u) + np.log1p(np.exp(-2 * np.abs(u))) - math.log(2)
 
-    def g(u: np.ndarray) -> np.ndarray:
+    def g(u: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
         t = np.tanh(u)
-        shape = (-1,) + (1,) * (u.ndim - 1)
-        return -n * log_cosh(u) + alpha.reshape(shape) * t - 0.5 * beta.reshape(shape) * t**2
+        return -n * log_cosh(u) + alpha * t - 0.5 * beta * t**2
 
-    low, high = np.full(alpha.shape, -200.0), np.full(alpha.shape, 200.0)
-    for _ in range(80):
-        u = 0.5 * (low + high)
+    def slope(u: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
         t = np.tanh(u)
-        rising = np.exp(-2 * log_cosh(u)) * (alpha - beta * t) > n * t
-        low, high = np.where(rising, u, low), np.where(rising, high, u)
-    mode = 0.5 * (low + high)
-    ends = []
-    for sign in (-1.0, 1.0):
-        low, high = np.full(alpha.shape, -30.0), np.full(alpha.shape, 8.0)
-        for _ in range(40):
-            distance = 0.5 * (low + high)
-            inside = g(mode + sign * np.exp(distance)) > g(mode) - DROP
-            low, high = np.where(inside, distance, low), np.where(inside, high, distance)
-        ends.append(mode + sign * np.exp(high))
+        return np.exp(-2 * log_cosh(u)) * (alpha - beta * t) - n * t
+
+    def above(
+        distance: np.ndarray, alpha: np.ndarray, beta: np.ndarray, mode: Any, sign: Any
+    ) -> Any:
+        there = g(mode + sign * np.exp(distance), alpha, beta)
+        return there - g(mode, alpha, beta) + DROP
+
+    mode = _root(slope, -200.0, 200.0, alpha, beta)
+    ends = [
+        mode + sign * np.exp(_root(above, -30.0, 8.0, alpha, beta, mode, np.full_like(mode, sign)))
+        for sign in (-1.0, 1.0)
+    ]
     constant = gammaln(0.5 * width) - gammaln(0.5 * n) - 0.5 * math.log(math.pi)
     log_value, mean, variance = (np.empty(alpha.shape) for _ in range(3))
     for start in range(0, alpha.size, _ROWS):

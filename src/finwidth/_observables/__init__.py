@@ -1,3 +1,16 @@
-"""What both paths answer."""
+"""What both paths answer: observables, one file each.
 
-__all__ = []
+An observable is an `Observable`: numbers that a prediction has on a test set, and the series of
+them over the draws of a run. A module of this package, named like the observable, has a function
+``finwidth_register_observables`` as a plugin has; adding one touches no other file.
+"""
+
+from ._observable import (
+    SHELF as SHELF,
+    Draws as Draws,
+    Estimate as Estimate,
+    Observable as Observable,
+)
+from ._prediction import Prediction as Prediction
+
+__all__ = ["SHELF", "Draws", "Estimate", "Observable", "Prediction"]

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._basics.arrays import shown
 from .._basics.errors import InputError
+from .._observables.squared_error import QUANTITIES
 
 __all__ = ["BARS", "INFINITE", "LABELS", "POSTERIOR", "QUANTITIES", "THEORIES", "axes", "pyplot"]
 
@@ -14,7 +15,6 @@ POSTERIOR = "#000000"
 THEORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INFINITE = "#777777"
 BARS = 2.0  # error bars, in MCSE
-QUANTITIES = ("error", "bias2", "variance")
 LABELS = {
     "error": r"$\langle\mathrm{error}\rangle$",
     "bias2": r"bias$^2$",

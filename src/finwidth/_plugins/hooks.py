@@ -1,18 +1,21 @@
 """The hooks a plugin can implement, and the markers that declare them.
 
-To add a hook: write its specification here, and name the type of its items and the folder of its
-built-in plugins in `registry`; then `registry.registered` returns what it collects. All hooks take
-no arguments and return a list; results of all plugins are collected, so none can shadow another.
+To add a hook: write its specification here, with the package whose ``SHELF`` collects its items.
+All hooks take no arguments and return a list; results of all plugins are collected, so none can
+shadow another.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import pluggy
 
 __all__ = [
+    "PACKAGES",
     "PROJECT",
     "Named",
     "finwidth_register_activations",
+    "finwidth_register_observables",
     "finwidth_register_theories",
     "hookimpl",
     "hookspec",
@@ -24,6 +27,19 @@ PROJECT = "finwidth"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
+#: Package whose modules are the built-in items of each hook; its ``SHELF`` collects the others.
+PACKAGES: dict[str, str] = {}
+
+
+def _fills[F: Callable[..., object]](package: str) -> Callable[[F], F]:
+    """Declare a hook whose items stand on the shelf of `package`."""
+
+    def declare(function: F) -> F:
+        PACKAGES[function.__name__] = package
+        return hookspec(function)
+
+    return declare
+
 
 @runtime_checkable
 class Named(Protocol):
@@ -32,7 +48,7 @@ class Named(Protocol):
     name: str
 
 
-@hookspec
+@_fills("finwidth.activations")
 def finwidth_register_activations() -> list[Named]:
     """Return the activations that this plugin adds.
 
@@ -44,7 +60,7 @@ def finwidth_register_activations() -> list[Named]:
     raise NotImplementedError  # a specification: only its signature is used
 
 
-@hookspec
+@_fills("finwidth.theories")
 def finwidth_register_theories() -> list[Named]:
     """Return the theories of the posterior that this plugin adds.
 
@@ -52,5 +68,18 @@ def finwidth_register_theories() -> list[Named]:
     -------
     list of `finwidth.theories.Theory`
         Instances, with names that neither finwidth nor another plugin uses.
+    """
+    raise NotImplementedError  # a specification: only its signature is used
+
+
+@_fills("finwidth._observables")
+def finwidth_register_observables() -> list[Named]:
+    """Return the observables that this plugin adds to comparisons.
+
+    Returns
+    -------
+    list of `finwidth.Observable`
+        Instances, with names, and names of quantities, that neither finwidth nor another plugin
+        uses.
     """
     raise NotImplementedError  # a specification: only its signature is used

@@ -2,31 +2,27 @@
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.metadata
+import importlib.util
+import pkgutil
 from typing import Any, Literal
 
 import pluggy
 
-from .._basics.errors import PluginError
-from . import hooks as hook_specifications, shelf
+from . import hooks as hook_specifications
 from .distributions import selected_entry_points
-from .hooks import PROJECT
+from .hooks import PACKAGES, PROJECT
 
-__all__ = ["BUILT_IN", "ITEM_TYPES", "Clash", "Plugin", "PluginRecord", "Registry"]
-
-# What each hook collects: a list of items of this type, which must have a `name`. Public module
-# and class; imported when a plugin first uses the hook.
-ITEM_TYPES = {
-    "finwidth_register_activations": ("finwidth", "Activation"),
-    "finwidth_register_theories": ("finwidth.theories", "Theory"),
-}
-
-# The package whose modules are the built-in plugins of each hook.
-BUILT_IN = {
-    "finwidth_register_activations": "finwidth.activations",
-    "finwidth_register_theories": "finwidth.theories",
-}
+__all__ = [
+    "Clash",
+    "Plugin",
+    "PluginRecord",
+    "Registry",
+    "built_in_names",
+    "built_in_record",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +57,24 @@ class PluginRecord:
         return f"{kind.get(self.origin, f'plugin {self.name!r} of this program')} ({self.source})"
 
 
+@functools.cache
+def built_in_names(package: str) -> tuple[str, ...]:
+    """Return the sorted names of the modules of `package` that users name; none is imported.
+
+    A module whose name starts with an underscore is not one of them.
+    """
+    spec = importlib.util.find_spec(package)
+    path = None if spec is None else spec.submodule_search_locations
+    found = (info.name for info in pkgutil.iter_modules(path))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def built_in_record(package: str, name: str, hook: str) -> PluginRecord:
+    """Return the record of one of finwidth's own modules."""
+    version = importlib.metadata.version(PROJECT)
+    return PluginRecord(PROJECT, version, "built-in", f"{package}.{name}", (hook,) if hook else ())
+
+
 @dataclasses.dataclass(eq=False)
 class Plugin:
     """A plugin, what its hooks returned, and whether its error concerns everybody."""
@@ -84,36 +98,17 @@ class Plugin:
 @dataclasses.dataclass(frozen=True)
 class Clash:
     message: str
-    first: Plugin
+    first: Plugin | None  # None: finwidth itself
     second: Plugin
 
 
 class Registry:
-    """One plugin manager and the plugins that were offered to it."""
+    """One plugin manager and the plugins that were offered to it, finwidth's own modules aside."""
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(PROJECT)
         self.manager.add_hookspecs(hook_specifications)
-        self.built_in: dict[str, list[Plugin]] = {}  # by hook, those that were asked for
-        self.others: list[Plugin] = []
-
-    @property
-    def plugins(self) -> list[Plugin]:
-        """All plugins, finwidth's own first."""
-        own = [plugin for hook in BUILT_IN for plugin in self.built_in.get(hook, ())]
-        return own + self.others
-
-    def load_built_in(self, hook: str) -> None:
-        """Add the built-in plugins of one hook, if they are not there."""
-        if hook in self.built_in:
-            return
-        found, version = [], importlib.metadata.version(PROJECT)
-        for module in shelf.modules(BUILT_IN[hook]):
-            record = PluginRecord(PROJECT, version, "built-in", module.__name__)
-            plugin = Plugin(record, module, module.__name__)
-            self.check(plugin)
-            found.append(plugin)
-        self.built_in[hook] = found
+        self.plugins: list[Plugin] = []
 
     def load(self) -> None:
         """Add the distributions that the environment selects."""
@@ -126,13 +121,13 @@ class Registry:
                 plugin.obj = entry.load()
             except (Exception, SystemExit) as error:
                 plugin.fail(f"cannot be imported: {_describe(error)}")
-                self.others.append(plugin)
+                self.plugins.append(plugin)
             else:
                 self.add(plugin)
 
     def add(self, plugin: Plugin) -> None:
-        """Add a plugin that is not built in, and check it."""
-        self.others.append(plugin)
+        """Add a plugin and check it."""
+        self.plugins.append(plugin)
         self.check(plugin)
 
     def check(self, plugin: Plugin) -> None:
@@ -149,9 +144,9 @@ class Registry:
         # what pluggy's check_pending() finds, for this plugin alone
         misspelt = sorted(caller.name for caller in callers if not caller.has_spec())
         if misspelt:
-            close = difflib.get_close_matches(misspelt[0], ITEM_TYPES, n=1)
+            close = difflib.get_close_matches(misspelt[0], PACKAGES, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            wanted = f"expected hooks out of {sorted(ITEM_TYPES)}"
+            wanted = f"expected hooks out of {sorted(PACKAGES)}"
             plugin.fail(f"{wanted}, got {', '.join(misspelt)}{hint}", fatal=True)
         elif not hooks:
             plugin.fail("expected at least one function marked with finwidth.hookimpl, got none")
@@ -167,49 +162,49 @@ class Registry:
 
     def remove(self, plugin: Plugin) -> None:
         """Take a plugin out."""
-        self.others.remove(plugin)
+        self.plugins.remove(plugin)
         self._unregister(plugin)
 
     def merge(self, hook: str) -> tuple[dict[str, tuple[Any, Plugin]], list[Clash]]:
         """Put together what the plugins return from one hook, and list names used twice."""
-        self.load_built_in(hook)
+        package = PACKAGES[hook]
+        own = built_in_names(package)
         items: dict[str, tuple[Any, Plugin]] = {}
         clashes = []
         for plugin in self.plugins:
             for item in plugin.items.get(hook, ()):
-                if item.name not in items:
+                first = items[item.name][1] if item.name in items else None
+                if first is None and item.name not in own:
                     items[item.name] = (item, plugin)
                     continue
-                first = items[item.name][1]
-                kind = ITEM_TYPES[hook][1].lower()
+                earlier = (
+                    built_in_record(package, item.name, hook) if first is None else first.record
+                )
                 message = (
-                    f"expected every {kind} name to be registered once, got {item.name!r} from "
-                    f"{first.record} and from {plugin.record}"
+                    f"expected every {_shelf(hook).kind} name to be registered once, got "
+                    f"{item.name!r} from {earlier} and from {plugin.record}"
                 )
                 clashes.append(Clash(message, first, plugin))
         return items, clashes
 
     def _call(self, hook: str, plugin: Plugin) -> list[Any]:
         """Call one plugin's implementation, so that each plugin answers for itself alone."""
-        module, class_name = ITEM_TYPES[hook]
-        kind = getattr(importlib.import_module(module), class_name)
-        expected = f"expected a list of {module}.{class_name}"
-        items: list[Any] = []
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            if implementation.plugin is not plugin.obj:
-                continue
-            result = implementation.function()
-            if not isinstance(result, list):
-                raise PluginError(f"{expected}, got {result!r}")
-            for item in result:
-                if not isinstance(item, kind):
-                    raise PluginError(f"{expected}, got {item!r} in it")
-            items += result
-        return items
+        shelf = _shelf(hook)
+        return [
+            item
+            for implementation in getattr(self.manager.hook, hook).get_hookimpls()
+            if implementation.plugin is plugin.obj
+            for item in shelf.accept(implementation.function())
+        ]
 
     def _unregister(self, plugin: Plugin) -> None:
         if self.manager.get_plugin(plugin.key) is not None:
             self.manager.unregister(name=plugin.key)
+
+
+def _shelf(hook: str) -> Any:
+    """Return the shelf of a hook's items; its package is imported when a plugin first uses it."""
+    return importlib.import_module(PACKAGES[hook]).SHELF
 
 
 def _describe(error: BaseException) -> str:

@@ -1,8 +1,9 @@
 """Plugins: found by entry point, loaded on first use, and checked before they are believed.
 
-Built-ins and third parties register with one `pluggy.PluginManager`. The loader differs from
-pluggy's own, which stops the host at the first broken plugin, skips a second plugin of the
-same name and ignores misspelt hooks. Here
+Plugins register with a `pluggy.PluginManager`; finwidth's own modules are found by their names
+alone (`shelf`), and no plugin may take one of them. The loader differs from pluggy's own, which
+stops the host at the first broken plugin, skips a second plugin of the same name and ignores
+misspelt hooks. Here
 
 * a distribution that cannot be imported, or whose hook raises or returns the wrong thing, is
   left out, with one warning and a record (`loaded_plugins`);
@@ -10,13 +11,12 @@ same name and ignores misspelt hooks. Here
   going on would mean to use less, or something else, than what was installed;
 * the order is that of the distributions' names, so that it is the same everywhere.
 
-A look-up loads the distributions, and of finwidth's own modules those of its own kind alone: an
-activation is found without importing the theories.
-
+A look-up loads the distributions, and of finwidth's own modules the one asked for.
 Which distributions are loaded `distributions` says.
 """
 
 import dataclasses
+import importlib
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -24,8 +24,8 @@ from typing import Any
 from .._basics.checks import check_flag, check_name
 from .._basics.errors import PluginError, warn
 from .distributions import VARIABLE
-from .hooks import hookimpl, hookspec
-from .loader import ITEM_TYPES, Plugin, PluginRecord, Registry
+from .hooks import PACKAGES, hookimpl, hookspec
+from .loader import Plugin, PluginRecord, Registry, built_in_names, built_in_record
 
 __all__ = [
     "VARIABLE",
@@ -36,11 +36,15 @@ __all__ = [
     "register",
     "registered",
     "reset",
+    "shelves",
 ]
 
 
 def registered(hook: str) -> dict[str, tuple[Any, PluginRecord]]:
-    """Return what all plugins return from `hook`: name -> (item, its plugin), in loading order."""
+    """Return what the plugins return from `hook`: name -> (item, its plugin), in loading order.
+
+    finwidth's own items, which are not among them, are found by a `Shelf`.
+    """
     with _lock:
         registry = _registry()
         items, clashes = registry.merge(hook)
@@ -51,30 +55,35 @@ def registered(hook: str) -> dict[str, tuple[Any, PluginRecord]]:
     return {name: (item, plugin.record) for name, (item, plugin) in items.items()}
 
 
-def loaded_plugins(hooks: Iterable[str] = ITEM_TYPES) -> list[PluginRecord]:
-    """Return a record of every plugin, built-in ones first, broken ones included.
+def loaded_plugins(hooks: Iterable[str] = PACKAGES) -> list[PluginRecord]:
+    """Return a record of every plugin, finwidth's own modules first, broken ones included.
 
     Unlike `registered` this never raises for what a plugin does: use it to find out.
 
     Parameters
     ----------
     hooks
-        The hooks whose built-in plugins are wanted, and whose names may clash; all by default.
+        The hooks whose built-in modules are wanted, and whose names may clash; all by default.
     """
+    hooks = tuple(hooks)
     with _lock:
         registry = _registry()
         clashes = [clash for hook in hooks for clash in registry.merge(hook)[1]]
-        records = []
+        records = [
+            built_in_record(PACKAGES[hook], name, hook)
+            for hook in hooks
+            for name in built_in_names(PACKAGES[hook])
+        ]
         for plugin in registry.plugins:
             record = plugin.record
-            if record.error is None and record.origin != "built-in":
+            if record.error is None:
                 involved = [c.message for c in clashes if plugin in (c.first, c.second)]
                 record = dataclasses.replace(record, error="; ".join(involved) or None)
             records.append(record)
         return records
 
 
-def failed_plugins(hooks: Iterable[str] = ITEM_TYPES) -> list[PluginRecord]:
+def failed_plugins(hooks: Iterable[str] = PACKAGES) -> list[PluginRecord]:
     """Return the records of the plugins that are not used, each with its error."""
     return [record for record in loaded_plugins(hooks) if record.error is not None]
 
@@ -127,6 +136,14 @@ def register(plugin: Any, name: str | None = None, *, replace: bool = False) -> 
             for earlier in old:
                 registry.add(earlier)
             raise PluginError(error)
+
+
+def shelves() -> dict[str, Any]:
+    """Return the shelves that plugins may add to, by what they hold: "activations", …."""
+    return {
+        package.rpartition(".")[2].lstrip("_"): importlib.import_module(package).SHELF
+        for package in PACKAGES.values()
+    }
 
 
 def reset() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 
 from .._basics.checks import check_solution, check_tree
-from .._basics.errors import InputError
+from .._basics.errors import InputError, PluginError
+from .._observables._observable import observables, predictions
 from .provenance import require_same_run
 
 __all__ = ["attach", "prediction_points"]
@@ -58,8 +59,9 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     -------
     xarray.DataTree
         The same tree. The group holds f_mean and f_variance (test_pattern), q_bar and q
-        (layer), action, log_evidence and residual where the theory has them, and error, bias2
-        and variance where the tree has y_test. A group of that name is replaced.
+        (layer), action, log_evidence and residual where the theory has them, and error, bias2,
+        variance and what plugins' observables give where the tree has y_test. A group of that name
+        is replaced.
 
     Raises
     ------
@@ -95,8 +97,13 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
         if value is not None:
             dataset[name] = ((), float(value))
     if y_test is not None:
-        errors = theory.generalization_error(x_test, y_test)
-        for name in ("error", "bias2", "variance"):
-            dataset[name] = ((), float(errors[name]))
+        y_test = np.asarray(y_test, dtype=np.float64)
+        for name, value in predictions(observables(y_test), prediction, y_test).items():
+            if name in dataset.variables:
+                raise PluginError(
+                    f"expected names of their own for an observable's quantities, got {name!r}, "
+                    f"which theory {theory.theory!r} has too"
+                )
+            dataset[name] = ((), value)
     tree[f"theory/{theory.theory}"] = xr.DataTree(dataset=dataset)
     return tree

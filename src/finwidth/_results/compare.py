@@ -8,13 +8,14 @@ believed. Where it cannot, nothing is concluded (module `verdict` words this).
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._basics.checks import check_number, check_solution
 from .._basics.errors import InputError
 from .._numerics.chains import Series, summarize
+from .._observables._observable import Draws, Estimate, estimates, observables, predictions
 from .attach import prediction_points
 from .provenance import require_same_run
 from .verdict import Limits, verdict
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["compare"]
-
-_QUANTITIES = ("error", "bias2", "variance")
-
-
-class _Draws(NamedTuple):
-    """Conditional mean and variance of f(x_test), shape (chain, draw, test_pattern)."""
-
-    mean: np.ndarray
-    variance: np.ndarray
-    estimator: str
 
 
 def compare(
@@ -54,7 +45,7 @@ def compare(
         temperature and training set.
     r_hat_limit
         Largest R-hat (rank-normalised, split) at which the chains count as mixed. It applies to
-        f at every test pattern, to the error and to the variance.
+        f at every test pattern, to the error, to the variance and to plugins' observables.
     ess_per_chain
         Smallest bulk ESS of any of these series, for each chain. With four chains the default
         asks for 400, as Vehtari et al. recommend.
@@ -66,7 +57,8 @@ def compare(
     Returns
     -------
     xarray.Dataset
-        With dimension quantity ("error", "bias2", "variance"; means over the test patterns):
+        With dimension quantity ("error", "bias2", "variance", means over the test patterns; then
+        those of observables that plugins register):
         ``theory``, ``exact`` (the posterior's estimate), ``mcse``, ``z`` = (theory − exact)/mcse
         and ``relative_difference`` = theory/exact − 1. With dimension test_pattern:
         ``mean_theory``, ``mean_exact``, ``mean_mcse``, ``mean_z``, ``r_hat``, ``ess_bulk`` and
@@ -83,6 +75,8 @@ def compare(
     ------
     InputError
         If the tree lacks predictions, X_test or y_test, or belongs to another run.
+    PluginError
+        If an observable of a plugin gives no numbers, or of another shape.
 
     Notes
     -----
@@ -101,7 +95,8 @@ def compare(
 
     A pattern at which f is the same in every draw of every chain (a zero input without biases)
     has no R-hat. It is left out of the diagnostics, its MCSE is 0, and its z is 0 if the theory
-    gives the same value up to rounding, infinite otherwise.
+    gives the same value up to rounding, infinite otherwise. A quantity that is the same in every
+    draw although f moves (a share of test points, where none has changed sides) has no MCSE, no z.
 
     References
     ----------
@@ -122,19 +117,23 @@ def compare(
             "expected tree with y_test in group 'predictions_constant_data', got none: "
             "sample with y_test=…"
         )
-    draws = _draws(tree, y_test.size)
+    draws, estimator = _draws(tree, y_test.size)
+    y_test = np.asarray(y_test, dtype=np.float64)
+    chosen = observables(y_test)
     prediction = theory.predict(x_test)
-    errors = theory.generalization_error(x_test, y_test)
-    predicted = np.array([float(errors[name]) for name in _QUANTITIES])
+    answers = predictions(chosen, prediction, y_test)
+    predicted = np.array(list(answers.values()))
 
-    patterns = summarize(draws.mean)
-    quantities, correction = _quantities(draws, np.asarray(y_test, dtype=np.float64), patterns)
+    patterns = draws.patterns
+    sampled = estimates(chosen, draws, y_test)
+    quantities = _quantities(list(sampled.values()), bool(np.any(patterns.mcse > 0)))
+    watched = [i for i, one in enumerate(sampled.values()) if one.watched]
     mean_theory = np.asarray(prediction.mean, dtype=np.float64)
     n_chains, n_draws, n_test = draws.mean.shape
     mean_z = _z(mean_theory - patterns.mean, patterns.mcse, patterns.mean)
     pattern_limit = limits.for_patterns(n_test)
-    watched_r_hat = np.append(patterns.r_hat, quantities.r_hat[[0, 2]])
-    watched_ess = np.append(patterns.ess_bulk, quantities.ess_bulk[[0, 2]])
+    r_hat = np.append(patterns.r_hat, quantities.r_hat[watched])
+    ess = np.append(patterns.ess_bulk, quantities.ess_bulk[watched])
 
     with np.errstate(divide="ignore", invalid="ignore"):
         relative_difference = predicted / quantities.mean - 1.0
@@ -153,17 +152,17 @@ def compare(
             "ess_bulk": ("test_pattern", patterns.ess_bulk),
             "y_test": ("test_pattern", y_test),
             "fraction_beyond": ((), float(np.mean(np.abs(mean_z) > pattern_limit))),
-            "bias2_correction": ((), correction),
-            "r_hat_max": ((), _largest(watched_r_hat)),
+            "bias2_correction": ((), float(np.mean(patterns.mcse**2))),
+            "r_hat_max": ((), _largest(r_hat)),
             "r_hat_error": ((), quantities.r_hat[0]),
-            "ess_bulk_min": ((), -_largest(-watched_ess)),
+            "ess_bulk_min": ((), -_largest(-ess)),
             "ess_bulk_error": ((), quantities.ess_bulk[0]),
             "divergences": ((), _divergences(tree)),
             "n_draws": ((), n_draws),
             "n_chains": ((), n_chains),
         },
         coords={
-            "quantity": list(_QUANTITIES),
+            "quantity": list(sampled),
             "test_pattern": np.arange(n_test),
             "width": theory.network.widths[0],
             "depth": theory.network.depth,
@@ -175,7 +174,7 @@ def compare(
             "model": str(record.get("model", "")),
             "sampler": str(record.get("sampler", "")),
             "posterior": _sampled(record),
-            "estimator": draws.estimator,
+            "estimator": estimator,
             "r_hat_limit": limits.r_hat,
             "ess_limit": limits.ess_per_chain * n_chains,
             "z_limit": limits.z,
@@ -183,7 +182,11 @@ def compare(
         },
     )
     converged = bool(getattr(theory, "converged", True))
-    outcome, sentence = verdict(report, quantities.r_hat[2], quantities.ess_bulk[2], converged)
+    labels = [f"f(x_test[{index}])" for index in range(n_test)]
+    labels += [f"the {list(sampled)[i]}" for i in watched]
+    outcome, sentence = verdict(
+        report, dict(zip(labels, zip(r_hat, ess, strict=True), strict=True)), converged
+    )
     report["outcome"], report["verdict"] = ((), outcome), ((), sentence)
     report.attrs |= {"outcome": outcome, "verdict": sentence}
     return report
@@ -196,7 +199,8 @@ def _sampled(record: dict[str, Any]) -> str:
     return "biased sampler" if kind == "exact" and record.get("biased") else str(kind)
 
 
-def _draws(tree: "xr.DataTree", n_test: int) -> _Draws:
+def _draws(tree: "xr.DataTree", n_test: int) -> tuple[Draws, str]:
+    """Return the draws of a run, and what they are in words."""
     group = tree.children.get("predictions")
     expected = "expected tree with f (chain, draw, test_pattern) in group 'predictions'"
     if group is None:
@@ -218,24 +222,18 @@ def _draws(tree: "xr.DataTree", n_test: int) -> _Draws:
                 f"{ordered.sizes['test_pattern']} patterns"
             )
     if conditional:
-        return _Draws(arrays[0], arrays[1], "conditional moments (Rao-Blackwell)")
-    return _Draws(arrays[0], np.zeros_like(arrays[0]), "draws of f")
+        return Draws(arrays[0], arrays[1]), "conditional moments (Rao-Blackwell)"
+    return Draws(arrays[0], np.zeros_like(arrays[0])), "draws of f"
 
 
-def _quantities(draws: _Draws, y: np.ndarray, patterns: Series) -> tuple[Series, float]:
-    """Return error, bias2 and variance with MCSE and diagnostics, and c = ⟨MCSE(m̄)²⟩."""
-    residual = y - patterns.mean
-    deviation = draws.mean - patterns.mean
-    error = np.mean((y - draws.mean) ** 2 + draws.variance, axis=-1)
-    bias2 = np.mean(-2.0 * residual * deviation, axis=-1)
-    variance = np.mean(deviation**2 + draws.variance, axis=-1)
-    series = summarize(np.stack([error, bias2, variance], axis=-1))
-    correction = float(np.mean(patterns.mcse**2))
-    raw_bias2 = float(np.mean(residual**2))
-    mean = series.mean[[0, 0, 2]] + np.array([0.0, 0.0, correction])
-    mean[1] = raw_bias2 - correction
-    mcse = np.hypot(series.mcse, math.sqrt(2.0) * np.array([0.0, correction, correction]))
-    return series._replace(mean=mean, mcse=mcse), correction
+def _quantities(sampled: list[Estimate], moving: bool) -> Series:
+    """Return estimates, MCSE and diagnostics of quantities; `moving` says whether f varies."""
+    series = summarize(np.stack([one.series for one in sampled], axis=-1))
+    mean = series.mean + np.array([one.offset for one in sampled])
+    mcse = np.hypot(series.mcse, np.array([one.noise for one in sampled]))
+    if moving:
+        mcse[series.mcse == 0] = np.nan
+    return series._replace(mean=mean, mcse=mcse)
 
 
 def _z(difference: np.ndarray, mcse: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import statistics
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,7 @@ class Limits:
 
 
 def verdict(
-    report: "xr.Dataset", r_hat_variance: float, ess_variance: float, converged: bool
+    report: "xr.Dataset", watched: Mapping[str, tuple[float, float]], converged: bool
 ) -> tuple[str, str]:
     """Return the outcome and one sentence about a comparison.
 
@@ -60,8 +61,9 @@ def verdict(
     ----------
     report
         What `finwidth.compare` has put together so far.
-    r_hat_variance, ess_variance
-        R-hat and bulk ESS of the series whose mean is the posterior variance.
+    watched
+        R-hat and bulk ESS of every series that tells whether the chains have mixed, by what it is
+        called in the sentence.
     converged
         Whether the theory's solver reached its tolerance.
 
@@ -74,7 +76,7 @@ def verdict(
     """
     name = str(report.theory_name.values)
     notes = _notes(report)
-    reason = _obstacle(report, r_hat_variance, ess_variance, converged)
+    reason = _obstacle(report, watched, converged)
     if reason is not None:
         return "not judged", f"Not judged: {reason}{notes}."
     beyond = np.abs(report.z.values) > report.attrs["z_limit"]
@@ -85,7 +87,7 @@ def verdict(
 
 
 def _obstacle(
-    report: "xr.Dataset", r_hat_variance: float, ess_variance: float, converged: bool
+    report: "xr.Dataset", watched: Mapping[str, tuple[float, float]], converged: bool
 ) -> str | None:
     """Return why nothing can be concluded, None if something can."""
     if not converged:
@@ -93,8 +95,9 @@ def _obstacle(
     bad = np.flatnonzero(~np.isfinite(report.mean_theory.values))
     if bad.size:
         return f"the theory is not finite at {bad.size} test patterns, first x_test[{bad[0]}]"
-    if not np.isfinite(report.theory.values).all():
-        return "the theory's error is not finite"
+    bad = _names(report, ~np.isfinite(report.theory.values))
+    if bad:
+        return f"the theory's {' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite"
     bad = np.flatnonzero(np.isnan(report.mean_exact.values))
     if bad.size:
         return f"the chains hold non-finite values at f(x_test[{bad[0]}])" + (
@@ -105,13 +108,12 @@ def _obstacle(
         return "one chain cannot show that it has mixed; run at least 2, better 4"
     if n_draws < 4:
         return f"{n_draws} draws in each chain are too few for any diagnostic; run longer"
-    if not np.isfinite(report.exact.values).all():
-        return "the chains hold non-finite values of the variance or the error"
-    labels = [f"f(x_test[{index}])" for index in report.test_pattern.values]
-    labels += ["the error", "the variance"]
-    r_hat = np.append(report.r_hat.values, [float(report.r_hat_error), r_hat_variance])
-    ess = np.append(report.ess_bulk.values, [float(report.ess_bulk_error), ess_variance])
-    if np.isnan(ess[-2]):
+    bad = _names(report, ~np.isfinite(report.exact.values))
+    if bad:
+        return f"the chains hold non-finite values of the {' or the '.join(reversed(bad))}"
+    labels = list(watched)
+    r_hat, ess = np.array(list(watched.values())).T
+    if np.isnan(float(report.ess_bulk_error)):
         return "the error is the same in every draw, so the chains have not moved"
     worst = int(np.nanargmax(r_hat))
     if r_hat[worst] > report.attrs["r_hat_limit"]:
@@ -129,7 +131,6 @@ def _obstacle(
 
 
 def _disagreement(report: "xr.Dataset", name: str, beyond: np.ndarray, n_beyond: int) -> str:
-    quantities = [str(quantity) for quantity in report["quantity"].values]
     found = [_difference(report, name, index) for index in range(beyond.size) if beyond[index]]
     if n_beyond:
         worst = int(np.argmax(np.abs(report.mean_z.values)))
@@ -138,7 +139,7 @@ def _disagreement(report: "xr.Dataset", name: str, beyond: np.ndarray, n_beyond:
             f"(|z| > {report.attrs['pattern_z_limit']:.2g}, largest "
             f"{_plain(abs(float(report.mean_z[worst])), 2)} at x_test[{worst}])"
         )
-    agreeing = [quantities[index] for index in np.flatnonzero(~beyond)]
+    agreeing = _names(report, ~beyond & ~np.isnan(report.z.values))
     tail = ""
     if agreeing:
         tail = f", while {' and '.join(agreeing)} agree{'s' if len(agreeing) == 1 else ''} within"
@@ -159,11 +160,16 @@ def _agreement(report: "xr.Dataset", name: str) -> str:
     limit = report.attrs["z_limit"]
     power = limit * float(report.mcse[0]) / abs(float(report.exact[0]))
     low = ", so the run has little power" if power > _LOW_POWER else ""
+    others = _names(report, ~np.isnan(report.z.values))[1:]
     return (
-        f"No disagreement found: {_numbers(report, name, 0)}; bias2, variance and the means at all "
-        f"{report.sizes['test_pattern']} test patterns are within their limits too; this run "
+        f"No disagreement found: {_numbers(report, name, 0)}; {', '.join(others)} and the means at "
+        f"all {report.sizes['test_pattern']} test patterns are within their limits too; this run "
         f"could have seen a difference in error of {_percent(power)} or more ({limit:g} MCSE){low}"
     )
+
+
+def _names(report: "xr.Dataset", chosen: np.ndarray) -> list[str]:
+    return [str(name) for name in report["quantity"].values[chosen]]
 
 
 def _numbers(report: "xr.Dataset", name: str, index: int) -> str:

@@ -8,7 +8,6 @@ that was cut short or changed is refused.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -21,7 +20,7 @@ import jax
 import numpy as np
 
 from .._basics.errors import InputError
-from .._basics.files import atomic_path
+from .._basics.files import atomic_path, lock
 
 __all__ = ["Checkpoint"]
 
@@ -59,16 +58,11 @@ class Checkpoint:
             if self._folder.exists() and not self._folder.is_dir():
                 raise InputError(f"{expected}, got the file {str(path)!r}")
             self._folder.mkdir(exist_ok=True)
-            self._lock = open(self._folder / "lock", "a")  # noqa: SIM115 - held until close
+            self._lock = lock(self._folder / "lock")
         except OSError as error:
             raise InputError(f"{expected}, got {str(path)!r} ({error.strerror})") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise InputError(
-                f"{expected}, got {str(path)!r}, which another process is writing"
-            ) from None
+        if self._lock is None:
+            raise InputError(f"{expected}, got {str(path)!r}, which another process is writing")
         self._unwritten: dict[str, Any] | None = None
         try:
             self.run = self._check_run({"format": _FORMAT} | run, unset)
@@ -165,7 +159,7 @@ class Checkpoint:
 
     def close(self) -> None:
         """Let other processes use the folder."""
-        self._lock.close()
+        self._lock.release()
 
     def __enter__(self) -> "Checkpoint":
         return self

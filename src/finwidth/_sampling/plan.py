@@ -25,7 +25,7 @@ from .._basics.code_digest import code_digest
 from .._basics.errors import InputError, PluginError
 from .._basics.files import digest
 from ..models._posterior import Posterior
-from ..samplers import Sampler, available
+from ..samplers import SHELF, Sampler
 from .engine import default_chain_method
 from .stopping import Target
 
@@ -219,17 +219,16 @@ def make_plan(
 
 def _sampler(posterior: Posterior, name: Any) -> Sampler:
     """Return the sampler of this name, the posterior's own for None, or raise InputError."""
-    known = available()
     if name is None:
         name = posterior.default_sampler
-        if name not in known:
+        if name not in SHELF.names():
             raise PluginError(
-                f"expected default_sampler of model {posterior.name!r} = one of {sorted(known)}, "
+                f"expected default_sampler of model {posterior.name!r} = one of {SHELF.names()}, "
                 f"got {name!r}"
             )
-    chosen = known[check_choice("sampler", name, known)]
+    chosen = SHELF.get(name)
     if chosen.gaussian and any(site.precision is None for site in posterior.sites.values()):
-        others = sorted(name for name, one in known.items() if not one.gaussian)
+        others = [name for name, one in SHELF.items().items() if not one.gaussian]
         raise InputError(
             f"expected sampler = one of {others} with model={posterior.name!r}, whose sites are "
             f"not Gaussian, got {chosen.name!r}"

@@ -77,7 +77,7 @@ def solve_many(
     ----------
     theory.md, sections 2 to 4.
     """
-    rule = choose_theory(theory)
+    chosen = choose_theory(theory)
     widths = [check_count("widths", one) for one in _several("widths", widths, "ints")]
     if isinstance(temperature, Sequence) or getattr(temperature, "ndim", 0):
         temperature = _several("temperature", temperature, "floats ≥ 0")
@@ -92,7 +92,7 @@ def solve_many(
         X_test = problem.test_inputs(X_test)
         test = X_test, check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
     networks = _networks(net, weight_precision)
-    rule.check(net)
+    chosen.check(net)
     depth = net.depth
     by_widths = [problem.vary((width,) * depth, temperatures[0]) for width in widths]
     order = np.argsort([-p.network.widths[0] for p in by_widths], kind="stable")
@@ -104,7 +104,7 @@ def solve_many(
         readout = network.weight_precision[-1]
         for j, t in enumerate(temperatures):
             column = [shared.vary((widths[i],) * depth, t, readout) for i in order]
-            for i, row in zip(order, solve_column(rule, column, test), strict=True):
+            for i, row in zip(order, solve_column(chosen, column, test), strict=True):
                 rows[k, int(i), j] = row
     result = _dataset(rows, (len(networks), len(widths), len(temperatures)))
     result = result.assign_coords(
@@ -118,7 +118,7 @@ def solve_many(
     else:
         values = [network.weight_precision for network in networks]
         result = result.assign_coords(weight_precision=(("precision", "weight_layer"), values))
-    return result.assign_attrs(theory=rule.name)
+    return result.assign_attrs(theory=chosen.name)
 
 
 def _several(name: str, value: Any, what: str) -> list[Any]:

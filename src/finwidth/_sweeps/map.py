@@ -19,6 +19,7 @@ import numpy as np
 from .._basics.checks import check_flag, check_iterable, check_path
 from .._basics.errors import InputError
 from .._basics.progress import Patient
+from .._observables.squared_error import QUANTITIES
 from ..theories import Theory
 from .point import (
     R_HAT_LIMIT,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["MapPoint", "error_map"]
-
-_QUANTITIES = ("error", "bias2", "variance")
 
 
 def _say(text: str, progress: bool) -> None:
@@ -62,9 +61,9 @@ def error_map(
     points
         The problems, in the order in which they are computed.
     theories
-        Names of theories (`finwidth.list_theories`), "mixture" (`finwidth.mixture`),
-        "fluctuations" (`finwidth.fluctuations`, both of theory="nested"), or
-        `finwidth.theories.Theory` objects. Default: all but "cavity", which takes minutes a point.
+        Names of theories (`finwidth.list_theories`), "fluctuations" (`finwidth.fluctuations` of
+        theory="nested"), or `finwidth.theories.Theory` objects. Default: all but those that are
+        slow ("cavity" takes minutes a point).
     folder
         Where results are kept, one small file each. The same call continues a map that was
         stopped, draw by draw; exact results are kept when theories are added. Activations are told
@@ -178,12 +177,12 @@ def _dataset(
     names = [theory_name(theory) for theory in theories]
     exact = [row["exact"] for row in rows]
     variables: dict[str, Any] = {}
-    for name in (*_QUANTITIES, "seconds"):
+    for name in (*QUANTITIES, "seconds"):
         values = [[row[theory][name] for theory in names] for row in rows]
         variables[name] = (("point", "theory"), np.array(values, dtype=np.float64))
     states = [[row[theory]["state"] for theory in names] for row in rows]
     variables["state"] = (("point", "theory"), np.array(states))
-    for name in _QUANTITIES:
+    for name in QUANTITIES:
         variables[f"exact_{name}"] = ("point", np.array([one[name] for one in exact]))
         mcse = np.array([one[f"{name}_mcse"] for one in exact])
         variables["exact_mcse" if name == "error" else f"exact_{name}_mcse"] = ("point", mcse)

@@ -19,15 +19,16 @@ from .._basics.checks import (
     check_temperature,
 )
 from .._basics.errors import AccuracyWarning, ConvergenceError, InputError, PluginError, warn
+from .._observables.squared_error import QUANTITIES
 from .._problem.network import Network, check_network
 from .._results.compare import compare
 from .._results.provenance import plain
 from .._sampling.sample import sample
-from .._solve import mixture, solve
+from .._solve import solve
 from ..datasets import Dataset
 from ..theories import Theory
 from ..theories._saddle.fluctuations import fluctuations
-from ..theories._theory import choose_theory, list_theories
+from ..theories._theory import SHELF, choose_theory
 
 __all__ = [
     "R_HAT_LIMIT",
@@ -42,8 +43,6 @@ __all__ = [
 ]
 
 R_HAT_LIMIT = 1.01
-_QUANTITIES = ("error", "bias2", "variance")
-_SLOW = ("cavity",)  # minutes a point: only if asked for
 _CHAINS = 4
 
 
@@ -181,8 +180,8 @@ def sample_point(
             f"{point}, got {r_hat:.4f} and {mcse / abs(error):.2g} after {effort.max_draws} draws "
             "per chain"
         )
-    values = {name: float(report.exact.sel(quantity=name)) for name in _QUANTITIES}
-    values |= {f"{name}_mcse": float(report.mcse.sel(quantity=name)) for name in _QUANTITIES}
+    values = {name: float(report.exact.sel(quantity=name)) for name in QUANTITIES}
+    values |= {f"{name}_mcse": float(report.mcse.sel(quantity=name)) for name in QUANTITIES}
     return values | {
         "r_hat": r_hat,
         "ess": report.ess_bulk_min.item(),
@@ -191,14 +190,6 @@ def sample_point(
         "divergences": report.divergences.item(),
         "seconds": time.perf_counter() - start,
     }
-
-
-def _mixture(point: MapPoint) -> Any:
-    data = point.data
-    solution = mixture(
-        point.network, data.X_train, data.y_train, temperature=point.temperature, theory="nested"
-    )
-    return solution.generalization_error(data.X_test, data.y_test)
 
 
 def _fluctuations(point: MapPoint) -> Any:
@@ -212,16 +203,14 @@ def _fluctuations(point: MapPoint) -> Any:
     }
 
 
-# what goes beyond a theory's saddle point, under names of its own
-_BEYOND: dict[str, Callable[[MapPoint], Any]] = {
-    "fluctuations": _fluctuations,
-    "mixture": _mixture,
-}
+# What is no theory but is asked in a map like one: it has moments, and errors to the next order,
+# but no law of f that both belong to.
+_BEYOND: dict[str, Callable[[MapPoint], Any]] = {"fluctuations": _fluctuations}
 
 
 def default_theories() -> tuple[str, ...]:
     """Return all theories but the slow ones, then what goes beyond a saddle point."""
-    return (*(name for name in list_theories() if name not in _SLOW), *_BEYOND)
+    return (*(name for name, theory in SHELF.items().items() if not theory.slow), *_BEYOND)
 
 
 def theory_name(theory: str | Theory) -> str:
@@ -268,7 +257,7 @@ def solve_point(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
         or "not converged"; reason, the error's message; seconds.
     """
     data, start = point.data, time.perf_counter()
-    state, reason, values = "solved", "", dict.fromkeys(_QUANTITIES)
+    state, reason, values = "solved", "", dict.fromkeys(QUANTITIES)
     try:
         if isinstance(theory, str) and theory in _BEYOND:
             errors = _BEYOND[theory](point)
@@ -281,7 +270,7 @@ def solve_point(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
                 theory=theory,
             )
             errors = solution.generalization_error(data.X_test, data.y_test)
-        values = {name: float(errors[name]) for name in _QUANTITIES}
+        values = {name: float(errors[name]) for name in QUANTITIES}
     except InputError as error:
         state, reason = "not defined", str(error)
     except ConvergenceError as error:

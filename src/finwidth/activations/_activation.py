@@ -1,7 +1,6 @@
 """Activations: an elementwise function with, where known, its Gaussian moments."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,11 +9,16 @@ from jax import Array
 from .._basics.arrays import shown
 from .._basics.checks import check_name
 from .._basics.errors import InputError, PluginError
-from .._plugins import registry
+from .._plugins.loader import PluginRecord
+from .._plugins.shelf import Shelf
 
-__all__ = ["Activation", "activation_sources", "activations", "get_activation", "list_activations"]
-
-_HOOK = "finwidth_register_activations"
+__all__ = [
+    "SHELF",
+    "Activation",
+    "activation_sources",
+    "get_activation",
+    "list_activations",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +103,8 @@ class Activation:
         from ._fingerprint import carry
 
         try:
-            registered = activations().get(self.name) == self
-        except PluginError:  # somebody else's, which using a name would raise
+            registered = get_activation(self.name) == self
+        except (InputError, PluginError):  # not known, or somebody else's plugins clash
             registered = False
         digest = self.digest
         if registered and digest is not None:
@@ -144,9 +148,26 @@ def _made(
     return made
 
 
+SHELF: Shelf[Activation] = Shelf(
+    "finwidth.activations",
+    "activation",
+    Activation,
+    "finwidth.Activation",
+    hook="finwidth_register_activations",
+)
+
+
 def list_activations() -> list[str]:
-    """Return the sorted names of all registered activations, built-in and from plugins."""
-    return sorted(activations())
+    """Return the sorted names of all registered activations, built-in and from plugins.
+
+    Raises
+    ------
+    PluginError
+        If two plugins register the same name, or a plugin misspells a hook.
+    InputError
+        If ``FINWIDTH_LOAD_PLUGINS`` names a distribution without finwidth plugins.
+    """
+    return SHELF.names()
 
 
 def get_activation(name: str) -> Activation:
@@ -163,33 +184,9 @@ def get_activation(name: str) -> Activation:
         If no activation has that name; the message suggests the closest one, and names the
         plugins that are installed but could not be used.
     """
-    check_name("name", name)
-    known = activations()
-    if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        failed = "; ".join(str(record.error) for record in registry.failed_plugins([_HOOK]))
-        if failed:
-            hint += f"; left out: {failed}"
-        raise InputError(f"expected activation = one of {sorted(known)}, got {name!r}{hint}")
-    return known[name]
+    return SHELF.get(check_name("name", name))
 
 
-def activations() -> dict[str, Activation]:
-    """Return every registered activation by name; the first call loads the plugins.
-
-    Raises
-    ------
-    PluginError
-        If two plugins register the same name, or a plugin misspells a hook.
-    InputError
-        If ``FINWIDTH_LOAD_PLUGINS`` names a distribution without finwidth plugins.
-    """
-    items = registry.registered(_HOOK).items()
-    return {name: item for name, (item, _) in items}
-
-
-def activation_sources() -> dict[str, registry.PluginRecord]:
+def activation_sources() -> dict[str, PluginRecord]:
     """Return, for every registered activation, the record of the plugin it comes from."""
-    items = registry.registered(_HOOK).items()
-    return {name: record for name, (_, record) in items}
+    return SHELF.sources()

@@ -7,24 +7,24 @@ labels into a `Dataset` (choice of classes, order, split, standardisation) are i
 """
 
 import difflib
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._basics.checks import check_choice
 from .._basics.errors import InputError
+from .._plugins.shelf import Shelf
 from ._base import Dataset, Request
 
-__all__ = ["Dataset", "list_datasets", "load_dataset"]
+__all__ = ["SHELF", "Dataset", "list_datasets", "load_dataset"]
+
+SHELF: Shelf[Callable[..., Dataset]] = Shelf(
+    "finwidth.datasets", "data set", Callable, "a function", attribute="load"
+)
 
 
 def list_datasets() -> list[str]:
     """Return the sorted names that `load_dataset` takes."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
-    )
+    return SHELF.names()
 
 
 def load_dataset(
@@ -71,8 +71,7 @@ def load_dataset(
     InputError
         If a name, option, class, size or file is not there, or the data are not finite.
     """
-    check_choice("data set", name, list_datasets())
-    load = importlib.import_module(f"{__name__}.{name}").load
+    load = SHELF.get(name)
     _check_options(name, load, options)
     request = Request(classes=classes, n_train=n_train, n_test=n_test, seed=seed)
     return load(request, **options)

@@ -1,11 +1,10 @@
 """Samplers that `finwidth.sample` knows by name, one file each.
 
-A module of this package that defines ``sampler``, a `Sampler`, is one that users name; adding one
-touches no other file.
+A module of this package that defines ``sampler``, a `Sampler` of the module's name, is one that
+users name; adding one touches no other file.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,9 @@ from numpyro.infer.mcmc import MCMCKernel
 
 from .._basics.code_digest import code_digest
 from .._basics.errors import InputError
-from .._plugins import shelf as _shelf
+from .._plugins.shelf import Shelf
 
-__all__ = ["Sampler", "available"]
+__all__ = ["SHELF", "Sampler"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -66,7 +65,6 @@ class Sampler:
             ) from None
 
 
-@functools.cache
-def available() -> dict[str, Sampler]:
-    """Return the samplers by name."""
-    return {module.sampler.name: module.sampler for module in _shelf.modules(__name__)}
+SHELF: Shelf[Sampler] = Shelf(
+    "finwidth.samplers", "sampler", Sampler, "finwidth.samplers.Sampler", attribute="sampler"
+)

@@ -1,8 +1,8 @@
 """Theories of the posterior, one file each.
 
 A theory is a `Theory`: it takes a `Problem` to a `Solution`. The built-in ones are modules of this
-package, registered like those of any plugin (hook ``finwidth_register_theories``); adding one
-touches no other file. Users name them in ``finwidth.solve(..., theory=name)``.
+package, named like the theory, with a function ``finwidth_register_theories`` as a plugin has;
+adding one touches no other file. Users name them in ``finwidth.solve(..., theory=name)``.
 
 For a theory of one's own: `SaddleTheory` for order parameters that enter the kernel in another
 way, `Theory` and `Solution` for anything else.
@@ -15,15 +15,16 @@ from .._layers.order import (
     OrderParameters as OrderParameters,
 )
 from .._layers.stack import Stack as Stack, recursion as recursion
-from .._observables.prediction import Prediction as Prediction
+from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
 from ._saddle.action import ScaledForm as ScaledForm
 from ._saddle.point import SaddlePoint as SaddlePoint
 from ._saddle.theory import SaddleSolution as SaddleSolution, SaddleTheory as SaddleTheory
 from ._solution import Solution as Solution
-from ._theory import Theory as Theory, available as available
+from ._theory import SHELF as SHELF, Theory as Theory, available as available
 
 __all__ = [
+    "SHELF",
     "Covariance",
     "Layer",
     "Link",

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from .._layers.covariance import Covariance
 from .._numerics.factor import Factorization
 from .._numerics.precision import float64
-from .._observables.prediction import Prediction
+from .._observables._prediction import Prediction
 from ._solution import Solution
 
 __all__ = ["GaussianProcessSolution"]
@@ -29,7 +29,7 @@ class GaussianProcessSolution(Solution):
     factor: Factorization
 
     @abc.abstractmethod
-    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
+    def kernel_between(self, A: np.ndarray, B: np.ndarray) -> Covariance:
         """Return K_R between two sets of patterns."""
 
     @functools.cached_property
@@ -45,15 +45,15 @@ class GaussianProcessSolution(Solution):
     def renormalized_kernel(self) -> Float[np.ndarray, "pattern pattern"]:
         """K_R on the training set."""
         with float64():
-            return np.asarray(self._kernel(self.problem.X, self.problem.X).cross)
+            return np.asarray(self.kernel_between(self.problem.X, self.problem.X).cross)
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
         """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ)."""
-        block = self._kernel(X_test, self.problem.X)
+        block = self.kernel_between(X_test, self.problem.X)
         kappa = np.asarray(block.cross)
         half = self._whiten(kappa.T)
         variance = np.asarray(block.diag_a) - np.einsum("ij,ij->j", half, half)
         covariance = None
         if full_covariance:
-            covariance = np.asarray(self._kernel(X_test, X_test).cross) - half.T @ half
+            covariance = np.asarray(self.kernel_between(X_test, X_test).cross) - half.T @ half
         return Prediction(kappa @ self.weights, variance, covariance)

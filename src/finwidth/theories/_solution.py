@@ -14,7 +14,7 @@ from .._basics.checks import check_flag
 from .._basics.errors import InputError
 from .._numerics.factor import Factor
 from .._numerics.precision import float64, in_float64
-from .._observables.prediction import Prediction
+from .._observables._prediction import Prediction
 from .._observables.squared_error import expected_error
 from .._problem.network import Network
 from .._problem.problem import Problem

@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 from scipy.special import betaln, gammaln
 
-from .._observables.prediction import Prediction
+from .._observables._prediction import Prediction
 from .._problem.problem import Problem
 from ._saddle.theory import SaddleSolution
 from ._solution import Solution
-from ._theory import available, solve_problem
+from ._theory import SHELF, solve_problem
 
 __all__ = ["StudentTProcessSolution", "solve_student_t_process"]
 
@@ -86,7 +86,7 @@ class StudentTProcessSolution(Solution):
         return True
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        given = self._gaussian._predict_block(X_test, full_covariance)
+        given = self._gaussian.predict(X_test, full_covariance)
         covariance = given.covariance
         return Prediction(
             given.mean,
@@ -97,6 +97,6 @@ class StudentTProcessSolution(Solution):
 
 def solve_student_t_process(problem: Problem, degrees_of_freedom: float) -> StudentTProcessSolution:
     """Return the posterior of the process, as `finwidth.student_t_process` describes it."""
-    gaussian = solve_problem(problem, available()["infinite"])
+    gaussian = solve_problem(problem, SHELF.get("infinite"))
     assert isinstance(gaussian, SaddleSolution)
     return StudentTProcessSolution(problem, degrees_of_freedom, gaussian)

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any, Concatenate
 
 from .._basics.arrays import shown
-from .._basics.checks import check_choice
 from .._basics.errors import ConvergenceError, InputError
 from .._numerics.precision import float64
-from .._plugins.registry import registered
+from .._plugins.shelf import Shelf
 from .._problem.network import Network, check_network
 from .._problem.problem import Problem
 from .._results.provenance import plain
 from ._solution import Solution
 
 __all__ = [
+    "SHELF",
     "Theory",
     "available",
     "check_converged",
@@ -35,9 +35,12 @@ class Theory(abc.ABC):
     ----------
     name
         What users write in ``finwidth.solve(..., theory=name)``.
+    slow
+        Whether it takes minutes; `finwidth.error_map` then solves it only if it is named.
     """
 
     name: str
+    slow: bool = False
     any_likelihood: bool = False  # whether `solve` takes other likelihoods than the Gaussian
 
     def record(self) -> dict[str, Any] | None:
@@ -59,7 +62,7 @@ class Theory(abc.ABC):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle finwidth's own theories as their names: copies share what JAX has compiled."""
         if _built_in(self):
-            same = available().get(self.name)
+            same = SHELF.get(self.name) if self.name in SHELF.names() else None
             if type(same) is type(self) and vars(same) == vars(self):
                 return _registered, (self.name,)
         return super().__reduce_ex__(protocol)
@@ -104,24 +107,32 @@ def _built_in(theory: Theory) -> bool:
 
 def _registered(name: str) -> Theory:
     """Return the theory that a pickle names."""
-    return available()[name]
+    return SHELF.get(name)
+
+
+SHELF: Shelf[Theory] = Shelf(
+    "finwidth.theories",
+    "theory",
+    Theory,
+    "finwidth.theories.Theory",
+    hook="finwidth_register_theories",
+)
 
 
 def available() -> dict[str, Theory]:
-    """Return the theories by name, those of plugins included.
+    """Return the theories by name, those of plugins included; imports all of them.
 
     Raises
     ------
     PluginError
         If two plugins register the same name, or a plugin misspells a hook.
     """
-    found = registered("finwidth_register_theories")
-    return {name: theory for name, (theory, _) in sorted(found.items())}
+    return SHELF.items()
 
 
 def list_theories() -> list[str]:
     """Return the sorted names of the theories, those of plugins included."""
-    return sorted(available())
+    return SHELF.names()
 
 
 def check_dense(network: Network, theory: str) -> None:
@@ -135,10 +146,7 @@ def check_dense(network: Network, theory: str) -> None:
 
 def choose_theory(theory: Any) -> Theory:
     """Return the theory of this name, or `theory` itself if it is one."""
-    if isinstance(theory, Theory):
-        return theory
-    theories = available()
-    return theories[check_choice("theory", theory, theories)]
+    return theory if isinstance(theory, Theory) else SHELF.get(theory)
 
 
 def solve_problem(problem: Problem, theory: Theory) -> Solution:

@@ -148,17 +148,17 @@ class CorrectedSolution(GaussianProcessSolution):
 
         Inverse and weights are those of theory="nested".
         """
-        F = np.asarray(self.leading._kernel(A, self.problem.X, output_bias=False).cross)
+        F = np.asarray(self.leading.kernel_between(A, self.problem.X, output_bias=False).cross)
         return self.leading.factor.whiten(F.T), F @ self.leading.weights
 
     @functools.cached_property
     def _training(self) -> tuple[np.ndarray, np.ndarray]:
         return self._turn(self.problem.X)
 
-    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
+    def kernel_between(self, A: np.ndarray, B: np.ndarray) -> Covariance:
         """Return F − F G F/N_1 (+ 1/λ^b_1) between two sets."""
         X, bias, width = self.problem.X, self.problem.output_bias, self.network.widths[0]
-        F = self.leading._kernel(A, B, output_bias=False)
+        F = self.leading.kernel_between(A, B, output_bias=False)
         one = self._training if A is X else self._turn(A)
         other = one if B is A else self._training if B is X else self._turn(B)
 

@@ -21,7 +21,7 @@ from ..._numerics.precision import float64
 from ..._problem.network import Network
 from ..._problem.traceable import traceable
 from ...activations._activation import get_activation
-from .._theory import available
+from .._theory import SHELF
 from .law import check_mixture
 
 __all__ = ["RandomField", "random_field"]
@@ -65,8 +65,8 @@ class RandomField:
             biases = biases if output_bias else biases.at[-1].set(0.0)
         stack = Stack.of(network, self.rules, precisions, biases)
         order = OrderParameters.of(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
-        rule: Any = available()[self.theory]
-        return rule.kernel(stack, self.covariances, order).cross
+        theory: Any = SHELF.get(self.theory)
+        return theory.kernel(stack, self.covariances, order).cross
 
     def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:
         """Return the mean of f given the sites: a m with a mean term, else 0."""

@@ -71,7 +71,7 @@ class MixtureLaw:
     """What K_0 is, and the prior of its scale."""
 
     problem: Problem
-    rule: SaddleTheory
+    theory: SaddleTheory
     has_mean: bool
     rules: tuple  # of quadrature, on the training set
 
@@ -82,7 +82,7 @@ class MixtureLaw:
         linear = network.activation == get_activation("identity")
         return (
             network.depth == 1
-            or self.rule.name == "wishart"
+            or self.theory.name == "wishart"
             or (linear and network.bias_precision is None)
         )
 
@@ -101,7 +101,7 @@ class MixtureLaw:
             mean = np.asarray(moments(stack.activation, covariance, rules[0])[1])
             mean = mean / np.sqrt(stack.precisions[0])
         order = OrderParameters.of(q_bar, np.zeros_like(q_bar) if self.has_mean else q_bar)
-        block = self.rule.kernel(stack.unbiased(), covariance, order)
+        block = self.theory.kernel(stack.unbiased(), covariance, order)
         return Kernels(np.asarray(block.cross), np.asarray(block.diag_a), mean)
 
     def spectrum(self, outer: np.ndarray) -> Spectrum:

@@ -17,11 +17,11 @@ from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
 from ..._numerics.integrate import TOLERANCE
 from ..._numerics.spectrum import Conditional, Spectrum
-from ..._observables.prediction import Prediction
+from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
 from .._solution import Solution
-from .._theory import available
+from .._theory import SHELF
 from .law import MixtureLaw, Nodes, check_mixture, largest_error, largest_scales
 
 __all__ = ["MixtureSolution", "solve_mixture"]
@@ -52,7 +52,7 @@ class MixtureSolution(Solution):
     @property
     def theory(self) -> str:
         """Name of the theory: "mixture-nested" or "mixture-wishart"."""
-        return f"mixture-{self._law.rule.name}"
+        return f"mixture-{self._law.theory.name}"
 
     @property
     def action(self) -> float:
@@ -144,9 +144,9 @@ def solve_mixture(problem: Problem, theory: str) -> MixtureSolution:
     """Return the posterior of the scale mixture, as `finwidth.mixture` describes it."""
     has_mean = check_mixture(problem.network, theory)
     depth = problem.network.depth
-    rule = available()[theory]
-    assert isinstance(rule, SaddleTheory)
-    law = MixtureLaw(problem, rule, has_mean, problem.rules)
+    chosen = SHELF.get(theory)
+    assert isinstance(chosen, SaddleTheory)
+    law = MixtureLaw(problem, chosen, has_mean, problem.rules)
     if law.n_outer > 2:
         raise InputError(
             "expected at most 3 hidden layers for theory='nested' (theory='wishart' takes any "
@@ -156,7 +156,7 @@ def solve_mixture(problem: Problem, theory: str) -> MixtureSolution:
     kernels = law.kernels(problem.covariance, np.ones(law.n_outer), law.rules)
     Factor(kernels.cross, problem.temperature).warn()
     if law.n_outer:
-        centre = np.log(rule.order_parameters(problem).order.q_bar)
+        centre = np.log(chosen.order_parameters(problem).order.q_bar)
         variances = np.asarray(problem.covariance.diag_a)
         rules = layer_rules(problem.network, variances, largest_scales(law, centre))
         law = dataclasses.replace(law, rules=rules)

@@ -8,7 +8,7 @@ import xarray as xr
 from ..._layers.dense import input_covariance
 from ..._layers.stack import layer_rules
 from ..._numerics.scaled_grid import ScaledPoints, predict_many
-from ..._observables.prediction import Prediction
+from ..._observables._prediction import Prediction
 from ..._observables.squared_error import expected_error
 from ..._problem.problem import Problem
 from .._theory import Theory, check_converged, check_covered, solve_problem

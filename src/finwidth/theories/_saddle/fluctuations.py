@@ -16,7 +16,7 @@ import xarray as xr
 from ..._basics.arrays import check_labels
 from ..._basics.errors import InputError
 from ..._numerics.precision import in_float64
-from ..._observables.prediction import Prediction
+from ..._observables._prediction import Prediction
 from ..._observables.squared_error import expected_error
 from .expansion import DataTerm
 from .theory import SaddleSolution

@@ -19,8 +19,8 @@ from ..._layers.dense import input_covariance
 from ..._layers.order import Chart, OrderParameters, Scales, check_order
 from ..._layers.stack import Stack, chart, infinite_width, layer_rules
 from ..._likelihoods import Conditioned
+from ..._likelihoods._likelihood import check_conditioned
 from ..._likelihoods.gaussian import GaussianConditioned
-from ..._likelihoods.likelihood import check_conditioned
 from ..._numerics.continuation import track
 from ..._numerics.factor import Factorization
 from ..._numerics.newton import StationarityEquations, TrackResult, polish
@@ -294,7 +294,8 @@ class SaddleSolution(GaussianProcessSolution):
         """
         return self.point.prior_term + self.conditioned.action
 
-    def _kernel(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
+    def kernel_between(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
+        """Return K_R between two sets of patterns, with or without 1/λ^b_L of the output bias."""
         covariance = input_covariance(self.network, A, B)
         variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
         order = self.point.order

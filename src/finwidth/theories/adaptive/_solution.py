@@ -187,7 +187,7 @@ class AdaptiveSolution(GaussianProcessSolution):
             covariance = scale * (basis[:-1] @ self._change @ basis[-1])
         return xr.DataArray(covariance, dims="input", name="bias_covariance")
 
-    def _kernel(self, A: np.ndarray, B: np.ndarray) -> Covariance:
+    def kernel_between(self, A: np.ndarray, B: np.ndarray) -> Covariance:
         """Return K_R between two sets of patterns."""
         prior = input_covariance(self.network, A, B)
         a, b = self.coordinates.inside(A), self.coordinates.inside(B)

@@ -102,6 +102,7 @@ class Cavity(Theory):
     progress: bool = True
 
     name = "cavity"
+    slow = True
 
     def __post_init__(self) -> None:
         checked_fields = {

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from ..._basics.errors import ConvergenceError, InputError, warn
-from ..._observables.prediction import Prediction
+from ..._observables._prediction import Prediction
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
@@ -206,11 +206,11 @@ class PerturbativeSolution(Solution):
             return one.T @ other if full_covariance else np.einsum("ij,ij->j", one, other)
 
         factor, n_patterns, n = self.leading.factor, self.problem.n_patterns, X_test.shape[0]
-        features = self.leading._kernel(X_test, self.problem.X, output_bias=False)
+        features = self.leading.kernel_between(X_test, self.problem.X, output_bias=False)
         to_training = np.asarray(features.cross).T
         own = np.asarray(features.diag_a)
         if full_covariance:
-            own = np.asarray(self.leading._kernel(X_test, X_test, output_bias=False).cross)
+            own = np.asarray(self.leading.kernel_between(X_test, X_test, output_bias=False).cross)
         white_y = factor.whiten(self.problem.y[:, None])[:, 0]
         white_k = factor.whiten(to_training)
         half = factor.whiten(to_training + self.problem.output_bias)

@@ -1,0 +1,32 @@
+"""The scale mixture of theory="nested" as a theory: order parameters that keep their law."""
+
+from .._plugins.hooks import hookimpl
+from .._problem.network import Network
+from .._problem.problem import Problem
+from ._mixture.law import check_mixture
+from ._mixture.solution import MixtureSolution, solve_mixture
+from ._theory import Theory, check_dense, checked
+
+__all__ = ["Mixture"]
+
+
+class Mixture(Theory):
+    """What `finwidth.mixture` computes, with theory="nested" (theory.md, section 5)."""
+
+    name = "mixture"
+
+    def check(self, network: Network) -> None:
+        """Refuse layers that are not dense, and deep networks whose activation is not odd."""
+        check_dense(network, self.name)
+        check_mixture(network, "nested")
+
+    @checked
+    def solve(self, problem: Problem) -> MixtureSolution:
+        """Integrate over the order parameters."""
+        return solve_mixture(problem, "nested")
+
+
+@hookimpl
+def finwidth_register_theories() -> list[Theory]:
+    """Register the theory."""
+    return [Mixture()]
