@@ -237,7 +237,9 @@ def test_digest_knows_parity_and_moments():
 
 
 @pytest.mark.parametrize(
-    "fn", [float, lambda h: h[:2], lambda h: missing], ids=["float", "shape", "error"]
+    "fn",
+    [float, lambda h: h[:2], lambda h: missing],  # noqa: F821
+    ids=["float", "shape", "error"],
 )
 def test_function_that_fails_has_no_digest(fn):
     assert fw.Activation("s", fn).digest is None

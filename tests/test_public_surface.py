@@ -155,7 +155,6 @@ VALID: dict[str, Any] = {
     "attrs": {},
     "ax": None,
     "bias_precision": None,
-    "biases": np.zeros(1),
     "blas_threads": 1,
     "blocks": [fw.Prediction(np.zeros(2), np.ones(2))],
     "by": ("data",),
@@ -181,6 +180,8 @@ VALID: dict[str, Any] = {
     "keep": None,
     "kernel": None,
     "layer": 1,
+    "layers": None,
+    "likelihood": "gaussian",
     "max_draws": 4,
     "max_iterations": 400,
     "max_num_steps": 10,
@@ -203,24 +204,22 @@ VALID: dict[str, Any] = {
     "particles": 31,
     "path": Lazy(run_file),
     "options": {},
+    "order": fw.theories.OrderParameters.of(np.ones(1), np.ones(1)),
     "plugin": Plugin(),
     "points": [fw.MapPoint(DATA, NET, 0.5)],
-    "precisions": np.ones(1),
     "problem": Lazy(problem),
     "progress": False,
-    "q_bar": np.ones(1),
     "r_hat_limit": 1.01,
     "reference": "",
     "relative_mcse": 0.1,
     "replace": True,
     "reports": Lazy(report),
     "rng_key": jax.random.key(0),
-    "rules": (None,),
     "sampler": None,
     "sampler_options": None,
     "seed": 0,
-    "shrinkage": np.ones(1),
     "solution": Lazy(solution),
+    "stack": Lazy(lambda: fw.theories.Stack.of(NET, (None,))),
     "start": None,
     "step_size": 0.1,
     "target": None,
@@ -237,6 +236,7 @@ VALID: dict[str, Any] = {
     "tree": Lazy(tree),
     "values": Lazy(weights),
     "weight_precision": 1.0,
+    "width": 4,
     "widths": (4,),
     "wrapper": lambda model: model,
     "x": "width",
@@ -271,6 +271,7 @@ VALID: dict[str, Any] = {
 
 #: An instance of each class that has public methods.
 INSTANCES: tuple[Any, ...] = (
+    fw.Dense(4),
     NET,
     DATA,
     VALID["points"][0],
@@ -373,7 +374,7 @@ def ours(value: Any) -> bool:
 
 def keeps_anything(kind: type) -> bool:
     """Errors, interfaces, and records that the library fills in: nothing is checked there."""
-    record = "__post_init__" not in vars(kind) and kind.__init__ is not object.__init__
+    record = not hasattr(kind, "__post_init__") and kind.__init__ is not object.__init__
     generated = hasattr(kind, "__dataclass_params__") and kind.__dataclass_params__.init
     return (
         issubclass(kind, (BaseException, tuple)) or inspect.isabstract(kind) or generated and record
@@ -399,9 +400,11 @@ def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """Public methods."""
+    """Public methods, but for those of a layer that theory and sampler call while JAX traces."""
+    traced = ("forward", "link", "readout", "sites") if issubclass(kind, fw.theories.Layer) else ()
     for name, member in inspect.getmembers(kind, callable):
-        if not name.startswith("_") and ours(member) and not isinstance(member, type):
+        public = not name.startswith("_") and name not in traced
+        if public and ours(member) and not isinstance(member, type):
             yield name, member
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array, random
 
 from .._basics.cache import Cache
+from .._basics.errors import InputError
 from .._numerics.precision import float64
 from ..models._posterior import (
     Posterior,

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..._basics.arrays import as_float64, shown
+from ..._basics.errors import InputError
 from ..._layers.order import Chart
+from ..._numerics.continuation import LARGEST_LOG
 from ..._problem.problem import Problem
 from .action import dense_gradient, scaled_gradient
 
-__all__ = ["DataPart", "PriorPart"]
+__all__ = ["DataPart", "PriorPart", "check_start"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class DataPart:
         return self._gradient(theta) / self.rows
 
 
-def _check_start(start: Any, size: int) -> np.ndarray:
+def check_start(start: Any, size: int) -> np.ndarray:
     start = as_float64("start", start, f"({size},)")
     if start.shape != (size,) or not np.all(np.abs(start) <= LARGEST_LOG):
         raise InputError(

@@ -31,7 +31,7 @@ from ..._problem.problem import Problem
 from .._gaussian_process import GaussianProcessSolution
 from .._theory import Theory, checked
 from .action import ScaledForm, dense_gradient, training_kernel
-from .equations import DataPart, PriorPart
+from .equations import DataPart, PriorPart, check_start
 from .point import SaddlePoint
 
 __all__ = ["SaddleSolution", "SaddleTheory"]
@@ -200,7 +200,7 @@ class SaddleTheory(Theory):
     def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
         """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
         if start is not None:
-            start = _check_start(start, self.equations(problem).size)
+            start = check_start(start, self.equations(problem).size)
         if problem.temperature == 0 or not problem.likelihood.homogeneous:
             # what cannot be conditioned is refused before the order parameters are looked for
             self.condition(problem, infinite_width(problem.network))
