@@ -167,7 +167,7 @@ def depth_profile(
     """
     check_network(net)
     rule = SHELF.get(theory) if isinstance(theory, str) and theory in SHELF.names() else None
-    if rule is None or not hasattr(rule, "eliminates_q"):
+    if not isinstance(rule, SaddleTheory):
         raise InputError(
             f"expected theory = the name of a saddle-point theory, got {shown(theory)}"
         )

@@ -60,6 +60,10 @@ class Wishart(SaddleTheory):
         """Refuse layers that are not dense: the ansatz is theirs."""
         check_dense(network, self.name)
 
+    def only_scales(self, network: Network) -> bool:
+        """Always."""
+        return True
+
     def variance_scales(self, order: OrderParameters) -> np.ndarray:
         """Ones: the hidden layers are those of infinite width."""
         return np.ones(np.shape(order.q_bar))

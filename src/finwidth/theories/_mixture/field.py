@@ -20,7 +20,6 @@ from ..._layers.stack import Stack, layer_rules
 from ..._numerics.precision import float64
 from ..._problem.network import Network
 from ..._problem.traceable import traceable
-from ...activations._activation import get_activation
 from .._theory import SHELF
 from .law import check_mixture
 
@@ -84,10 +83,8 @@ def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str)
         If the mixture is not defined for this network and theory.
     """
     has_mean = check_mixture(network, theory)
-    linear = network.activation == get_activation("identity")
-    only_scale = (
-        network.depth == 1 or theory == "wishart" or (linear and network.bias_precision is None)
-    )
+    chosen: Any = SHELF.get(theory)
+    only_scale = chosen.only_scales(network)
     # the rules of quadrature are chosen by numbers
     with jax.ensure_compile_time_eval(), float64():
         covariance = tuple(map(np.asarray, input_covariance(network, X)))

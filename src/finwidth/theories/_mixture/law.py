@@ -20,7 +20,6 @@ from ..._numerics.scale_laws import log_gamma_density, log_product_density
 from ..._numerics.spectrum import Kernels, Spectrum
 from ..._problem.network import Network
 from ..._problem.problem import Problem
-from ...activations._activation import get_activation
 from .._saddle.theory import SaddleTheory
 from .._theory import check_dense
 
@@ -78,13 +77,7 @@ class MixtureLaw:
     @property
     def only_scale(self) -> bool:
         """Whether the order parameters enter through their product alone."""
-        network = self.problem.network
-        linear = network.activation == get_activation("identity")
-        return (
-            network.depth == 1
-            or self.theory.name == "wishart"
-            or (linear and network.bias_precision is None)
-        )
+        return self.theory.only_scales(self.problem.network)
 
     @property
     def n_outer(self) -> int:

@@ -28,6 +28,7 @@ from ..._numerics.precision import float64
 from ..._numerics.tridiagonal import TridiagonalFactor
 from ..._problem.network import Network
 from ..._problem.problem import Problem
+from ...activations._activation import get_activation
 from .._gaussian_process import GaussianProcessSolution
 from .._theory import Theory, checked
 from .action import ScaledForm, dense_gradient, training_kernel
@@ -88,6 +89,11 @@ class SaddleTheory(Theory):
         if not network.dense:
             for order in self.chart(network).orders:
                 check_order(order, network.layers)
+
+    def only_scales(self, network: Network) -> bool:
+        """Whether the Q̄_ℓ only scale one fixed kernel, by their product (but for f's bias)."""
+        linear = network.activation == get_activation("identity")
+        return network.depth == 1 or (linear and network.bias_precision is None)
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """Return the fixed kernel whose scale is all that varies, or None.
