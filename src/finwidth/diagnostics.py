@@ -18,7 +18,7 @@ from ._numerics.precision import in_float64
 from ._observables.squared_error import QUANTITIES, expected_error
 from ._problem.network import Network, check_network
 from ._problem.problem import make_problem
-from .theories import SHELF, SaddleSolution
+from .theories import SHELF, SaddleSolution, SaddleTheory
 from .theories._theory import solve_problem
 
 __all__ = ["conditioning", "depth_profile", "roots", "width_response"]

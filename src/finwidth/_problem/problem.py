@@ -91,6 +91,11 @@ class Problem:
             self._shared[name] = make()
         return self._shared[name]
 
+    def subset(self, rows: np.ndarray) -> "Problem":
+        """Return the problem with some of the patterns, and the rules of all."""
+        shared = {"rules": self.rules}
+        return dataclasses.replace(self, X=self.X[rows], y=self.y[rows], _shared=shared)
+
     @property
     def stack(self) -> Stack:
         """The layers as kernels see them, with the rules for the training set."""

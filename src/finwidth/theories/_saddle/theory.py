@@ -155,9 +155,7 @@ class SaddleTheory(Theory):
         """The equations with the data term of `size` patterns, scaled up to all of them."""
         n = problem.n_patterns
         chosen = np.random.default_rng(0).permutation(n)[:size]
-        subset = dataclasses.replace(
-            problem, X=problem.X[chosen], y=problem.y[chosen], _shared={"rules": problem.rules}
-        )
+        subset = problem.subset(chosen)
         chart = self.chart(problem.network)
         data = dense_gradient(subset, self.kernel, chart)
         whole = self.equations(problem)
