@@ -193,6 +193,9 @@ class Uneven(Gaussian):
     def gradient(self, kernel, y, temperature):
         return self.condition(kernel, y, temperature).gradient()
 
+    def subset(self, rows):
+        return Uneven(self.noise[rows])
+
     def observe(self, f, y, temperature):
         scale = jnp.sqrt(temperature * self.noise)
         with numpyro.plate("pattern", f.shape[0]):
@@ -264,6 +267,24 @@ def test_the_readout_of_another_likelihood_is_not_integrated(tmp_path):
         fw.sample(net, X, Y, model="student_t", **arguments)
     with pytest.raises(fw.InputError, match="expected a likelihood with a record"):
         fw.sample(net, X, Y, model="network", checkpoint=tmp_path / "c", **arguments)
+
+
+def test_a_likelihood_of_ones_own_with_many_patterns():
+    """Whose saddle is looked for with a subset of them first."""
+    rng = np.random.default_rng(0)
+    X, y, noise = rng.normal(size=(240, 6)), rng.normal(size=240), rng.uniform(0.5, 2.0, size=240)
+    net = fw.Network((100,), "erf")
+    solution = fw.solve(net, X, y, temperature=T, likelihood=Uneven(noise))
+    q_bar = float(solution.order_parameters.q_bar[0])
+    kernel = fw.nngp_kernel(net, X)
+
+    def action(q):
+        a = q * kernel + T * np.diag(noise)
+        return 100 * (q - 1 - np.log(q)) + np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)
+
+    slope = (action(q_bar + 1e-5) - action(q_bar - 1e-5)) / 2e-5
+    assert abs(slope) < 1e-4 and abs(q_bar - 1) > 1e-3
+    assert solution.action == pytest.approx(action(q_bar), rel=1e-10)
 
 
 def test_theories_of_the_gaussian_likelihood_refuse_others():

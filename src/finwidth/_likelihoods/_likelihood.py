@@ -98,6 +98,10 @@ class Likelihood(abc.ABC):
     def observe(self, f: Any, y: Any, temperature: Any) -> None:
         """Sample the NumPyro site "y", shape (pattern,), given f, observed where y is not None."""
 
+    def subset(self, rows: np.ndarray) -> "Likelihood":
+        """Return the likelihood of some of the patterns, by default the same for all."""
+        return self
+
     def record(self) -> dict[str, Any] | None:
         """Return, as plain JSON types, what results depend on besides the data.
 

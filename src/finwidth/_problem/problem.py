@@ -94,7 +94,13 @@ class Problem:
     def subset(self, rows: np.ndarray) -> "Problem":
         """Return the problem with some of the patterns, and the rules of all."""
         shared = {"rules": self.rules}
-        return dataclasses.replace(self, X=self.X[rows], y=self.y[rows], _shared=shared)
+        return dataclasses.replace(
+            self,
+            X=self.X[rows],
+            y=self.y[rows],
+            likelihood=self.likelihood.subset(rows),
+            _shared=shared,
+        )
 
     @property
     def stack(self) -> Stack:
