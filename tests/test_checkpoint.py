@@ -142,8 +142,7 @@ def longer(model, **options):
 def test_a_sampler_of_ones_own_is_told_apart_by_its_code(tmp_path, monkeypatch):
     def use(kernel):
         own = Sampler("mine", kernel, num_warmup=50, num_samples=50, adaptive=True)
-        monkeypatch.setattr(samplers, "available", lambda: {"mine": own})
-        monkeypatch.setattr("finwidth._sampling.plan.available", samplers.available)
+        monkeypatch.setattr(samplers.SHELF, "get", {"mine": own}.get)
 
     use(slower)
     first = run(tmp_path / "c", sampler="mine", num_warmup=10, num_samples=10)

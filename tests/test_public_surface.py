@@ -26,6 +26,7 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
+from finwidth._plugins import registry
 
 X = np.random.default_rng(0).normal(size=(6, 2))
 Y = np.sign(X[:, 0])
@@ -502,6 +503,13 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to work in, but for a file where a folder could be."""
     monkeypatch.chdir(tmp_path)
     pathlib.Path("in the way").touch()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_plugins() -> Iterator[None]:
+    """Other tests do not see the plugins that are registered here."""
+    yield
+    registry.reset()
 
 
 @pytest.mark.parametrize("name", TARGETS)
