@@ -201,6 +201,10 @@ def _exp(value: Any) -> Any:
     return jnp.exp(value) if isinstance(value, Array) else np.exp(value)
 
 
+def _row(values: Any, index: int) -> Any:
+    return jax.tree.map(lambda part: part[index], values)
+
+
 class Chart(NamedTuple):
     """The order parameters of all layers as one vector θ, layer after layer."""
 
@@ -233,6 +237,12 @@ class Chart(NamedTuple):
 
     def value(self, theta: Float[Any, " size"]) -> OrderParameters:
         """Return what the kernels take."""
+        kinds = {jax.tree.structure(order) for order in self.orders}
+        if isinstance(theta, Array) and len(kinds) == 1:
+            # one call for all, as the compiler's time goes by the number of operations
+            first, depth = self.orders[0], len(self.orders)
+            rows = jax.vmap(first.value)(theta.reshape(depth, first.size))
+            return OrderParameters(tuple(_row(rows, layer) for layer in range(depth)))
         return OrderParameters(tuple(order.value(part) for order, part in self._parts(theta)))
 
     def entropy(self, theta: Float[Any, " size"]) -> Any:

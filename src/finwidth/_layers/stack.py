@@ -166,17 +166,22 @@ def _recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> 
     for _, run in itertools.groupby(layers, key=_kind):
         alike = list(run)
         maps, rules, values, numbers, places = zip(*alike, strict=True)
-        terms = tuple(0 if rule is None else rule.terms for rule in rules)
+        terms = () if rules[0] is None else tuple(rule.terms for rule in rules)
         step = functools.partial(_layer, stack.activation, maps[0], rules[0])
         span = slice(places[0], places[-1] + 1)
-        rows = list(
-            zip(values, stack.precisions[span], stack.biases[span], terms, numbers, strict=True)
-        )
+        precisions, biases = stack.precisions[span], stack.biases[span]
         if stack.depth > _UNROLLED and len(alike) > 1:
-            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
-            covariance, _ = jax.lax.scan(step, covariance, stacked)
+            values, numbers = (
+                jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+                for parts in (values, numbers)
+            )
+            terms = jnp.stack(terms) if terms else None
+            rows = values, precisions, biases, terms, numbers
+            covariance, _ = jax.lax.scan(step, covariance, rows)
             continue
-        for row in rows:
+        for i in range(len(alike)):
+            term = terms[i] if terms else None
+            row = values[i], precisions[i], biases[i], term, numbers[i]
             covariance, _ = step(covariance, row)
     return covariance
 
