@@ -54,7 +54,7 @@ def compilations():
     ("model", "sampler"),
     [
         ("marginal", "split_hmc"),
-        ("student_t", "nuts"),
+        pytest.param("student_t", "nuts", marks=pytest.mark.slow),
         pytest.param("network", "langevin", marks=pytest.mark.slow),
         pytest.param("network", "hmc", marks=pytest.mark.slow),
     ],

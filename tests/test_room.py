@@ -61,8 +61,15 @@ def gains(activation, gain=1.7, precision=1.1):
     return toy, dense
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu", "tanh"])
-@pytest.mark.parametrize("theory", ["nested", "infinite"])
+@pytest.mark.parametrize(
+    ("activation", "theory"),
+    [
+        ("erf", "nested"),
+        ("relu", "nested"),
+        ("erf", "infinite"),
+        pytest.param("tanh", "nested", marks=pytest.mark.slow),
+    ],
+)
 def test_a_layer_of_ones_own_is_solved(activation, theory):
     toy, dense = gains(activation)
     solutions = [fw.solve(net, X, Y, temperature=T, theory=theory) for net in (toy, dense)]
@@ -72,7 +79,7 @@ def test_a_layer_of_ones_own_is_solved(activation, theory):
     assert solutions[0].action == pytest.approx(solutions[1].action, rel=1e-8)
 
 
-@pytest.mark.parametrize("model", ["network", "marginal"])
+@pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
 def test_a_layer_of_ones_own_is_sampled_and_compared(model):
     """Also against the dense network of the same law: the same moments of f."""
     toy, dense = gains("erf")
