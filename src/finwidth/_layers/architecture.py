@@ -2,7 +2,23 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Architecture"]
+__all__ = ["Architecture", "Layered"]
+
+
+class Layered:
+    """What follows from a network's layers alone."""
+
+    layers: tuple[Any, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """N_1 … N_L."""
+        return tuple(layer.width for layer in self.layers)
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers L."""
+        return len(self.layers)
 
 
 @runtime_checkable

@@ -6,17 +6,15 @@ from its own. The sampler's half are its weights and the way forward through the
 
 import abc
 import dataclasses
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from .._basics.arrays import shown
+from .._basics.checks import check_count
 from .._basics.errors import InputError
 from .order import OrderParameter, Scale, WithMean
 
 __all__ = ["Layer", "Link", "Site", "check_layer", "scale"]
-
-_WIDEST = 2**53  # what a float64 can count to
 
 
 class Link(NamedTuple):
@@ -77,14 +75,7 @@ class Layer(abc.ABC):
     rotates: ClassVar[bool] = False  # whether patterns enter a first layer through W x alone
 
     def __post_init__(self) -> None:
-        width = self.width
-        expected = f"expected width = a positive int for {type(self).__name__}"
-        integral = isinstance(width, numbers.Integral) and not isinstance(width, bool)
-        if not integral or int(width) <= 0:
-            raise InputError(f"{expected}, got {shown(width)}")
-        if int(width) > _WIDEST:
-            raise InputError(f"{expected} of at most {_WIDEST}, got {shown(width)}")
-        object.__setattr__(self, "width", int(width))
+        object.__setattr__(self, "width", check_count("width", self.width))
 
     @abc.abstractmethod
     def link(self, before: "Layer", mean: bool) -> Link:

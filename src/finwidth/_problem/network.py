@@ -10,6 +10,7 @@ from typing import Any
 from .._basics.arrays import as_number, shown
 from .._basics.checks import check_sequence
 from .._basics.errors import InputError
+from .._layers.architecture import Layered
 from .._layers.dense import Dense
 from .._layers.layer import Layer, check_layer
 
@@ -69,7 +70,7 @@ def _layers(value: Any) -> tuple[Layer, ...]:
 
 
 @dataclasses.dataclass(frozen=True, init=False)
-class Network:
+class Network(Layered):
     """A Bayesian network with Gaussian priors and a scalar output.
 
     h¹ = W¹x/√N₀ (+ b¹), h^ℓ = W^ℓ σ(h^{ℓ-1})/√N_{ℓ-1} (+ b^ℓ), f = v·σ(h^L)/√N_L (+ b^{L+1}),
@@ -137,16 +138,6 @@ class Network:
         if bias is not None:
             bias = _precisions("bias_precision", bias, self.depth)
         set_field(self, "bias_precision", bias)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """N_1 … N_L."""
-        return tuple(layer.width for layer in self.layers)
-
-    @property
-    def depth(self) -> int:
-        """Number of hidden layers L."""
-        return len(self.layers)
 
     @property
     def dense(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._layers.architecture import Layered
 from .._layers.layer import Layer
 from .network import Network
 
@@ -14,7 +15,7 @@ __all__ = ["TraceableNetwork", "traceable"]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class TraceableNetwork:
+class TraceableNetwork(Layered):
     """A `Network` as compiled code sees it: precisions are arrays, the rest is static.
 
     Programs compiled for one network then serve all that differ in their precisions alone.
@@ -33,16 +34,6 @@ class TraceableNetwork:
     activation: Any = dataclasses.field(metadata={"static": True})
     weight_precision: Any  # arrays; JAX puts other things in their place when it compiles
     bias_precision: Any
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """N_1 … N_L."""
-        return tuple(layer.width for layer in self.layers)
-
-    @property
-    def depth(self) -> int:
-        """Number of hidden layers L."""
-        return len(self.layers)
 
 
 def traceable(net: Network) -> TraceableNetwork:
