@@ -221,29 +221,40 @@ def check_inputs_shape(got: tuple[int, ...], name: str = "X", n_inputs: int | No
         raise InputError(f"expected {name} = an array of shape {shape}, got shape {got}")
 
 
-def check_labels(y: Any, n_patterns: int, name: str = "y", of: str = "X") -> np.ndarray:
-    """Return `y` as a float64 array of shape (pattern,), or raise InputError."""
-    array = as_float64(name, y, f"({n_patterns},)")
-    check_labels_shape(array.shape, n_patterns, name, of)
+def check_labels(
+    y: Any, n_patterns: int, name: str = "y", of: str = "X", outputs: int = 1
+) -> np.ndarray:
+    """Return `y` as a float64 array, or raise InputError.
+
+    Of shape (pattern,) for one output, (pattern, output) for several.
+    """
+    array = as_float64(name, y, str(_labels_shape(n_patterns, outputs)))
+    check_labels_shape(array.shape, n_patterns, name, of, outputs)
     _check_finite(name, array)
     return array
 
 
 def check_labels_shape(
-    got: tuple[int, ...], n_patterns: int, name: str = "y", of: str = "X"
+    got: tuple[int, ...], n_patterns: int, name: str = "y", of: str = "X", outputs: int = 1
 ) -> None:
-    """Raise InputError if `got` is not the shape of one label for each pattern."""
-    if got != (n_patterns,):
+    """Raise InputError if `got` is not the shape of the labels of all patterns."""
+    expected = _labels_shape(n_patterns, outputs)
+    if got != expected:
+        what = "one label" if outputs == 1 else f"{outputs} labels, one an output,"
         raise InputError(
-            f"expected {name} = an array of shape ({n_patterns},), one label for each row of {of}, "
+            f"expected {name} = an array of shape {expected}, {what} for each row of {of}, "
             f"got shape {got}"
         )
 
 
-def check_training(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+def _labels_shape(n_patterns: int, outputs: int) -> tuple[int, ...]:
+    return (n_patterns,) if outputs == 1 else (n_patterns, outputs)
+
+
+def check_training(X: Any, y: Any, outputs: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the checked training set (X, y) in float64."""
     X = check_inputs(X)
-    return X, check_labels(y, X.shape[0])
+    return X, check_labels(y, X.shape[0], outputs=outputs)
 
 
 def as_number(value: Any) -> float:

@@ -54,3 +54,8 @@ class Architecture(Protocol):
     def bias_precision(self) -> tuple[float, ...] | None:
         """λ^b_0 … λ^b_L, or None."""
         ...
+
+    @property
+    def outputs(self) -> int:
+        """D."""
+        ...

@@ -20,14 +20,23 @@ class Prediction:
     Attributes
     ----------
     mean, variance
-        Shape (test_pattern,).
+        Shape (test_pattern,), or (test_pattern, output) with several outputs.
     covariance
-        Shape (test_pattern, test_pattern) where it was asked for, else None.
+        Shape (test_pattern, test_pattern) where it was asked for, else None; with several outputs
+        (test_pattern, output, test_pattern, output).
+    output_covariance
+        Covariance of the outputs at each point, shape (test_pattern, output, output), where there
+        are several, else None.
     """
 
-    mean: Float[np.ndarray, " test_pattern"]
-    variance: Float[np.ndarray, " test_pattern"]
-    covariance: Float[np.ndarray, "test_pattern test_pattern"] | None = None
+    mean: Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"]
+    variance: Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"]
+    covariance: (
+        Float[np.ndarray, "test_pattern test_pattern"]
+        | Float[np.ndarray, "test_pattern output test_pattern output"]
+        | None
+    ) = None
+    output_covariance: Float[np.ndarray, "test_pattern output output"] | None = None
 
     @classmethod
     def join(cls, blocks: "Sequence[Prediction]") -> "Prediction":

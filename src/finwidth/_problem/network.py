@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._basics.arrays import as_number, shown
-from .._basics.checks import check_sequence
+from .._basics.checks import check_count, check_sequence
 from .._basics.errors import InputError
 from .._layers.architecture import Layered
 from .._layers.dense import Dense
@@ -71,9 +71,9 @@ def _layers(value: Any) -> tuple[Layer, ...]:
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Network(Layered):
-    """A Bayesian network with Gaussian priors and a scalar output.
+    """A Bayesian network with Gaussian priors and one output or several.
 
-    h¹ = W¹x/√N₀ (+ b¹), h^ℓ = W^ℓ σ(h^{ℓ-1})/√N_{ℓ-1} (+ b^ℓ), f = v·σ(h^L)/√N_L (+ b^{L+1}),
+    h¹ = W¹x/√N₀ (+ b¹), h^ℓ = W^ℓ σ(h^{ℓ-1})/√N_{ℓ-1} (+ b^ℓ), f_d = v_d·σ(h^L)/√N_L (+ b_d^{L+1}),
     every weight drawn from N(0, 1/λ).
 
     Parameters
@@ -90,6 +90,8 @@ class Network(Layered):
         λ^b_0 … λ^b_L, precisions of the bias priors, given likewise; None for no biases.
     layers
         The hidden layers themselves, instead of `widths`.
+    outputs
+        D. With one output labels have the shape (pattern,), with several (pattern, D).
 
     Raises
     ------
@@ -105,6 +107,7 @@ class Network(Layered):
     activation: Any
     weight_precision: tuple[float, ...]
     bias_precision: tuple[float, ...] | None
+    outputs: int
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class Network(Layered):
         bias_precision: float | Sequence[float] | None = None,
         *,
         layers: Sequence[Layer] | None = None,
+        outputs: int = 1,
     ) -> None:
         from ..activations._activation import Activation, get_activation
 
@@ -138,6 +142,7 @@ class Network(Layered):
         if bias is not None:
             bias = _precisions("bias_precision", bias, self.depth)
         set_field(self, "bias_precision", bias)
+        set_field(self, "outputs", check_count("outputs", outputs))
 
     @property
     def dense(self) -> bool:
@@ -190,17 +195,19 @@ class Network(Layered):
         dict
             widths, activation (its name), activation_digest (of its values: two functions of one
             name differ in it; None where it has none), weight_precision and bias_precision; layers
-            where not all are dense.
+            where not all are dense, outputs where there are several.
         """
         bias = self.bias_precision
-        layers = {} if self.dense else {"layers": [repr(layer) for layer in self.layers]}
+        more: dict[str, Any] = {} if self.outputs == 1 else {"outputs": self.outputs}
+        if not self.dense:
+            more["layers"] = [repr(layer) for layer in self.layers]
         return {
             "widths": list(self.widths),
             "activation": self.activation.name,
             "activation_digest": self.activation.digest,
             "weight_precision": list(self.weight_precision),
             "bias_precision": None if bias is None else list(bias),
-        } | layers
+        } | more
 
     def __copy__(self) -> "Network":
         return self  # nothing in it can change
@@ -216,7 +223,8 @@ class Network(Layered):
         of = f"widths={self.widths}" if self.dense else f"layers={self.layers}"
         return (
             f"Network({of}, activation={self.activation.name!r}, "
-            f"weight_precision={self.weight_precision}, bias_precision={self.bias_precision})"
+            f"weight_precision={self.weight_precision}, bias_precision={self.bias_precision}"
+            f"{'' if self.outputs == 1 else f', outputs={self.outputs}'})"
         )
 
 

@@ -31,7 +31,8 @@ class Problem:
     network
         The network.
     X, y
-        Training set, shapes (pattern, input) and (pattern,), float64.
+        Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
+        outputs; float64.
     temperature
         T ≥ 0.
     likelihood
@@ -40,7 +41,7 @@ class Problem:
 
     network: Network
     X: Float[np.ndarray, "pattern input"]
-    y: Float[np.ndarray, " pattern"]
+    y: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"]
     temperature: float
     likelihood: Likelihood = GAUSSIAN
     _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -134,7 +135,7 @@ class Problem:
 def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = GAUSSIAN) -> Problem:
     """Check all arguments and return the `Problem`; raises before any long work."""
     network = check_network(net)
-    X, y = check_training(X, y)
+    X, y = check_training(X, y, network.outputs)
     likelihood = choose_likelihood(likelihood)
     temperature = check_temperature(temperature, zero=likelihood.homogeneous)
     y = likelihood.check(y)

@@ -22,7 +22,7 @@ class TraceableNetwork(Layered):
 
     Attributes
     ----------
-    layers, activation
+    layers, activation, outputs
         As in `Network`.
     weight_precision
         λ_0 … λ_L, shape (depth + 1,).
@@ -34,6 +34,7 @@ class TraceableNetwork(Layered):
     activation: Any = dataclasses.field(metadata={"static": True})
     weight_precision: Any  # arrays; JAX puts other things in their place when it compiles
     bias_precision: Any
+    outputs: int = dataclasses.field(default=1, metadata={"static": True})
 
 
 def traceable(net: Network) -> TraceableNetwork:
@@ -44,4 +45,5 @@ def traceable(net: Network) -> TraceableNetwork:
         net.activation,
         jnp.asarray(net.weight_precision, float),
         None if bias is None else jnp.asarray(bias, float),
+        net.outputs,
     )

@@ -81,6 +81,8 @@ class Posterior(abc.ABC):
         moments given the latent sites.
     essential
         Sites that are stored even where all would take too much memory.
+    several_outputs
+        Whether networks of more than one output are sampled.
     """
 
     network: Network
@@ -95,6 +97,7 @@ class Posterior(abc.ABC):
     default_sampler: ClassVar[str] = "split_hmc"
     predictions: ClassVar[tuple[str, ...]] = ("f", "f_mean", "f_variance")
     essential: ClassVar[tuple[str, ...]] = ()
+    several_outputs: ClassVar[bool] = False
 
     def check(self) -> None:  # noqa: B027 - most have nothing more to check
         """Raise InputError where the posterior is not defined for its fields."""
@@ -157,7 +160,7 @@ def make_posterior(
         If the class lacks a part of a posterior, or its sites have no shapes.
     """
     check_network(net)
-    X, y = check_training(X, y)
+    X, y = check_training(X, y, net.outputs)
     temperature = check_temperature(temperature, zero=False)
     validate_kernel(net.activation)
     if X_test is not None:
@@ -165,8 +168,10 @@ def make_posterior(
     if y_test is not None:
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
-        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
+        y_test = check_labels(y_test, X_test.shape[0], "y_test", "X_test", net.outputs)
     _check_kind(kind)
+    if net.outputs > 1 and not kind.several_outputs:
+        raise InputError(f"expected outputs = 1 with model={kind.name!r}, got {net.outputs}")
     own = {name: value for name, value in given.items() if value is not None}
     for name, value in own.items():
         if name not in extras(kind):

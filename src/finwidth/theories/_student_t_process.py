@@ -16,7 +16,7 @@ from .._observables._prediction import Prediction
 from .._problem.problem import Problem
 from ._saddle.theory import SaddleSolution
 from ._solution import Solution
-from ._theory import SHELF, solve_problem
+from ._theory import SHELF, check_outputs, solve_problem
 
 __all__ = ["StudentTProcessSolution", "solve_student_t_process"]
 
@@ -97,6 +97,7 @@ class StudentTProcessSolution(Solution):
 
 def solve_student_t_process(problem: Problem, degrees_of_freedom: float) -> StudentTProcessSolution:
     """Return the posterior of the process, as `finwidth.student_t_process` describes it."""
+    check_outputs(problem.network, "the Student-t process")
     gaussian = solve_problem(problem, SHELF.get("infinite"))
     assert isinstance(gaussian, SaddleSolution)
     return StudentTProcessSolution(problem, degrees_of_freedom, gaussian)

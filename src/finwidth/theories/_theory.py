@@ -42,6 +42,7 @@ class Theory(abc.ABC):
     name: str
     slow: bool = False
     any_likelihood: bool = False  # whether `solve` takes other likelihoods than the Gaussian
+    several_outputs: bool = False  # whether `solve` takes networks of more than one output
 
     def record(self) -> dict[str, Any] | None:
         """Return, as plain JSON types, what the theory's numbers depend on besides the problem.
@@ -160,11 +161,18 @@ def solve_problem(problem: Problem, theory: Theory) -> Solution:
 def check_covered(problem: Problem, theory: Theory) -> None:
     """Raise InputError where the theory is not defined for the problem."""
     theory.check(problem.network)
+    check_outputs(problem.network, f"theory={theory.name!r}", theory.several_outputs)
     if not problem.likelihood.homogeneous and not theory.any_likelihood:
         raise InputError(
             f"expected likelihood = 'gaussian' with theory={theory.name!r}, got "
             f"{problem.likelihood.name!r}"
         )
+
+
+def check_outputs(network: Network, where: str, several: bool = False) -> None:
+    """Raise InputError where a network has several outputs and what is asked covers one."""
+    if network.outputs > 1 and not several:
+        raise InputError(f"expected outputs = 1 with {where}, got {network.outputs}")
 
 
 def check_converged(solution: Solution) -> None:

@@ -21,7 +21,7 @@ from ..._numerics.spectrum import Kernels, Spectrum
 from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
-from .._theory import check_dense
+from .._theory import check_dense, check_outputs
 
 __all__ = ["MixtureLaw", "Nodes", "check_mixture", "largest_error", "largest_scales"]
 
@@ -55,6 +55,7 @@ def check_mixture(network: Network, theory: Any) -> bool:
     """Check that the mixture is defined; return whether it has a mean term."""
     check_choice("theory", theory, ("nested", "wishart"))
     check_dense(network, f"mixture-{theory}")
+    check_outputs(network, "the scale mixture")
     has_mean = theory == "nested" and network.activation.parity != "odd"
     if has_mean and network.depth > 1:
         raise InputError(
