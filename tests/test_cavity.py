@@ -204,6 +204,7 @@ def test_odd_activation_without_biases_gives_an_odd_mean() -> None:
     np.testing.assert_allclose(back.variance, forth.variance, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_walkers_cross_between_separated_modes_and_sample_the_law() -> None:
     # one pattern, one weight, fixed a and C: the law has modes at the prior and far from it
     activation = fw.get_activation("erf")
@@ -282,6 +283,7 @@ def test_a_bar_that_stays_too_large_is_an_error_with_the_best_point() -> None:
     assert np.all(np.isfinite(failure.value.best.predict(problem.X_test).mean))
 
 
+@pytest.mark.slow
 def test_every_seed_of_63_bits_is_another() -> None:
     problem = case("erf on a line")
     few = dataclasses.replace(FEW, particles=31, tolerance=0.3)

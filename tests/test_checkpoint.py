@@ -275,7 +275,8 @@ def kill_at_random_moments(folder: Path, cache: Path, kills: int) -> None:
         assert process.exitcode == -signal.SIGKILL  # it neither failed nor finished
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 20])
 def test_killed_processes_lose_nothing(kills, long_run, tmp_path):
     folder = tmp_path / "c"
     folder.mkdir()

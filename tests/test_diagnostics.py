@@ -76,6 +76,7 @@ def test_without_noise_the_criterion_is_the_sign_of_the_response(size):
     assert (float(response["d_error"]) > 0) == (infinite.criterion > 1)
 
 
+@pytest.mark.slow
 def test_depth_profile_of_relu_has_a_critical_depth():
     net = fw.Network((50,), "relu")
     profile = fw.diagnostics.depth_profile(

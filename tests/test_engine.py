@@ -36,6 +36,7 @@ assert all(not np.allclose(f[0], f[i]) for i in range(1, 4))
 """
 
 
+@pytest.mark.slow
 def test_chains_are_spread_over_devices():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     subprocess.run([sys.executable, "-c", SEVERAL_DEVICES], check=True, env=environment)

@@ -51,7 +51,9 @@ def distances(activation, theory, ratios, bias, width):
 @pytest.mark.parametrize(
     "activation, theory, ratios, bias",
     [
-        pytest.param(*case, marks=pytest.mark.slow) if case == DEEP or len(case[2]) > 2 else case
+        pytest.param(*case, marks=pytest.mark.slow)
+        if case == DEEP or len(case[2]) > 2 or case[1] == "wishart"
+        else case
         for case in CASES
     ],
 )

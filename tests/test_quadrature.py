@@ -135,6 +135,9 @@ def test_growth_beyond_the_nodes_is_noticed() -> None:
         _rules.prepare(fw.Activation("exp", jnp.exp), 30.0)
 
 
+SLOW_TWICE = [pytest.param(one, marks=pytest.mark.slow) for one in (SOFTPLUS, RELU)]
+
+
 def numerical(function, point: np.ndarray, step: float = 1e-5) -> np.ndarray:
     columns = [
         (function(jnp.asarray(point + e)) - function(jnp.asarray(point - e))) / (2 * step)
@@ -143,7 +146,7 @@ def numerical(function, point: np.ndarray, step: float = 1e-5) -> np.ndarray:
     return np.stack([np.asarray(column) for column in columns], axis=-1)
 
 
-@pytest.mark.parametrize("activation", [TANH, SOFTPLUS, RELU, SIGN], ids=named)
+@pytest.mark.parametrize("activation", [TANH, *SLOW_TWICE, SIGN], ids=named)
 def test_two_derivatives_match_differences(activation: fw.Activation) -> None:
     """Kinks included: their derivatives come from the ladder operator, not from fn's."""
     rule = rule_of(activation, 2.0)
@@ -158,7 +161,7 @@ def test_two_derivatives_match_differences(activation: fw.Activation) -> None:
     np.testing.assert_allclose(hessian, numerical(gradient, point), atol=1e-8)
 
 
-@pytest.mark.parametrize("activation", [TANH, SOFTPLUS, RELU, SIGN], ids=named)
+@pytest.mark.parametrize("activation", [TANH, *SLOW_TWICE, SIGN], ids=named)
 def test_two_derivatives_are_finite_on_the_edge(activation: fw.Activation) -> None:
     rule = rule_of(activation, 2.0)
 

@@ -72,6 +72,7 @@ def test_a_second_run_of_the_same_shapes_compiles_nothing(model, sampler, compil
     assert compilations  # the counter counts
 
 
+@pytest.mark.slow
 def test_what_fixes_the_program_is_told_apart(unchecked_types):
     """Same name, other function; an option that is 1 or True: no run may take another's code."""
     shifted = fw.Activation("erf", lambda h: jax.scipy.special.erf(h) + 0.5, "none")

@@ -65,7 +65,7 @@ def gains(activation, gain=1.7, precision=1.1):
     ("activation", "theory"),
     [
         ("erf", "nested"),
-        ("relu", "nested"),
+        pytest.param("relu", "nested", marks=pytest.mark.slow),
         ("erf", "infinite"),
         pytest.param("tanh", "nested", marks=pytest.mark.slow),
     ],

@@ -232,7 +232,10 @@ def test_rotation_is_not_used_where_it_saves_nothing():
     assert rotate_inputs(np.zeros((9, 5)), np.ones((2, 5))) is None
 
 
-@pytest.mark.parametrize(("n_inputs", "n_patterns", "n_free"), [(25, 6, 25), (8, 9, 4)])
+@pytest.mark.parametrize(
+    ("n_inputs", "n_patterns", "n_free"),
+    [(25, 6, 25), pytest.param(8, 9, 4, marks=pytest.mark.slow)],
+)
 def test_rotated_run_agrees_with_the_exact_mixture(n_inputs, n_patterns, n_free):
     """Identity network, N_0 > P or dependent inputs: every direction of the test points counts."""
     wide = dependent_inputs(n_patterns, n_inputs, n_free) / np.sqrt(n_free)
@@ -257,11 +260,12 @@ def test_rotated_run_agrees_with_the_exact_mixture(n_inputs, n_patterns, n_free)
     ("activation", "seed"),
     [
         ("erf", 0),
-        pytest.param("erf", 1, marks=pytest.mark.slow),
-        pytest.param("relu", 0, marks=pytest.mark.slow),
-        pytest.param("relu", 1, marks=pytest.mark.slow),
+        ("erf", 1),
+        ("relu", 0),
+        ("relu", 1),
     ],
 )
+@pytest.mark.slow
 def test_both_models_have_the_same_posterior(activation, seed):
     net = fw.Network((4,), activation, bias_precision=1.5)
     marginal = estimates(run(net, num_samples=800, seed=seed))

@@ -186,7 +186,7 @@ def test_deep_linear_network_obeys_li_and_sompolinsky(depth):
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "identity"])
-@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("depth", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_infinite_width_limit_is_approached_as_one_over_width(activation, depth):
     deviations = []
     for width in (10**4, 10**5):

@@ -132,6 +132,7 @@ def test_an_indefinite_gram_is_found() -> None:
         check_activation(variant(kernel=indefinite))
 
 
+@pytest.mark.slow
 def test_a_derivative_that_fn_lacks_is_found() -> None:
     root = fw.Activation("root", lambda h: jnp.sqrt(jnp.abs(h)))
     with pytest.raises(fw.PluginError, match="'root': expected the .* to be finite"):

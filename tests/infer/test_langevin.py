@@ -97,9 +97,8 @@ def test_adjusted_variance_of_a_gaussian_is_exact(deviation, num_steps):
     assert deviation(np.mean(x**2, axis=-1), 1) < 4
 
 
-@pytest.mark.parametrize(
-    "chain_method", [pytest.param("vectorized", marks=pytest.mark.slow), "sequential"]
-)
+@pytest.mark.parametrize("chain_method", ["vectorized", "sequential"])
+@pytest.mark.slow
 def test_adjusted_linear_gaussian_posterior_is_exact(linear, deviation, chain_method):
     kernel = Langevin(linear.model, num_steps=20)
     with float64():

@@ -115,7 +115,7 @@ def test_a_step_preserves_volume(step_size):
         assert abs(abs(np.linalg.det(jacobian)) - 1) < 1e-10
 
 
-@pytest.mark.parametrize("step_size", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("step_size", [pytest.param(0.1, marks=pytest.mark.slow), 1.0, 3.0])
 def test_without_likelihood_every_step_size_is_exact(step_size):
     def model():
         numpyro.sample("x", dist.Normal(3.0, 0.01).expand([4]).to_event(1))
@@ -231,6 +231,7 @@ def test_warmup_reaches_the_target_acceptance(target):
     assert abs(stats(mcmc)["accept_prob"].mean() - target) < 0.1
 
 
+@pytest.mark.slow
 def test_chains_side_by_side_share_step_size_and_steps():
     with float64():
         shared = stats(run(SplitHMC(nonlinear()), chains=3, warmup=30, samples=30))
