@@ -265,6 +265,15 @@ def test_a_likelihood_of_ones_own_is_sampled_and_compared():
     assert provenance["likelihood"] == "uneven"
 
 
+@pytest.mark.parametrize("method", ["condition", "observe"])
+def test_only_the_gaussian_likelihood_is_homogeneous(method):
+    """Its closed forms would be used in place of what such a class says."""
+    other = type("Other", (Gaussian,), {"name": "other", method: getattr(Uneven, method)})
+    net = fw.Network((5,), "erf")
+    with pytest.raises(fw.InputError, match="expected homogeneous = False of a likelihood that"):
+        fw.solve(net, X, Y, temperature=T, likelihood=other())
+
+
 def test_the_readout_of_another_likelihood_is_not_integrated(tmp_path):
     arguments = {"temperature": T, "likelihood": Uneven(NOISE), "progress": False}
     net = fw.Network((5,), "erf")

@@ -6,6 +6,7 @@ that users name; adding one touches no other file.
 
 from typing import Any
 
+from .._basics.errors import InputError
 from .._plugins.shelf import Shelf
 from ._likelihood import Conditioned as Conditioned, Likelihood as Likelihood, check_likelihood
 from .gaussian import Gaussian, likelihood as GAUSSIAN
@@ -23,4 +24,17 @@ SHELF: Shelf[Likelihood] = Shelf(
 
 def choose_likelihood(likelihood: Any) -> Likelihood:
     """Return the likelihood of this name, or `likelihood` itself if it is one that can be used."""
-    return SHELF.get(likelihood) if isinstance(likelihood, str) else check_likelihood(likelihood)
+    if isinstance(likelihood, str):
+        return SHELF.get(likelihood)
+    likelihood = check_likelihood(likelihood)
+    kind = type(likelihood)
+    if likelihood.homogeneous and any(
+        getattr(kind, name) is not getattr(Gaussian, name)
+        for name in ("condition", "gradient", "observe")
+    ):
+        # what is homogeneous is taken through formulas written for normal labels
+        raise InputError(
+            "expected homogeneous = False of a likelihood that conditions or observes in its own "
+            f"way, got {likelihood!r} with True"
+        )
+    return likelihood
