@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from ._basics.checks import check_number
-from ._likelihoods import Likelihood
+from ._basics.arrays import shown
+from ._basics.checks import check_choice, check_number
+from ._basics.errors import InputError
+from ._likelihoods import GAUSSIAN, Likelihood
 from ._numerics.precision import in_float64
 from ._problem.network import Network
 from ._problem.problem import make_problem
+from .theories._evidence import most_likely
 from .theories._mixture.solution import MixtureSolution, solve_mixture
 from .theories._solution import Solution
 from .theories._student_t_process import StudentTProcessSolution, solve_student_t_process
@@ -21,9 +24,10 @@ def solve(
     X: Any,
     y: Any,
     *,
-    temperature: float,
+    temperature: float | str,
     theory: str | Theory = "nested",
     likelihood: str | Likelihood = "gaussian",
+    readout_precision: str | None = None,
 ) -> Solution:
     """Solve a theory of the posterior for one network, training set and temperature.
 
@@ -37,6 +41,8 @@ def solve(
         Labels, shape (pattern,).
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
+        "evidence": the T for which the theory's `log_evidence` is largest, between 1e-5 and 10
+        times the mean square of the labels; the solution's `evidence_curve` shows it.
     theory
         A name out of `finwidth.list_theories`, or a `finwidth.theories.Theory`: "nested", the
         effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width kernel times
@@ -47,6 +53,8 @@ def solve(
         the law of one neuron among the others.
     likelihood
         "gaussian", or a likelihood of your own; the temperature tempers it.
+    readout_precision
+        With temperature="evidence", "evidence" chooses λ_L with T: the result's network has it.
 
     Returns
     -------
@@ -62,11 +70,33 @@ def solve(
     PluginError
         If the activation's kernel breaks its contract.
 
+    Warns
+    -----
+    AccuracyWarning
+        If rounding cost accuracy, or the evidence still grows at the end of the range of T (or
+        λ_L) that is searched, which is then taken.
+
     References
     ----------
     Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4.
     """
     chosen = choose_theory(theory)
+    by_evidence = isinstance(temperature, str) and temperature == "evidence"
+    if readout_precision is not None:
+        check_choice("readout_precision", readout_precision, ("evidence",))
+        if not by_evidence:
+            raise InputError(
+                "expected readout_precision = None unless temperature = 'evidence', got "
+                f"{readout_precision!r} with temperature = {shown(temperature)}"
+            )
+    if by_evidence:
+        problem = make_problem(net, X, y, 1.0, likelihood)
+        if problem.likelihood != GAUSSIAN:
+            raise InputError(
+                "expected temperature = a number with a likelihood other than 'gaussian', got "
+                "'evidence': tempered, it is not normalised"
+            )
+        return most_likely(problem, chosen, readout_precision is not None)
     return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)
 
 

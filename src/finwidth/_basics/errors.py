@@ -14,6 +14,7 @@ __all__ = [
     "FinwidthError",
     "InputError",
     "PluginError",
+    "nothing_said",
     "one_call",
     "warn",
 ]
@@ -73,6 +74,21 @@ def one_call() -> Iterator[None]:
         yield
         return
     token = _told.set(set())
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+class _Everything(set):
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+@contextlib.contextmanager
+def nothing_said() -> Iterator[None]:
+    """Mark work on results that nobody sees, such as the steps of a search: `warn` is silent."""
+    token = _told.set(_Everything())
     try:
         yield
     finally:

@@ -34,11 +34,14 @@ class Solution(abc.ABC):
     ----------
     problem
         Network, training set and temperature.
+    evidence_curve
+        log_evidence by temperature where that was chosen by it, else None.
     """
 
     block = 2048  # test patterns predicted at a time
 
     problem: Problem
+    evidence_curve: xr.Dataset | None = dataclasses.field(default=None, kw_only=True, repr=False)
 
     @property
     @abc.abstractmethod
