@@ -43,7 +43,7 @@ WRONG = [
     (["solve", "--data", "digit"], "expected data set = .*, got 'digit' .*'digits'"),
     (["solve", "--classes", "0,12"], r"expected classes = labels .*\(0, 1, 2.*\), got 12"),
     (["solve", "--classes", "1,1"], "expected classes = two different labels"),
-    (["solve", "--classes", "0,1,2"], "expected classes = two different labels"),
+    (["solve", "--classes", "0,1,1"], "expected classes = two different labels"),
     (["solve", "--train", "1000"], r"expected n_train \+ n_test = at most 360, .*, got 1100"),
     (["solve", "--test", "0"], "expected n_test = an int of at least 1, got 0"),
     (["solve", "--data-option", "n_inputs"], "expected --data-option = NAME=VALUE, got 'n_inputs'"),

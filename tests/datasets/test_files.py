@@ -137,7 +137,8 @@ def test_csv_with_names_and_words(tmp_path):
         "csv", path=tmp_path / "t.csv", target="kind", classes=("cat", "dog"), n_train=2, n_test=2
     )
     np.testing.assert_array_equal(data.y_train, [-1, 1])
-    np.testing.assert_allclose(data.X_train, (np.array([[1, 2], [3, 4]]) - 2.5) / np.sqrt(1.25))
+    np.testing.assert_allclose(data.X_train, [[-1, -1], [1, 1]])
+    np.testing.assert_allclose(data.X_test, [[3, 3], [5, 5]])
 
 
 def test_csv_target_can_be_any_column_and_names_are_optional(tmp_path):
@@ -146,8 +147,9 @@ def test_csv_target_can_be_any_column_and_names_are_optional(tmp_path):
     sizes = {"n_train": 1, "n_test": 1}
     with pytest.raises(InputError, match="expected X_train = entries that vary"):
         load_dataset("csv", path=tmp_path / "bare.csv", **sizes)
-    (tmp_path / "named.csv").write_text("y,a,b\n0,1,2\n1,2,5\n")
-    (tmp_path / "bare.csv").write_text("1,2,0\n2,5,1\n")
+    (tmp_path / "named.csv").write_text("y,a,b\n0,1,2\n1,2,5\n1,4,1\n")
+    (tmp_path / "bare.csv").write_text("1,2,0\n2,5,1\n4,1,1\n")
+    sizes = {"n_train": 2, "n_test": 1}
     _same(
         load_dataset("csv", path=tmp_path / "named.csv", target="y", **sizes),
         load_dataset("csv", path=tmp_path / "bare.csv", **sizes),
