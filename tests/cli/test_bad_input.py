@@ -59,6 +59,11 @@ WRONG = [
     (["solve", "--data", "csv", "--data-path", "/dev/null"], "expected path = a .csv file"),
     (["solve", "--data", "mnist"], "expected path = a folder with the four MNIST idx files"),
     (["solve", "--data", "npz", "--data-path", "absent.npz"], "'absent.npz', which does not exist"),
+    (
+        ["solve", "--target", "y", "--data-option", "target=x"],
+        "expected --data-option = each name once, got 'target' twice",
+    ),
+    (["solve", "--target", "y"], "expected options of data set 'digits' = none, got 'target'"),
     (["compare", "absent.nc"], "expected path = a netCDF file .*'absent.nc'"),
     (
         ["demo", "--widths", "5,6", "--widths", "5"],
@@ -160,6 +165,7 @@ GIVEN_TWICE = [
     ("--temperature", "0.01"),
     ("--activation", "erf"),
     ("--classes", "0,1"),
+    ("--target", "y"),
     ("--data-option", "n_inputs=3"),
     ("--seed", "0"),
     ("--chains", "4"),
