@@ -131,6 +131,22 @@ def test_other_numbers_are_refused(tmp_path, y):
     assert "\n" not in str(raised.value) and "classes=" in str(raised.value)
 
 
+def test_a_test_set_of_its_own_may_lack_a_class(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(6, 3)), np.array([2, 0, 1, 2, 0, 1])
+    arrays = {"X_train": X, "y_train": y, "X_test": X[1:3], "y_test": y[1:3]}
+    np.savez(tmp_path / "t.npz", **arrays)
+    given = {"name": "npz", "path": tmp_path / "t.npz", "n_train": 6, "n_test": 2}
+    data = load_dataset(**given, classes=(0, 1, 2))
+    np.testing.assert_array_equal(data.y_test, np.eye(3)[[0, 1]])
+    assert data.attrs["balance"] == {"train": [2, 2, 2], "test": [1, 1, 0]}
+    with pytest.raises(InputError, match="expected n_test = at most 1, "):
+        load_dataset(**(given | {"n_train": 4}), classes=(0, 2))
+    np.savez(tmp_path / "t.npz", **(arrays | {"y_test": np.ones((2, 2))}))
+    for outputs in (None, "index"):
+        with pytest.raises(InputError, match=r"as many labels .*\(2, 2\) and \(6,\)"):
+            load_dataset(**given, classes=None, outputs=outputs)
+
+
 def test_classes_of_several_labels_a_row_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected y = one label .*\(6, 2\) .*--classes none"):
         load_dataset(**write(tmp_path, np.ones((6, 2))))

@@ -58,7 +58,8 @@ def output_variance(network: Network, X: Float[np.ndarray, "pattern input"]) -> 
     """
     biases = bias_variances(network)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        variances = np.mean(X**2, axis=1) / network.weight_precision[0] + biases[0]
+        variances = np.einsum("ij,ij->i", X, X) / X.shape[1]
+        variances = variances / network.weight_precision[0] + biases[0]
         parts = [part for part in np.array_split(np.sort(variances), _GROUPS) if part.size]
         c = np.array([part.mean() for part in parts] + [0.0] * (_GROUPS - len(parts)))
         for precision, bias in zip(network.weight_precision[1:], biases[1:], strict=True):

@@ -155,6 +155,11 @@ class Pool:
                     f"got dtype {self.labels.dtype}"
                 )
             return Pool(self.X, as_float64("y", self.labels, "(pattern,)"))
+        keep, numbers = numbers_of(self.labels, classes)
+        return Pool(self.X[keep], numbers)
+
+    def check(self, classes: Sequence[Any], name: str) -> None:
+        """Raise InputError where there are no rows of one of the classes."""
         if self.labels.ndim == 2:
             raise InputError(
                 f"expected y = one label for each row in data set {name!r} where classes are "
@@ -170,8 +175,6 @@ class Pool:
                     f"expected classes = labels that data set {name!r} has ({listed(known)}), "
                     f"got {shown(value)}{hint}"
                 )
-        keep, numbers = numbers_of(self.labels, classes)
-        return Pool(self.X[keep], numbers)
 
     def shuffle(self, rng: np.random.Generator) -> "Pool":
         """Return the rows in random order."""
@@ -230,8 +233,15 @@ def make_dataset(
     rng = np.random.default_rng(request.seed) if shuffle and request.seed is not None else None
     pools = [train] if test is None else [train, test]
     classes = request.classes
+    if test is not None and test.labels.shape[1:] != train.labels.shape[1:]:
+        raise InputError(
+            f"expected y = as many labels a row to test on as to train on in data set {name!r}, "
+            f"got shapes {test.labels.shape} and {train.labels.shape}"
+        )
     if classes is None and request.outputs == "index":
         classes = numbered(np.concatenate([pool.labels for pool in pools]), name)
+    elif classes is not None:
+        train.check(classes, name)
     pools = [pool.select(classes, name) for pool in pools]
     if rng is not None:
         pools = [pool.shuffle(rng) for pool in pools]
