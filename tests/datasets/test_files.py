@@ -88,6 +88,15 @@ def test_mnist_idx_files_and_archive_agree(tmp_path, arrays):
     expected = load_dataset("mnist", path=tmp_path / "mnist.npz", **SMALL)
     _same(load_dataset("mnist", path=plain, **SMALL), expected)
     _same(load_dataset("mnist", path=packed, **SMALL), expected)
+    assert expected.attrs["image_shape"] == [4, 4]
+
+
+def test_flat_rows_of_mnist_have_its_shape(tmp_path):
+    X = np.random.default_rng(0).integers(0, 256, (6, 784))
+    np.savez(tmp_path / "flat.npz", X=X, y=np.arange(6) % 2)
+    data = load_dataset("mnist", path=tmp_path / "flat.npz", **SMALL)
+    assert data.attrs["image_shape"] == [28, 28]
+    np.testing.assert_allclose(data.X_train, (X[:4] - X[:4].mean()) / X[:4].std(), atol=1e-12)
 
 
 def test_cifar_binary_and_python_batches_agree_with_an_archive(tmp_path):
@@ -104,7 +113,9 @@ def test_cifar_binary_and_python_batches_agree_with_an_archive(tmp_path):
     expected = load_dataset("cifar10", path=tmp_path / "cifar.npz", n_train=10, n_test=2)
     for name, write in (("binary", _binary), ("pickled", _pickled)):
         folder = _write_cifar(tmp_path / name, write)
-        _same(load_dataset("cifar10", path=folder, n_train=10, n_test=2), expected)
+        found = load_dataset("cifar10", path=folder, n_train=10, n_test=2)
+        _same(found, expected)
+        assert found.attrs["image_shape"] == [32, 32, 3]
 
 
 class _Harmful:

@@ -1,5 +1,7 @@
 """Tables and regressions: columns and labels are standardised, and come back in their units."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
@@ -94,8 +96,10 @@ def test_several_outputs_are_scaled_one_by_one(tmp_path):
     data, scaler = load(tmp_path, y=several), StandardScaler().fit(several[:20])
     np.testing.assert_allclose(data.y_test, scaler.transform(several[20:]), rtol=1e-9)
     np.testing.assert_allclose(data.y_scale, scaler.scale_, rtol=1e-12)
+    copy = pickle.loads(pickle.dumps(data))
+    np.testing.assert_array_equal(copy.y_scale, data.y_scale)
     with pytest.raises(ValueError, match="read-only"):
-        data.y_mean[0] = 0.0
+        copy.y_mean[0] = 0.0
 
 
 def test_generated_labels_keep_their_scale_unless_asked():
