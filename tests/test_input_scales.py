@@ -5,6 +5,9 @@ import pytest
 
 import finwidth as fw
 
+# inputs this large are small labels, of which these tests are
+pytestmark = pytest.mark.filterwarnings("ignore:expected y = labels")
+
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 5)), np.sign(RNG.normal(size=12))
 X_TEST, Y_TEST = RNG.normal(size=(4, 5)), np.sign(RNG.normal(size=4))

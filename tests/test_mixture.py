@@ -283,6 +283,7 @@ def test_infinite_temperature_limit_is_the_prior(activation, widths):
         )
 
 
+@pytest.mark.filterwarnings("ignore:expected y = labels")
 def test_labels_far_from_the_prior_move_the_nodes():
     """yᵀy is 1e8 times what the prior expects: Q̄ sits where no prior quantile reaches."""
     net = fw.Network((30,), "identity")

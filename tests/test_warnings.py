@@ -28,6 +28,7 @@ for warning in told:
 QUICK = [
     "fw.nngp_kernel(tanh, 100 * X)",
     "fw.solve(erf, np.concatenate([X, X]), np.concatenate([y, y]), temperature=1e-9)",
+    "fw.solve(erf, X, 100 * y, temperature=0.1)",
 ]
 LONG = [
     "solution = fw.solve(tanh.replace(widths=(5, 5)), 100 * X, y, temperature=0.1)",

@@ -80,6 +80,7 @@ def test_relu_is_the_nested_recursion_without_mean_terms(widths):
     np.testing.assert_allclose(solve(net).renormalized_kernel, c, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:expected y = labels")
 def test_hidden_activations_without_closed_form_keep_their_accuracy():
     """The hidden variances are those of infinite width, so a small Q̄ must not shorten a rule."""
     net = fw.Network((3, 3), "tanh", (0.5, 0.5, 1.0))

@@ -43,7 +43,7 @@ WRONG = [
     (["solve", "--data", "digit"], "expected data set = .*, got 'digit' .*'digits'"),
     (["solve", "--classes", "0,12"], r"expected classes = labels .*\(0, 1, 2.*\), got 12"),
     (["solve", "--classes", "1,1"], "expected classes = two different labels"),
-    (["solve", "--classes", "0,1,2"], "expected classes = two different labels"),
+    (["solve", "--classes", "0,1,1"], "expected classes = two different labels"),
     (["solve", "--train", "1000"], r"expected n_train \+ n_test = at most 360, .*, got 1100"),
     (["solve", "--test", "0"], "expected n_test = an int of at least 1, got 0"),
     (["solve", "--data-option", "n_inputs"], "expected --data-option = NAME=VALUE, got 'n_inputs'"),
@@ -59,6 +59,11 @@ WRONG = [
     (["solve", "--data", "csv", "--data-path", "/dev/null"], "expected path = a .csv file"),
     (["solve", "--data", "mnist"], "expected path = a folder with the four MNIST idx files"),
     (["solve", "--data", "npz", "--data-path", "absent.npz"], "'absent.npz', which does not exist"),
+    (
+        ["solve", "--target", "y", "--data-option", "target=x"],
+        "expected --data-option = each name once, got 'target' twice",
+    ),
+    (["solve", "--target", "y"], "expected options of data set 'digits' = none, got 'target'"),
     (["compare", "absent.nc"], "expected path = a netCDF file .*'absent.nc'"),
     (
         ["demo", "--widths", "5,6", "--widths", "5"],
@@ -160,6 +165,7 @@ GIVEN_TWICE = [
     ("--temperature", "0.01"),
     ("--activation", "erf"),
     ("--classes", "0,1"),
+    ("--target", "y"),
     ("--data-option", "n_inputs=3"),
     ("--seed", "0"),
     ("--chains", "4"),

@@ -1,7 +1,10 @@
 """`finwidth solve`: the numbers of the theory, in a table and as JSON."""
 
 import json
+import pathlib
+import sys
 
+import numpy as np
 import pytest
 
 import finwidth as fw
@@ -103,3 +106,52 @@ def test_roots_are_counted_when_asked_for(run, run_json):
     arguments = ("solve", "--train", "8", "--test", "3", "--width", "9", "--roots")
     assert run_json(*arguments)["n_roots"] == 1
     assert "distinct solutions" in run(*arguments).stdout
+
+
+def table(separator: str) -> None:
+    """A regression on two columns of which one is large, labels far from one, in data.csv."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 2)) * [1.0, 1e4]
+    y = 500.0 + 40.0 * X[:, 0] + X[:, 1] / 250
+    rows = ([f"{value:.6f}" for value in row] for row in np.column_stack([y, X]))
+    lines = [separator.join(row) for row in (["price", "a", "b"], *rows)]
+    pathlib.Path("data.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_regression_from_a_table(run, folder, separator):
+    table(separator)
+    arguments = ("solve", "--data", "csv", "--path", "data.csv", "--target", "price", "--test", "9")
+    arguments += ("--train", "21", "--theory", "infinite", "--classes", "none", "--json")
+    result = run(*arguments)
+    record = json.loads(result.stdout)
+    assert record["error"] < record["data"]["constant_guess"]["error"]
+    labels = record["data"]["labels"]
+    assert result.stderr.startswith(f"labels centred by {labels['mean']:g} and scaled by ")
+    assert "expected y = labels" not in result.stderr
+    with pytest.warns(fw.AccuracyWarning, match="expected y = labels within"):
+        raw = run(*arguments, "--data-option", "standardise_y=false")
+    assert json.loads(raw.stdout)["data"]["labels"] == {"mean": 0.0, "scale": 1.0}
+
+
+def test_a_continuous_label_is_told_of_classes_none(run, folder):
+    table(",")
+    result = run("solve", "--data", "csv", "--path", "data.csv", "--target", "price")
+    assert result.exit_code == 2 and "--classes none, takes labels as numbers" in result.stderr
+
+
+def test_classes_by_name(run_json, folder):
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    np.savez("data.npz", X=X, y=np.where(X[:, 0] > 0, "right", "left"))
+    arguments = ("--classes", "left,right", "--train", "20", "--test", "10")
+    record = run_json("solve", "--data", "npz", "--path", "data.npz", *arguments)
+    assert record["data"]["classes"] == ["left", "right"]
+    assert sum(record["data"]["balance"]["train"]) == 20
+
+
+def test_several_classes_have_an_output_each(monkeypatch, run):
+    asked = []
+    monkeypatch.setattr(fw, "solve", lambda net, X, y, **_: asked.append((net, y)) or sys.exit(0))
+    run("solve", "--classes", "3,5,8")
+    [(net, y)] = asked
+    assert net.outputs == 3 and y.shape == (100, 3)

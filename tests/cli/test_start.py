@@ -40,10 +40,14 @@ def test_entry_point_reports_an_error_in_one_line():
     assert done.stderr.count("\n") == 1
 
 
-def test_warnings_take_one_line():
+def test_warnings_take_one_line_and_come_once():
     program = (
         "import sys, warnings, finwidth._cli as cli\n"
-        "cli.solve.solve_theory = lambda *_: warnings.warn('first\\nsecond') or sys.exit(0)\n"
+        "def work(*_):\n"
+        "    for line in (1, 2):\n"
+        "        warnings.warn_explicit('first\\nsecond', UserWarning, 'users.py', line)\n"
+        "    sys.exit(0)\n"
+        "cli.solve.solve_theory = work\n"
         "sys.argv = ['finwidth', 'solve']; cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

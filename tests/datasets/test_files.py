@@ -88,6 +88,15 @@ def test_mnist_idx_files_and_archive_agree(tmp_path, arrays):
     expected = load_dataset("mnist", path=tmp_path / "mnist.npz", **SMALL)
     _same(load_dataset("mnist", path=plain, **SMALL), expected)
     _same(load_dataset("mnist", path=packed, **SMALL), expected)
+    assert expected.attrs["image_shape"] == [4, 4]
+
+
+def test_flat_rows_of_mnist_have_its_shape(tmp_path):
+    X = np.random.default_rng(0).integers(0, 256, (6, 784))
+    np.savez(tmp_path / "flat.npz", X=X, y=np.arange(6) % 2)
+    data = load_dataset("mnist", path=tmp_path / "flat.npz", **SMALL)
+    assert data.attrs["image_shape"] == [28, 28]
+    np.testing.assert_allclose(data.X_train, (X[:4] - X[:4].mean()) / X[:4].std(), atol=1e-12)
 
 
 def test_cifar_binary_and_python_batches_agree_with_an_archive(tmp_path):
@@ -104,7 +113,9 @@ def test_cifar_binary_and_python_batches_agree_with_an_archive(tmp_path):
     expected = load_dataset("cifar10", path=tmp_path / "cifar.npz", n_train=10, n_test=2)
     for name, write in (("binary", _binary), ("pickled", _pickled)):
         folder = _write_cifar(tmp_path / name, write)
-        _same(load_dataset("cifar10", path=folder, n_train=10, n_test=2), expected)
+        found = load_dataset("cifar10", path=folder, n_train=10, n_test=2)
+        _same(found, expected)
+        assert found.attrs["image_shape"] == [32, 32, 3]
 
 
 class _Harmful:
@@ -137,7 +148,8 @@ def test_csv_with_names_and_words(tmp_path):
         "csv", path=tmp_path / "t.csv", target="kind", classes=("cat", "dog"), n_train=2, n_test=2
     )
     np.testing.assert_array_equal(data.y_train, [-1, 1])
-    np.testing.assert_allclose(data.X_train, (np.array([[1, 2], [3, 4]]) - 2.5) / np.sqrt(1.25))
+    np.testing.assert_allclose(data.X_train, [[-1, -1], [1, 1]])
+    np.testing.assert_allclose(data.X_test, [[3, 3], [5, 5]])
 
 
 def test_csv_target_can_be_any_column_and_names_are_optional(tmp_path):
@@ -146,8 +158,9 @@ def test_csv_target_can_be_any_column_and_names_are_optional(tmp_path):
     sizes = {"n_train": 1, "n_test": 1}
     with pytest.raises(InputError, match="expected X_train = entries that vary"):
         load_dataset("csv", path=tmp_path / "bare.csv", **sizes)
-    (tmp_path / "named.csv").write_text("y,a,b\n0,1,2\n1,2,5\n")
-    (tmp_path / "bare.csv").write_text("1,2,0\n2,5,1\n")
+    (tmp_path / "named.csv").write_text("y,a,b\n0,1,2\n1,2,5\n1,4,1\n")
+    (tmp_path / "bare.csv").write_text("1,2,0\n2,5,1\n4,1,1\n")
+    sizes = {"n_train": 2, "n_test": 1}
     _same(
         load_dataset("csv", path=tmp_path / "named.csv", target="y", **sizes),
         load_dataset("csv", path=tmp_path / "bare.csv", **sizes),

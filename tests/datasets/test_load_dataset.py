@@ -44,7 +44,7 @@ def test_classes_set_the_sign():
 
 
 def test_no_classes_keeps_labels_as_numbers():
-    data = load_dataset("digits", classes=None)
+    data = load_dataset("digits", classes=None, standardise_y=False)
     np.testing.assert_array_equal(data.y_train, load_digits().target[:100])
 
 
@@ -94,7 +94,11 @@ BAD = [
     ({"classes": (0, 12)}, r"expected classes = labels .*\(0, 1, .*9\), got 12"),
     ({"classes": (1, 1)}, r"expected classes = two different labels .*, got \(1, 1\)"),
     ({"classes": (1,)}, "expected classes = two different labels"),
-    ({"classes": (0, 1, 2)}, "expected classes = two different labels"),
+    ({"classes": (0, 1, 1)}, "expected classes = two different labels"),
+    ({"classes": (0, 1, 12)}, r"expected classes = labels .*got 12"),
+    ({"classes": (0, 1, 2, 3), "n_train": 3}, "expected classes = at most 3, .* 4 classes"),
+    ({"outputs": "one-hot"}, r"expected outputs = one of .*, got 'one-hot' .*'onehot'"),
+    ({"outputs": "onehot", "classes": None}, "expected outputs = None or 'index' where classes"),
     ({"classes": "01"}, "expected classes = two different labels"),
     ({"classes": (0, [1])}, "expected classes = two different labels"),
     ({"n_train": 400}, r"expected n_train \+ n_test = at most 360, .*, got 500"),
@@ -124,6 +128,8 @@ WRONG_TYPES = [
     ({"n_train": 10.0}, "expected n_train = an int of at least 1, got 10.0"),
     ({"n_test": True}, "expected n_test = an int"),
     ({"seed": 0.5}, "expected seed = an int"),
+    ({"outputs": 3}, "expected outputs = one of"),
+    ({"standardise_y": 1}, "expected standardise_y = True or False, got 1"),
 ]
 
 

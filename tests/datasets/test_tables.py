@@ -13,14 +13,14 @@ FRAME = pd.DataFrame({"a": VALUES[:, 0], "b": VALUES[:, 1], "t": LABELS})
 
 
 def read(folder, content, target=None, classes=(0, 1)):
-    """Return the inputs and labels of a table, before they were standardised."""
+    """Return the inputs and labels of a table, as they were before they were standardised."""
     (folder / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     data = load_dataset(
         "csv", path=folder / "t.csv", target=target, classes=classes, n_train=2, n_test=1
     )
     scale = data.attrs["standardisation"]
-    X = np.concatenate([data.X_train, data.X_test]) * scale["std"] + scale["mean"]
-    return X, np.concatenate([data.y_train, data.y_test])
+    X = np.concatenate([data.X_train, data.X_test]) * np.array(scale["std"]) + scale["mean"]
+    return X, data.y_mean + data.y_scale * np.concatenate([data.y_train, data.y_test])
 
 
 READ = {

@@ -64,7 +64,7 @@ class PluginError(FinwidthError, RuntimeError):
 
 
 class AccuracyWarning(UserWarning):
-    """A result is returned, but its stated accuracy is worse than the one wanted."""
+    """A result is returned, but less accurate than wanted, or its labels do not fit the prior."""
 
 
 @contextlib.contextmanager

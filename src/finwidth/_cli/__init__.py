@@ -15,9 +15,12 @@ __all__ = ["app", "compare", "demo", "info", "main", "map", "plugins", "sample",
 
 def main() -> None:
     """Run the program ``finwidth``."""
-    warnings.showwarning = _show_warning
+    told: set[str] = set()  # a command may ask theory and sampler, which warn of the same
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            complain(str(message), kind="warning")
+
+    warnings.showwarning = show
     app(prog_name="finwidth")
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    complain(str(message), kind="warning")

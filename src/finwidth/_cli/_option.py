@@ -61,7 +61,7 @@ def named(text: Any) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError
-    return name.replace("-", "_"), _scalar(value)
+    return name.replace("-", "_"), {"true": True, "false": False}.get(value, _scalar(value))
 
 
 def _widths(text: Any) -> tuple[int, ...]:
@@ -147,10 +147,11 @@ def widths_option(help_text: str, shown: bool | str = True) -> Any:
 
 CLASSES = option(
     "--classes",
-    "Labels of y = -1 and y = +1; 'none' takes labels as numbers.",
+    "Labels of y = -1 and y = +1, or of more classes; 'none', for a regression, takes labels as "
+    "numbers.",
     kind=_labels,
-    metavar="A,B",
-    expected="two labels separated by a comma",
+    metavar="A,B[,C…]",
+    expected="two labels or more separated by commas",
     shown="0,1",
 )
 PRECISIONS: dict[str, Any] = {

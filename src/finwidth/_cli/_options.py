@@ -24,6 +24,7 @@ from ._option import (
     option,
     widths_option,
 )
+from ._output import progress
 
 if TYPE_CHECKING:
     from .._problem.network import Network
@@ -65,6 +66,9 @@ class Setting:
             expected="NAME=VALUE",
         ),
     ] = dataclasses.field(default_factory=list)
+    target: Annotated[
+        str | None, option("--target", "Column of the labels in a table; default: the last one.")
+    ] = None
     classes: Annotated[Any, CLASSES] = (0, 1)
     train: Annotated[int, int_option("--train", "Number of training patterns.")] = 100
     test: Annotated[int, int_option("--test", "Number of test patterns.")] = 100
@@ -86,11 +90,13 @@ class Setting:
         """Return the network with these widths, or raise InputError."""
         import finwidth as fw
 
+        n_classes = len(self.classes or ())
         return fw.Network(
             widths=tuple(widths),
             activation=self.activation,
             weight_precision=self.weight_precision,
             bias_precision=self.bias_precision,
+            outputs=n_classes if n_classes > 2 else 1,
         )
 
     def dataset(self) -> "Dataset":
@@ -100,13 +106,27 @@ class Setting:
         pairs = list(self.data_option)
         if self.data_path is not None:
             pairs.append(("path", self.data_path))
-        return fw.load_dataset(
+        if self.target is not None:
+            pairs.append(("target", self.target))
+        data = fw.load_dataset(
             self.data,
             classes=self.classes,
             n_train=self.train,
             n_test=self.test,
             seed=self.data_seed,
             **data_options("--data-option", pairs),
+        )
+        _tell_units(data)
+        return data
+
+
+def _tell_units(data: "Dataset") -> None:
+    """Say on stderr what one unit of a regression's error is, and what the mean's error is."""
+    if isinstance(data.y_scale, float) and data.y_scale != 1.0:
+        guess = data.attrs["constant_guess"]["error"]
+        progress(
+            f"labels centred by {data.y_mean:g} and scaled by {data.y_scale:g}: the unit of errors "
+            f"is {data.y_scale**2:g}, and predicting the training mean has {guess:.6f} of them"
         )
 
 

@@ -16,6 +16,7 @@ from .._layers.stack import Stack, layer_rules
 from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from .._numerics.tiles import assemble
 from ..activations._contract import validate_kernel
+from .label_scale import check_label_scale
 from .network import Network, check_network
 from .nngp import nngp_block
 
@@ -141,4 +142,6 @@ def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = G
     y = likelihood.check(y)
     validate_kernel(network.activation)
     input_variances(network, X)
+    if likelihood.homogeneous:
+        check_label_scale(network, X, y, temperature)
     return Problem(network, X, y, temperature, likelihood)

@@ -34,14 +34,17 @@ def load_dataset(
     n_train: int = 100,
     n_test: int = 100,
     seed: int | None = None,
+    outputs: str | None = None,
+    standardise_y: bool | None = None,
     **options: Any,
 ) -> Dataset:
-    """Load a data set as a training and a test split for one output.
+    """Load a data set as a training and a test split.
 
-    Rows of the two classes are kept, put in random order if there is a seed, and split:
-    the first `n_train` rows train and the next `n_test` rows test, or, where the source
-    has a test set of its own, the first `n_test` rows of that. X is then standardised by
-    the scalar mean and standard deviation of all entries of `X_train`.
+    Rows of the classes are kept, put in random order if there is a seed, and split: the first
+    `n_train` rows train and the next `n_test` rows test, or, where the source has a test set of its
+    own, the first `n_test` rows of that. X is then standardised by the scalar mean and standard
+    deviation of all entries of `X_train`; in tables ("csv", and "npz" of two axes) each column by
+    its own.
 
     Parameters
     ----------
@@ -49,13 +52,23 @@ def load_dataset(
         One of `list_datasets`: "digits" (ships with scikit-learn), "random", "teacher",
         "mnist", "cifar10", or the user's own file: "npz", "csv".
     classes
-        The two labels to keep: y = -1 for the first and +1 for the second. None keeps all
-        rows and takes the labels as the numbers they are.
+        The labels to keep, two or more. Of two, y = -1 for the first and +1 for the second; of
+        D > 2, y has the shape (n, D) and 1 in the column of the class, 0 in the others. None, as
+        for a regression, keeps all rows and takes the labels as numbers.
     n_train, n_test
         Number of patterns in each split, at least 1.
     seed
         Seed of the random order, or of the generated data ("random" and "teacher", where
         None means 0). None keeps the order of the file.
+    outputs
+        "onehot": 0 and 1 in one column for each class, for two of them, too. "index": y is the
+        number of the class, 0 … D - 1 as a float; with ``classes=None`` of labels that are these
+        numbers already.
+    standardise_y
+        Whether the labels of a regression (``classes=None``) are centred and scaled by the mean
+        and standard deviation of the training labels, which `Dataset.y_mean` and
+        `Dataset.y_scale` keep. Default: yes, but for "teacher" and "random", whose labels are
+        generated. Labels of classes never are.
     **options
         Options of this data set, such as ``path``; see `finwidth.datasets` and the
         docstring of its module.
@@ -63,17 +76,21 @@ def load_dataset(
     Returns
     -------
     Dataset
-        ``X_train`` (n_train, N_0), ``y_train`` (n_train,), ``X_test`` (n_test, N_0) and
-        ``y_test`` (n_test,), with `attrs` that say how they were made.
+        ``X_train`` (n_train, N_0), ``y_train`` (n_train,) or (n_train, D), ``X_test`` (n_test, N_0)
+        and ``y_test`` (n_test,) or (n_test, D), with `attrs` that say how they were made: source,
+        classes, outputs, standardisation (with the names or numbers of constant columns), seed,
+        sizes; of classes their balance and what guessing the larger one always gets on the test
+        rows; of a regression mean and scale of the labels; of images their shape.
 
     Raises
     ------
     InputError
-        If a name, option, class, size or file is not there, or the data are not finite.
+        If a name, option, class, size or file is not there, or the data are not finite; of three
+        classes or more, if one has no training row.
     """
     load = SHELF.get(name)
     _check_options(name, load, options)
-    request = Request(classes=classes, n_train=n_train, n_test=n_test, seed=seed)
+    request = Request(classes, n_train, n_test, seed, outputs, standardise_y)
     return load(request, **options)
 
 

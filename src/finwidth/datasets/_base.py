@@ -1,95 +1,23 @@
-"""What every data set shares: the record it returns and the path from rows to splits."""
+"""What every data set shares: what was asked for, and the path from rows to splits."""
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
-from numpy.typing import ArrayLike
+from jaxtyping import Int, Shaped
 
-from .._basics.arrays import as_float64, check_inputs, check_labels, shown
-from .._basics.checks import check_count, check_name, check_sequence
+from .._basics.arrays import as_float64, check_inputs, shown
+from .._basics.checks import check_choice, check_count, check_flag
 from .._basics.errors import InputError
+from ._dataset import Dataset
+from ._labels import OUTPUTS, check_classes, class_attrs, encode, listed, numbered, numbers_of
+from ._scale import column_scale, label_scale, scalar_scale
 
 __all__ = ["Dataset", "Pool", "Request", "check_rows", "make_dataset"]
 
 _LARGEST = 2**36  # entries of generated inputs: half a terabyte
-
-
-@dataclasses.dataclass(frozen=True, eq=False, init=False)
-class Dataset:
-    """A training and a test split with one output, checked and read-only.
-
-    Parameters
-    ----------
-    X_train, y_train
-        Training inputs, shape (P, N_0), and labels, shape (P,): finite, kept as float64.
-    X_test, y_test
-        Test inputs, shape (n_test, N_0), and labels, shape (n_test,).
-    name
-        Name of the data set.
-    attrs
-        How it was made: source, classes, standardisation, seed, sizes; JSON types only.
-
-    Raises
-    ------
-    InputError
-        If an array has the wrong shape, is not real or not finite.
-    """
-
-    X_train: Float[np.ndarray, "pattern input"]
-    y_train: Float[np.ndarray, " pattern"]
-    X_test: Float[np.ndarray, "test_pattern input"]
-    y_test: Float[np.ndarray, " test_pattern"]
-    name: str
-    attrs: dict[str, Any]
-
-    def __init__(
-        self,
-        X_train: ArrayLike,
-        y_train: ArrayLike,
-        X_test: ArrayLike,
-        y_test: ArrayLike,
-        name: str = "custom",
-        attrs: Mapping[str, Any] | None = None,
-    ) -> None:
-        X = check_inputs(X_train, "X_train")
-        X_new = check_inputs(X_test, "X_test", n_inputs=X.shape[1])
-        arrays = {
-            "X_train": X,
-            "y_train": check_labels(y_train, len(X), "y_train", of="X_train"),
-            "X_test": X_new,
-            "y_test": check_labels(y_test, len(X_new), "y_test", of="X_test"),
-        }
-        for field, array in arrays.items():
-            array.flags.writeable = False
-            object.__setattr__(self, field, array)
-        object.__setattr__(self, "name", check_name("name", name))
-        object.__setattr__(self, "attrs", _check_attrs(attrs))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Make copies anew: checked and read-only."""
-        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))
-
-    def __repr__(self) -> str:
-        return (
-            f"Dataset({self.name!r}, n_train={len(self.y_train)}, n_test={len(self.y_test)}, "
-            f"n_inputs={self.X_train.shape[1]})"
-        )
-
-
-def _check_attrs(attrs: Any) -> dict[str, Any]:
-    expected = "expected attrs = a mapping of JSON types or None"
-    if attrs is not None and not isinstance(attrs, Mapping):
-        raise InputError(f"{expected}, got {shown(attrs)}")
-    attrs = dict(attrs or {})
-    try:
-        json.dumps(attrs)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{expected}, got {shown(attrs)} ({error})") from None
-    return attrs
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -99,50 +27,66 @@ class Request:
     Parameters
     ----------
     classes
-        The labels of y = -1 and y = +1, or None for labels that are numbers already.
+        The labels of the classes, or None for labels that are numbers already.
     n_train, n_test
         Sizes of the splits.
     seed
         Seed of the order or of the generated data; None for file order.
+    outputs
+        "onehot", "index", or None: -1 and +1 of two classes, "onehot" of more.
+    standardise_y
+        Whether a regression's labels are centred and scaled; None: unless they are generated.
     """
 
     classes: Sequence[Any] | None
     n_train: int
     n_test: int
     seed: int | None
+    outputs: str | None
+    standardise_y: bool | None
 
-    def __init__(self, classes: Any, n_train: Any, n_test: Any, seed: Any) -> None:
+    def __init__(
+        self,
+        classes: Any,
+        n_train: Any,
+        n_test: Any,
+        seed: Any,
+        outputs: Any = None,
+        standardise_y: Any = None,
+    ) -> None:
         fields = {
-            "classes": None if classes is None else _check_classes(classes),
+            "classes": None if classes is None else check_classes(classes),
             "n_train": check_count("n_train", n_train),
             "n_test": check_count("n_test", n_test),
             "seed": None if seed is None else check_count("seed", seed, minimum=0),
+            "outputs": None if outputs is None else check_choice("outputs", outputs, OUTPUTS),
+            "standardise_y": None
+            if standardise_y is None
+            else check_flag("standardise_y", standardise_y),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+        if self.classes is None and self.outputs == "onehot":
+            raise InputError(
+                "expected outputs = None or 'index' where classes is None (a regression), got "
+                "'onehot': classes=… names the classes"
+            )
 
     def generated(self) -> "Request":
-        """Return the request for data that the seed itself generates: None means seed 0."""
-        return self if self.seed is not None else dataclasses.replace(self, seed=0)
+        """Return the request for data that the seed itself generates: None means seed 0.
 
-
-def _check_classes(classes: Any) -> tuple[Any, Any]:
-    expected = "expected classes = two different labels or None"
-    try:
-        entries = check_sequence("classes", classes, "two labels")
-    except InputError:
-        raise InputError(f"{expected}, got {shown(classes)}") from None
-    pair = tuple(value.item() if isinstance(value, np.generic) else value for value in entries)
-    if not all(isinstance(value, (int, float, str)) for value in pair):
-        raise InputError(f"{expected}, got {shown(pair)}")
-    if len(pair) != 2 or pair[0] == pair[1]:
-        raise InputError(f"{expected}, got {shown(pair)}")
-    return pair
+        Their labels have a scale of their own, and keep it unless it is asked for.
+        """
+        return dataclasses.replace(
+            self,
+            seed=0 if self.seed is None else self.seed,
+            standardise_y=bool(self.standardise_y),
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Pool:
-    """Rows to choose from: inputs (row, input or image axes) and one label per row.
+    """Rows to choose from: inputs (row, input or image axes) and one label per row, or several.
 
     Parameters
     ----------
@@ -150,15 +94,29 @@ class Pool:
         Inputs and labels; images become one row of inputs each.
     known
         The labels there can be, where a few generated rows may lack one; None: those in `labels`.
+    columns
+        Names of the inputs, where they have some.
+
+    Attributes
+    ----------
+    image_shape
+        Axes of an image, None where the inputs are none.
     """
 
     X: Shaped[np.ndarray, "row input"]
-    labels: Shaped[np.ndarray, " row"]
+    labels: Shaped[np.ndarray, " row"] | Shaped[np.ndarray, "row output"]
     known: tuple[Any, ...] | None
+    columns: tuple[str, ...] | None
+    image_shape: tuple[int, ...] | None
 
     def __init__(
-        self, X: np.ndarray, labels: np.ndarray, known: tuple[Any, ...] | None = None
+        self,
+        X: np.ndarray,
+        labels: np.ndarray,
+        known: tuple[Any, ...] | None = None,
+        columns: tuple[str, ...] | None = None,
     ) -> None:
+        image_shape = X.shape[1:] if X.ndim > 2 else None
         if X.ndim > 2:  # images: one input per pixel and channel
             X = X.reshape(len(X), -1)
         if X.ndim != 2 or X.size == 0 or X.dtype.kind not in "fiub":
@@ -166,7 +124,8 @@ class Pool:
                 "expected X = a real numeric array of shape (pattern, input), "
                 f"got shape {X.shape} of dtype {X.dtype}"
             )
-        if labels.shape != (len(X),):
+        several = labels.ndim == 2 and labels.shape[1] > 1
+        if not (labels.ndim == 1 or several) or len(labels) != len(X):
             raise InputError(
                 f"expected y = an array of shape ({len(X)},), one label for each row of X, "
                 f"got shape {labels.shape}"
@@ -175,6 +134,8 @@ class Pool:
             raise InputError(
                 f"expected y = real numbers or words as labels, got dtype {labels.dtype}"
             )
+        if labels.dtype.kind == "S":
+            labels = _decoded(labels)
         for name, array in (("X", X), ("y", labels)):
             if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
                 bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -182,9 +143,11 @@ class Pool:
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "known", known)
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "image_shape", image_shape)
 
     def select(self, classes: Sequence[Any] | None, name: str) -> "Pool":
-        """Return the rows of the two classes with labels -1 and +1 (all rows for None)."""
+        """Return the rows of the classes with the numbers of these as labels (all for None)."""
         if classes is None:
             if self.labels.dtype.kind not in "fiub":
                 raise InputError(
@@ -192,17 +155,26 @@ class Pool:
                     f"got dtype {self.labels.dtype}"
                 )
             return Pool(self.X, as_float64("y", self.labels, "(pattern,)"))
+        keep, numbers = numbers_of(self.labels, classes)
+        return Pool(self.X[keep], numbers)
+
+    def check(self, classes: Sequence[Any], name: str) -> None:
+        """Raise InputError where there are no rows of one of the classes."""
+        if self.labels.ndim == 2:
+            raise InputError(
+                f"expected y = one label for each row in data set {name!r} where classes are "
+                f"given, got shape {self.labels.shape} (classes=None, --classes none, takes labels "
+                "as numbers)"
+            )
         known = np.unique(self.labels).tolist() if self.known is None else list(self.known)
         for value in classes:
             if value not in known:
                 numbers = self.labels.dtype.kind in "fiub"
                 hint = " (classes=None, --classes none, takes labels as numbers)" if numbers else ""
                 raise InputError(
-                    f"expected classes = labels that data set {name!r} has ({_shown(known)}), "
+                    f"expected classes = labels that data set {name!r} has ({listed(known)}), "
                     f"got {shown(value)}{hint}"
                 )
-        keep = np.isin(self.labels, classes)
-        return Pool(self.X[keep], np.where(self.labels[keep] == classes[1], 1.0, -1.0))
 
     def shuffle(self, rng: np.random.Generator) -> "Pool":
         """Return the rows in random order."""
@@ -210,9 +182,12 @@ class Pool:
         return Pool(self.X[order], self.labels[order])
 
 
-def _shown(labels: list[Any], limit: int = 12) -> str:
-    text = ", ".join(repr(value) for value in labels[:limit])
-    return text if len(labels) <= limit else f"{text}, … {len(labels)} in all"
+def _decoded(labels: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """Return words that are stored as bytes."""
+    try:
+        return np.char.decode(labels, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected y = words in UTF-8 as labels, got {error}") from None
 
 
 def make_dataset(
@@ -223,6 +198,8 @@ def make_dataset(
     train: Pool,
     test: Pool | None = None,
     shuffle: bool = True,
+    table: bool = False,
+    image_shape: tuple[int, ...] | None = None,
 ) -> Dataset:
     """Choose classes, order and rows, split, and standardise.
 
@@ -238,6 +215,10 @@ def make_dataset(
         Rows of a test set of its own.
     shuffle
         Whether a seed puts the rows in random order (False for generated rows).
+    table
+        Whether each column is standardised by itself; else all entries are by two scalars.
+    image_shape
+        Shape of the image that a row is, where the rows come without, and have as many entries.
 
     Returns
     -------
@@ -250,7 +231,18 @@ def make_dataset(
     """
     n_train, n_test = request.n_train, request.n_test
     rng = np.random.default_rng(request.seed) if shuffle and request.seed is not None else None
-    pools = [pool.select(request.classes, name) for pool in (train, test) if pool is not None]
+    pools = [train] if test is None else [train, test]
+    classes = request.classes
+    if test is not None and test.labels.shape[1:] != train.labels.shape[1:]:
+        raise InputError(
+            f"expected y = as many labels a row to test on as to train on in data set {name!r}, "
+            f"got shapes {test.labels.shape} and {train.labels.shape}"
+        )
+    if classes is None and request.outputs == "index":
+        classes = numbered(np.concatenate([pool.labels for pool in pools]), name)
+    elif classes is not None:
+        train.check(classes, name)
+    pools = [pool.select(classes, name) for pool in pools]
     if rng is not None:
         pools = [pool.shuffle(rng) for pool in pools]
     if len(pools) == 1:
@@ -261,27 +253,62 @@ def make_dataset(
         _check_rows("n_train", n_train, rows, name)
         _check_rows("n_test", n_test, held_out, name)
     X_train = check_inputs(rows.X[:n_train], "X_train")
-    mean, std = float(X_train.mean()), float(X_train.std())
-    if std == 0.0:
-        raise InputError(
-            f"expected X_train = entries that vary in data set {name!r}, got {mean!r} everywhere"
-        )
+    scale = column_scale(X_train, name, train.columns) if table else scalar_scale(X_train, name)
+    mean, std, standardisation = scale
     X_test = check_inputs(held_out.X[:n_test], "X_test", n_inputs=X_train.shape[1])
-    attrs = {
+    attrs: dict[str, Any] = {
         "source": source,
-        "classes": None if request.classes is None else list(request.classes),
-        "standardisation": {"mean": mean, "std": std},
+        "classes": None if classes is None else list(classes),
+        "standardisation": standardisation,
         "seed": request.seed,
         "sizes": {"n_train": n_train, "n_test": n_test, "n_inputs": X_train.shape[1]},
     }
+    y_train, y_test = rows.labels[:n_train], held_out.labels[:n_test]
+    y_mean, y_scale = 0.0, 1.0
+    if classes is not None:
+        _check_training(classes, y_train, name)
+        attrs |= class_attrs(classes, request.outputs, y_train, y_test)
+        y_train, y_test = (encode(y, len(classes), request.outputs) for y in (y_train, y_test))
+    else:
+        if request.standardise_y is not False:
+            y_mean, y_scale = label_scale(y_train, name)
+        y_train, y_test = (y_train - y_mean) / y_scale, (y_test - y_mean) / y_scale
+        attrs["labels"] = {
+            "mean": np.asarray(y_mean).tolist(),
+            "scale": np.asarray(y_scale).tolist(),
+        }
+        attrs["constant_guess"] = {"error": float(np.mean((y_test - y_train.mean(axis=0)) ** 2))}
+    shape = train.image_shape or image_shape
+    if shape is not None and math.prod(shape) == X_train.shape[1]:
+        attrs["image_shape"] = list(shape)
     return Dataset(
         (X_train - mean) / std,
-        rows.labels[:n_train],
+        y_train,
         (X_test - mean) / std,
-        held_out.labels[:n_test],
+        y_test,
         name=name,
         attrs=attrs,
+        y_mean=y_mean,
+        y_scale=y_scale,
     )
+
+
+def _check_training(classes: Sequence[Any], numbers: Int[np.ndarray, " row"], name: str) -> None:
+    """Raise InputError where one of several classes has no training pattern."""
+    if len(classes) == 2:
+        return
+    if len(classes) > len(numbers):
+        raise InputError(
+            f"expected classes = at most {len(numbers)}, the number of training patterns, got "
+            f"{len(classes)} classes"
+        )
+    counts = np.bincount(numbers, minlength=len(classes))
+    if not counts.all():
+        raise InputError(
+            f"expected n_train = rows of every class of data set {name!r}, got none of "
+            f"{classes[int(np.argmin(counts))]!r} among {len(numbers)}: a seed (--data-seed) puts "
+            "the rows in random order"
+        )
 
 
 def check_rows(request: Request, n_inputs: int) -> None:

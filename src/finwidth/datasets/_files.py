@@ -65,6 +65,8 @@ def read_npz(path: Path) -> tuple[Pool, Pool | None]:
         raise
     except Exception as error:  # damage shows anywhere: in zipfile, its codecs, NumPy's headers
         reason = shown(error) if not str(error) else " ".join(str(error).split())
+        if "allow_pickle" in reason:
+            reason += "; words are saved as y.astype(str)"
         raise InputError(f"expected path = {_WANTED}, got {str(path)!r} ({reason})") from None
     if ignored:
         warn(

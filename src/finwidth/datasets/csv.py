@@ -30,7 +30,8 @@ def load(request: Request, *, path: str | Path | None = None, target: str | None
     Columns are separated by commas, semicolons or tabs; beside the last two, numbers may have a
     decimal comma. Separators between thousands, an index column without a name and columns of
     the same name are refused. A first row whose inputs are not numbers is taken as the names of
-    the columns. Rows and last columns that are empty throughout are left out.
+    the columns. Rows and last columns that are empty throughout are left out. Each column of the
+    inputs is standardised by itself.
 
     Parameters
     ----------
@@ -43,11 +44,11 @@ def load(request: Request, *, path: str | Path | None = None, target: str | None
     """
     if target is not None and not isinstance(target, str):
         raise InputError(f"expected target = the name of a column or None, got {shown(target)}")
-    X, labels = _read(check_file(path, "a .csv file"), target)
-    return make_dataset(request, name="csv", source=str(path), train=Pool(X, labels))
+    pool = _read(check_file(path, "a .csv file"), target)
+    return make_dataset(request, name="csv", source=str(path), train=pool, table=True)
 
 
-def _read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _read(path: Path, target: str | None) -> Pool:
     text, declared = _decoded(path)
     try:
         separator, rows = _parsed(text, declared)
@@ -91,8 +92,9 @@ def _read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
         labels.append(row[column])
         inputs.append([_value(field, decimal) for n, field in enumerate(row) if n != column])
     if all(_number(label, decimal) for label in labels):
-        return np.array(inputs), np.array([_value(label, decimal) for label in labels])
-    return np.array(inputs), np.array(labels)
+        labels = [_value(label, decimal) for label in labels]
+    columns = tuple(one for n, one in enumerate(names) if n != column) if names else None
+    return Pool(np.array(inputs), np.array(labels), columns=columns)
 
 
 def _decoded(path: Path) -> tuple[str, str | None]:

@@ -17,4 +17,5 @@ def load(request: Request) -> Dataset:
         name="digits",
         source="sklearn.datasets.load_digits",
         train=Pool(np.asarray(X), np.asarray(labels)),
+        image_shape=(8, 8),
     )

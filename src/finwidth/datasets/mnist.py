@@ -36,7 +36,9 @@ def load(request: Request, *, path: str | Path | None = None) -> Dataset:
         )
     else:
         train, test = read_npz(found)
-    return make_dataset(request, name="mnist", source=str(path), train=train, test=test)
+    return make_dataset(
+        request, name="mnist", source=str(path), train=train, test=test, image_shape=(28, 28)
+    )
 
 
 def _idx(folder: Path, stem: str, ndim: int) -> np.ndarray:

@@ -11,7 +11,9 @@ __all__ = ["load"]
 def load(request: Request, *, path: str | Path | None = None) -> Dataset:
     """Load an .npz archive with the arrays X, y, or X_train, y_train, X_test, y_test.
 
-    Beside X and y, arrays X_test and y_test are the test set. A warning names other arrays.
+    Beside X and y, arrays X_test and y_test are the test set. A warning names other arrays. Each
+    column of X is standardised by itself, images by two scalars. Labels of several outputs, shape
+    (pattern, output), are taken with ``classes=None``.
 
     Parameters
     ----------
@@ -21,4 +23,11 @@ def load(request: Request, *, path: str | Path | None = None) -> Dataset:
         The archive. Images (more than two axes) become one row each.
     """
     train, test = read_npz(check_file(path, "an .npz file"))
-    return make_dataset(request, name="npz", source=str(path), train=train, test=test)
+    return make_dataset(
+        request,
+        name="npz",
+        source=str(path),
+        train=train,
+        test=test,
+        table=train.image_shape is None,
+    )

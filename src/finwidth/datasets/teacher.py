@@ -25,7 +25,8 @@ def load(
     """Draw Gaussian inputs and label them by a network drawn from its unit-precision prior.
 
     The teacher's output on the standardised inputs, plus noise, is g. Class 0 is g <= 0 and
-    class 1 is g > 0; with ``classes=None`` the labels are g itself.
+    class 1 is g > 0; with ``classes=None`` the labels are g itself, by default as it is: it has
+    the prior's scale.
 
     Parameters
     ----------

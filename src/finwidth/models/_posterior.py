@@ -18,6 +18,7 @@ from .._basics.arrays import check_inputs, check_labels, check_training, shown
 from .._basics.checks import check_temperature
 from .._basics.errors import InputError, PluginError
 from .._layers.layer import Site
+from .._problem.label_scale import check_label_scale
 from .._problem.network import Network, check_network
 from ..activations._contract import validate_kernel
 
@@ -179,6 +180,8 @@ def make_posterior(
     posterior = kind(net, X, y, temperature, X_test, y_test, **own)
     posterior.check()
     _check_sites(posterior)
+    if own.get("likelihood") is None:
+        check_label_scale(net, X, y, temperature)
     return posterior
 
 
