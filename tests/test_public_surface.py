@@ -206,7 +206,6 @@ VALID: dict[str, Any] = {
     "particles": 31,
     "path": Lazy(run_file),
     "options": {},
-    "outputs": 1,
     "order": fw.theories.OrderParameters.of(np.ones(1), np.ones(1)),
     "plugin": Plugin(),
     "prediction": fw.Prediction(np.zeros(2), np.ones(2)),
