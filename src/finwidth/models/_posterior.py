@@ -44,8 +44,8 @@ class Program(Protocol):
     def reduce(self, inputs: Any, rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
         """Return what is stored of a draw of the latent sites, given unconstrained.
 
-        That is "site:NAME" of every site to keep and, where there are test points, each of the
-        posterior's `predictions`, of shape (test_pattern,).
+        That is "site:NAME" of every site to keep and, where there are test points, all that the
+        posterior's `predicted` names, of the shapes given there.
         """
         ...
 
@@ -62,11 +62,12 @@ class Posterior(abc.ABC):
     network
         The network.
     X, y
-        Training set, shapes (pattern, input) and (pattern,).
+        Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
+        outputs.
     temperature
         T > 0.
     X_test, y_test
-        Test points, shapes (test_pattern, input) and (test_pattern,), or None.
+        Test points, of such shapes, or None.
 
     Attributes
     ----------
@@ -106,6 +107,21 @@ class Posterior(abc.ABC):
     @abc.abstractmethod
     def sites(self) -> Mapping[str, Site]:
         """The sites that can be stored."""
+
+    @property
+    def predicted(self) -> Mapping[str, Site]:
+        """Dimensions and shape of each of the `predictions`; none without test points."""
+        if self.X_test is None:
+            return {}
+        site = Site(("test_pattern",), self.X_test.shape[:1])
+        if self.network.outputs > 1:
+            site = Site((*site.dims, "output"), (*site.shape, self.network.outputs))
+        return dict.fromkeys(self.predictions, site)
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether all latent sites are Gaussian under the prior."""
+        return all(site.precision is not None for site in self.sites.values())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -218,9 +234,7 @@ def _check_sites(posterior: Posterior) -> None:
 def stored_shapes(posterior: Posterior, keep: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of what must be stored of a draw."""
     shapes = {f"site:{name}": posterior.sites[name].shape for name in keep}
-    if posterior.X_test is None:
-        return shapes
-    return shapes | dict.fromkeys(posterior.predictions, (posterior.X_test.shape[0],))
+    return shapes | {name: site.shape for name, site in posterior.predicted.items()}
 
 
 def check_stored(name: str, shapes: Mapping[str, tuple[int, ...]], stored: Any) -> None:
