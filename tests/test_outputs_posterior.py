@@ -19,8 +19,6 @@ from numpyro.infer.util import log_density
 
 import finwidth as fw
 from finwidth._numerics.precision import float64
-from finwidth.models._kronecker import Eigen, KroneckerNormal, symmetric_root
-from finwidth.models._mixture import Mixture
 from finwidth.models._readout import ReadoutMarginal, condition, log_marginal
 
 RNG = np.random.default_rng(23)
@@ -135,11 +133,30 @@ def test_densities_are_products_over_the_outputs(net):
             for d in range(2):
                 own = {k: v if k in hidden else v[..., d] for k, v in latent.items()}
                 parts += float(log_density(model, (one, X, Y[:, d]), {"temperature": T}, own)[0])
-            prior = sum(
-                float(jnp.sum(trace[k]["fn"].log_prob(v)))
-                for k, v in hidden.items()
-            )
+            prior = sum(float(jnp.sum(trace[k]["fn"].log_prob(v))) for k, v in hidden.items())
             assert found == pytest.approx(parts - prior, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "net"),
+    [
+        (fw.models.network, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
+        (fw.models.marginal, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
+        (fw.models.student_t, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
+        (fw.models.student_t, fw.Network((1, 4), "identity", (0.7, 1.3, 0.9), outputs=2)),
+    ],
+)
+def test_prior_predictive_has_the_moments_of_the_prior(model, net):
+    """E[f fᵀ] is 1 ⊗ the infinite-width kernel at any width; 4th order terms are Wishart's."""
+    n = 20_000
+    with float64():
+        predictive = numpyro.infer.Predictive(model, num_samples=n)
+        y = np.asarray(predictive(jax.random.key(3), net, X, temperature=T)["y"])
+    flat = np.swapaxes(y, 1, 2).reshape(n, -1)
+    expected = np.kron(np.eye(2), fw.nngp_kernel(net, X) + T * np.eye(len(X)))
+    products = flat[:, :, None] * flat[:, None, :]
+    error = products.std(axis=0) / np.sqrt(n)
+    assert np.max(np.abs(products.mean(axis=0) - expected) / error) < 4.5
 
 
 # --- whole runs ------------------------------------------------------------------------------
@@ -159,8 +176,7 @@ def bartlett(width, nodes):
     else:
         step = np.log(u[1] - u[0])
         diagonal = [
-            (np.exp(u), scipy.stats.chi(n).logpdf(np.exp(u)) + u + step)
-            for n in (width, width - 1)
+            (np.exp(u), scipy.stats.chi(n).logpdf(np.exp(u)) + u + step) for n in (width, width - 1)
         ]
     factors = np.meshgrid(diagonal[0][0], diagonal[1][0], z, indexing="ij")
     weights = sum(np.meshgrid(diagonal[0][1], diagonal[1][1], normal[1], indexing="ij"))

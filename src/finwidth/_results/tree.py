@@ -54,10 +54,7 @@ def build_tree(
     }
     if X_test is not None:
         groups["predictions"] = _indexed(
-            {
-                name: ((*lead, *site.dims), draws[name])
-                for name, site in posterior.predicted.items()
-            }
+            {name: ((*lead, *site.dims), draws[name]) for name, site in posterior.predicted.items()}
         )
         constants: dict[str, Any] = {"X_test": (("test_pattern", "input"), X_test)}
         if y_test is not None:

@@ -9,8 +9,9 @@ Source: theory.md, section 11.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -26,16 +27,10 @@ from ..theories._mixture.law import check_mixture
 from ..theories._theory import SHELF
 from . import _kronecker
 from ._kronecker import Eigen, KroneckerNormal, symmetric_root
+from ._posterior import Posterior, Program
 from ._sites import sample_site
 
-__all__ = [
-    "MatrixInputs",
-    "MatrixProgram",
-    "check_matrix_mixture",
-    "matrix_inputs",
-    "matrix_mixture",
-    "matrix_sites",
-]
+__all__ = ["MatrixInputs", "MatrixMixture", "matrix_arrays", "matrix_mixture"]
 
 
 class MatrixInputs(NamedTuple):
@@ -70,7 +65,7 @@ class MatrixInputs(NamedTuple):
     root: Any
 
 
-def check_matrix_mixture(net: Network, theory: Any) -> bool:
+def _check(net: Network, theory: Any) -> bool:
     """Check that the mixture is defined; return whether it has a mean term."""
     has_mean = check_mixture(net.replace(outputs=1), theory)
     chosen: Any = SHELF.get(theory)
@@ -83,10 +78,8 @@ def check_matrix_mixture(net: Network, theory: Any) -> bool:
     return has_mean
 
 
-def matrix_sites(
-    widths: tuple[int, ...], outputs: int, precision: Any = None
-) -> dict[str, Site]:
-    """Return the Gaussian sites, with a mean term those of its precision λ_1."""
+def _gaussian_sites(widths: tuple[int, ...], outputs: int, precision: Any) -> dict[str, Site]:
+    """Return the Gaussian sites; `precision` is λ_1 with a mean term, else None."""
     sites = {}
     if precision is not None:
         sites["a"] = Site(("output",), (outputs,), precision)
@@ -98,13 +91,19 @@ def matrix_sites(
     return sites
 
 
-def matrix_inputs(
+def matrix_arrays(
     net: Network, X: np.ndarray, y: Any, temperature: Any, X_test: np.ndarray | None, theory: str
 ) -> MatrixInputs:
-    """Return all arrays of a run; may be called while JAX traces."""
-    has_mean, n = check_matrix_mixture(net, theory), X.shape[0]
+    """Return all arrays of a run, in JAX's default precision; may be called while JAX traces.
+
+    Raises
+    ------
+    InputError
+        If the mixture is not defined for this network and theory.
+    """
+    has_mean, n = _check(net, theory), X.shape[0]
     points = X if X_test is None else np.concatenate([X, X_test])
-    with float64():
+    with jax.ensure_compile_time_eval(), float64():
         field = random_field(net.replace(outputs=1), points, theory)
         covariance = np.asarray(field.covariance(jnp.ones(net.depth), output_bias=False))
         mean = np.asarray(field.mean({"a": jnp.ones(())})) if has_mean else None
@@ -115,16 +114,18 @@ def matrix_inputs(
         cross, variances = covariance[n:, :n] @ vectors, np.diag(covariance)[n:]
         joint, columns = _eigen(covariance)
         root = columns * np.sqrt(joint)
-    return MatrixInputs(
-        Eigen(values, vectors, vectors.sum(axis=0), np.asarray(bias)),  # pyright: ignore
+    eigen = (values, vectors, vectors.sum(axis=0), bias)
+    arrays = MatrixInputs(
+        Eigen(*(jnp.asarray(part, float) for part in eigen)),
         y,
         temperature,
-        np.asarray(net.weight_precision[1]),
+        net.weight_precision[1],
         mean,
         cross,
         variances,
         root,
     )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), arrays)
 
 
 def _eigen(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +136,7 @@ def _eigen(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def matrix_mixture(inputs: MatrixInputs, widths: tuple[int, ...], outputs: int) -> None:
     """The NumPyro model, given what it knows of the patterns."""
     has_mean = inputs.mean is not None
-    sites = matrix_sites(widths, outputs, inputs.precision if has_mean else None)
+    sites = _gaussian_sites(widths, outputs, inputs.precision if has_mean else None)
     values = {name: sample_site(name, site) for name, site in sites.items()}
     grams = []
     for layer, width in enumerate(widths, start=1):
@@ -166,7 +167,7 @@ def _product(q_bar: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class MatrixProgram:
+class _MatrixProgram:
     """What compiled code depends on besides arrays.
 
     Parameters
@@ -232,3 +233,58 @@ def _predict(inputs: MatrixInputs, rng_key: Array, values: Mapping[str, Array]) 
         "f_variance": jnp.diagonal(f_covariance, axis1=1, axis2=2),
         "f_covariance": f_covariance,
     }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MatrixMixture(Posterior):
+    """The posterior of the scale mixture, of several outputs.
+
+    Parameters
+    ----------
+    theory
+        How the order parameters enter the kernel, "nested" or "wishart".
+    """
+
+    theory: str = "nested"
+
+    name: ClassVar[str] = "student_t"
+    kind: ClassVar[str] = "scale mixture"
+    essential: ClassVar[tuple[str, ...]] = ("a", "q_bar")
+    several_outputs: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Raise InputError where the mixture is not defined."""
+        _check(self.network, self.theory)
+
+    @property
+    def gaussian(self) -> bool:
+        """All are but Q̄, which is made of them."""
+        return True
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        """The order parameters, and what they are made of."""
+        net = self.network
+        precision = net.weight_precision[1] if _check(net, self.theory) else None
+        sites = _gaussian_sites(net.widths, net.outputs, precision)
+        shape = (net.depth, net.outputs, net.outputs)
+        return sites | {"q_bar": Site(("layer", "output", "output_"), shape)}
+
+    @property
+    def predicted(self) -> Mapping[str, Site]:
+        """Also the covariance of the outputs at each test point: they are not independent."""
+        sites, outputs = super().predicted, self.network.outputs
+        if not sites:
+            return sites
+        shape = (*sites["f"].shape, outputs)
+        return {**sites, "f_covariance": Site(("test_pattern", "output", "output_"), shape)}
+
+    def inputs(self) -> MatrixInputs:
+        """Return all arrays that compiled code takes."""
+        return matrix_arrays(
+            self.network, self.X, self.y, self.temperature, self.X_test, self.theory
+        )
+
+    def program(self, keep: tuple[str, ...]) -> Program:
+        """Return the program that stores the sites `keep`."""
+        return _MatrixProgram(keep, self.network.widths, self.network.outputs)

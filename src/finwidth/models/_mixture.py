@@ -1,5 +1,7 @@
 """What `finwidth.sample` needs of the scale mixture: its sites, and f given a draw of them.
 
+Of one output; of several it is in `_matrix_mixture`.
+
 Given the order parameters f is a Gaussian process, so its moments at test points and joint draws
 of it are exact (Williams & Rasmussen, Gaussian Processes (2006), eq. 2.19).
 """
@@ -25,13 +27,7 @@ from ..infer._model import reported_values
 from ..theories._mixture.field import RandomField, random_field
 from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
-from ._matrix_mixture import (
-    MatrixProgram,
-    check_matrix_mixture,
-    matrix_inputs,
-    matrix_mixture,
-    matrix_sites,
-)
+from ._matrix_mixture import MatrixMixture, matrix_arrays, matrix_mixture
 from ._posterior import Posterior, Program
 
 __all__ = ["Mixture", "MixtureInputs", "student_t"]
@@ -90,7 +86,7 @@ class _MixtureProgram:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mixture(Posterior):
-    """The posterior of the scale mixture.
+    """The posterior of the scale mixture, of one output.
 
     Parameters
     ----------
@@ -103,55 +99,28 @@ class Mixture(Posterior):
     name: ClassVar[str] = "student_t"
     kind: ClassVar[str] = "scale mixture"
     default_sampler: ClassVar[str] = "nuts"
-    essential: ClassVar[tuple[str, ...]] = ("a", "q_bar")
-    several_outputs: ClassVar[bool] = True
+
+    @classmethod
+    def for_network(cls, net: Network) -> type[Posterior]:
+        """Return the class for the number of outputs."""
+        return cls if net.outputs == 1 else MatrixMixture
 
     def check(self) -> None:
         """Raise InputError where the mixture is not defined."""
-        if self.network.outputs > 1:
-            check_matrix_mixture(self.network, self.theory)
-        else:
-            check_mixture(self.network, self.theory)
-
-    @property
-    def gaussian(self) -> bool:
-        """Whether Q̄ is made of Gaussian sites, as that of several outputs is."""
-        return self.network.outputs > 1
-
-    @property
-    def predicted(self) -> Mapping[str, Site]:
-        """With several outputs also their covariance at each test point."""
-        sites, outputs = super().predicted, self.network.outputs
-        if outputs == 1 or not sites:
-            return sites
-        shape = (*sites["f"].shape, outputs)
-        return {**sites, "f_covariance": Site(("test_pattern", "output", "output_"), shape)}
+        check_mixture(self.network, self.theory)
 
     @property
     def sites(self) -> Mapping[str, Site]:
-        """The order parameters, of several outputs also what they are made of."""
+        """The order parameters."""
         net = self.network
-        if net.outputs > 1:
-            has_mean = check_matrix_mixture(net, self.theory)
-            precision = net.weight_precision[1] if has_mean else None
-            shape = (net.depth, net.outputs, net.outputs)
-            return {
-                **matrix_sites(net.widths, net.outputs, precision),
-                "q_bar": Site(("layer", "output", "output_"), shape),
-            }
         sites = {"q_bar": Site(("layer",), (net.depth,))}
         if not check_mixture(net, self.theory):
             return sites
         radius = {"r_squared": Site((), ())} if net.widths[0] > 1 else {}
         return {"a": Site((), (), net.weight_precision[1])} | radius | sites
 
-    def inputs(self) -> Any:
+    def inputs(self) -> MixtureInputs:
         """Return all arrays that compiled code takes."""
-        if self.network.outputs > 1:
-            arrays = matrix_inputs(
-                self.network, self.X, self.y, np.asarray(self.temperature), self.X_test, self.theory
-            )
-            return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), arrays)
         points = self.X if self.X_test is None else np.concatenate([self.X, self.X_test])
         with float64():
             field = random_field(self.network, points, self.theory)
@@ -164,8 +133,6 @@ class Mixture(Posterior):
 
     def program(self, keep: tuple[str, ...]) -> Program:
         """Return the program that stores the sites `keep`."""
-        if self.network.outputs > 1:
-            return MatrixProgram(keep, self.network.widths, self.network.outputs)
         return _MixtureProgram(keep)
 
 
@@ -248,7 +215,7 @@ def student_t(
     ----------
     net
         The network. An activation that is not odd takes one hidden layer or theory="wishart";
-        with several outputs all but the identity do.
+        with several outputs all do but the identity.
     X
         Patterns, shape (pattern, input).
     y
@@ -271,8 +238,8 @@ def student_t(
     deterministic q_bar = λ_1(a² + r²)/N_1. Then y, Gaussian given these, f integrated.
 
     With several outputs: g_ℓ (row_ℓ, output), standard normal with N_ℓ rows, and the deterministic
-    q_bar (layer, output, output) = g_ℓᵀg_ℓ/N_ℓ, each Wishart; with a mean term a (output) and one
-    row less, and q_bar = (λ_1 a aᵀ + gᵀg)/N_1. All sites are Gaussian, so SplitHMC moves them, too.
+    q_bar (layer, output, output_) = g_ℓᵀg_ℓ/N_ℓ, each Wishart; with a mean term a (output), one row
+    less, and q_bar = (λ_1 a aᵀ + gᵀg)/N_1. All these sites are Gaussian, so SplitHMC takes them.
 
     References
     ----------
@@ -281,13 +248,11 @@ def student_t(
     check_network(net)
     temperature = check_likelihood(temperature)
     inputs = check_inputs(X)
+    if y is not None:
+        y = check_labels(y, inputs.shape[0], outputs=net.outputs)
     if net.outputs > 1:
-        if y is not None:
-            y = check_labels(y, inputs.shape[0], outputs=net.outputs)
-        arrays = matrix_inputs(net, inputs, y, temperature, None, theory)
-        arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), arrays)
+        arrays = matrix_arrays(net, inputs, y, temperature, None, theory)
         matrix_mixture(arrays, net.widths, net.outputs)
         return
     field = random_field(net, inputs, theory)
-    labels = None if y is None else jnp.asarray(check_labels(y, inputs.shape[0]), float)
-    _mixture_model(field, labels, temperature)
+    _mixture_model(field, None if y is None else jnp.asarray(y, float), temperature)

@@ -100,6 +100,11 @@ class Posterior(abc.ABC):
     essential: ClassVar[tuple[str, ...]] = ()
     several_outputs: ClassVar[bool] = False
 
+    @classmethod
+    def for_network(cls, net: Network) -> "type[Posterior]":
+        """Return the class that samples this network, by default itself."""
+        return cls
+
     def check(self) -> None:  # noqa: B027 - most have nothing more to check
         """Raise InputError where the posterior is not defined for its fields."""
 
@@ -185,6 +190,7 @@ def make_posterior(
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
         y_test = check_labels(y_test, X_test.shape[0], "y_test", "X_test", net.outputs)
+    kind = kind.for_network(net)
     _check_kind(kind)
     if net.outputs > 1 and not kind.several_outputs:
         raise InputError(f"expected outputs = 1 with model={kind.name!r}, got {net.outputs}")

@@ -222,7 +222,7 @@ class ReadoutMarginal(dist.Distribution):
     def _several(self) -> tuple[int, ...]:
         return () if self.outputs == 1 else (self.outputs,)
 
-    @dist.constraints.dependent_property(is_discrete=False)
+    @dist.constraints.dependent_property(is_discrete=False)  # pyright: ignore[reportArgumentType]
     def support(self) -> dist.constraints.Constraint:
         """All real labels."""
         return dist.constraints.independent(dist.constraints.real, 1 + len(self._several))
