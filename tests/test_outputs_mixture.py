@@ -117,7 +117,14 @@ def mixture_terms(net, theory, values):
     return q_bar, upper.T @ matrix @ upper, np.zeros((len(points), 2)), kernel
 
 
-@pytest.mark.parametrize(("net", "theory"), MIXTURES, ids=str)
+@pytest.mark.parametrize(
+    ("net", "theory"),
+    [
+        pytest.param(*case, marks=() if number in (1, 3) else pytest.mark.slow)
+        for number, case in enumerate(MIXTURES)
+    ],
+    ids=["erf", "relu-bias", "relu-one-unit", "identity-L3", "wishart-relu-L2"],
+)
 def test_mixture_is_the_gaussian_process_of_theory_md(net, theory):
     """Prior density of labels, and what is stored of a draw, against dense algebra."""
     bias = 0.0 if net.bias_precision is None else 1 / net.bias_precision[-1]

@@ -19,6 +19,7 @@ from numpyro.infer.util import log_density
 
 import finwidth as fw
 from finwidth._numerics.precision import float64
+from finwidth._observables.squared_error import error_series
 from finwidth.models._readout import ReadoutMarginal, condition, log_marginal
 
 RNG = np.random.default_rng(23)
@@ -113,9 +114,12 @@ def test_law_of_the_labels_samples_itself():
     "net",
     [
         fw.Network((3,), "erf", (0.7, 1.3), outputs=2),
-        fw.Network((9, 4), "relu", (0.7, 1.1, 1.3), (2.0, 0.8, 0.5), outputs=2),
+        pytest.param(
+            fw.Network((9, 4), "relu", (0.7, 1.1, 1.3), (2.0, 0.8, 0.5), outputs=2),
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=repr,
+    ids=["erf", "relu-bias"],
 )
 def test_densities_are_products_over_the_outputs(net):
     """Given the hidden weights, of both models; the sites' shapes, and f."""
@@ -140,7 +144,11 @@ def test_densities_are_products_over_the_outputs(net):
 @pytest.mark.parametrize(
     ("model", "net"),
     [
-        (fw.models.network, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
+        pytest.param(
+            fw.models.network,
+            fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2),
+            marks=pytest.mark.slow,
+        ),
         (fw.models.marginal, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
         (fw.models.student_t, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
         (fw.models.student_t, fw.Network((1, 4), "identity", (0.7, 1.3, 0.9), outputs=2)),
@@ -266,3 +274,148 @@ def test_identity_network_is_sampled_exactly(width, model, sampler):
         seed=1,
     )
     assert_exact(tree, width)
+
+
+FEW = {"num_warmup": 3, "num_samples": 5, "num_chains": 2}
+
+
+def test_tree_has_an_axis_of_outputs(tmp_path):
+    """Of sites, labels and predictions, with biases and a rotation of the inputs; and in a file."""
+    net = fw.Network((3, 2), "erf", bias_precision=1.5, outputs=2)
+    tree = sample(net, **FEW)
+    posterior, predictions = tree["posterior"], tree["predictions"]
+    assert posterior["v"].dims == ("chain", "draw", "unit_2", "output")
+    assert posterior["v"].shape == (2, 5, 2, 2)
+    assert posterior["b_out"].dims == ("chain", "draw", "output")
+    for name in ("f", "f_mean", "f_variance"):
+        assert predictions[name].dims == ("chain", "draw", "test_pattern", "output")
+        assert predictions[name].shape == (2, 5, 4, 2)
+    assert tree["observed_data"]["y"].dims == ("pattern", "output")
+    assert tree["predictions_constant_data"]["y_test"].dims == ("test_pattern", "output")
+    assert predictions["output"].values.tolist() == [0, 1]
+    assert json.loads(tree.attrs["provenance"])["network"]["outputs"] == 2
+    # the weights that are stored give the f that is stored
+    draw = {"chain": 1, "draw": 3}
+    values = {name: jnp.asarray(value.isel(draw).values) for name, value in posterior.items()}
+    hidden = {name: values[name] for name in ("W_1", "b_1", "W_2", "b_2")}
+    features = fw.models.hidden_features(net, hidden, jnp.asarray(X_TEST, jnp.float32))
+    f = features @ values["v"] / 2**0.5 + values["b_out"]
+    np.testing.assert_allclose(f, predictions["f"].isel(draw), atol=1e-5)
+    fw.save(tree, tmp_path / "run.nc")
+    xr.testing.assert_equal(
+        fw.load(tmp_path / "run.nc")["predictions"].to_dataset(), predictions.to_dataset()
+    )
+
+
+def test_tree_of_the_mixture():
+    """The outputs are not independent given a draw; all sites are Gaussian."""
+    net = fw.Network((4, 3), "erf", outputs=2)
+    tree = sample(net, model="student_t", theory="wishart", **FEW)
+    posterior, predictions = tree["posterior"], tree["predictions"]
+    assert posterior["q_bar"].dims == ("chain", "draw", "layer", "output", "output_")
+    assert posterior["g_2"].dims == ("chain", "draw", "row_2", "output")
+    q_bar = np.einsum("cdni,cdnj->cdij", posterior["g_2"], posterior["g_2"]) / 3
+    np.testing.assert_allclose(posterior["q_bar"].isel(layer=1), q_bar, rtol=1e-12)
+    assert predictions["f_covariance"].dims[2:] == ("test_pattern", "output", "output_")
+    diagonal = np.einsum("cdtii->cdti", predictions["f_covariance"])
+    np.testing.assert_array_equal(predictions["f_variance"], diagonal)
+    assert json.loads(tree.attrs["provenance"])["sampler"] == "split_hmc"
+
+
+@pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
+def test_a_run_is_continued_and_stops(model, tmp_path):
+    """The test error that stops it is the mean over points and outputs."""
+    net = fw.Network((3,), "erf", outputs=2)
+    keywords = {"model": model, "num_warmup": 50, "num_chains": 2, "checkpoint": tmp_path / "c"}
+    sample(net, num_samples=25, **keywords)
+    whole = sample(net, num_samples=50, **keywords)
+    again = sample(net, num_samples=50, **keywords | {"checkpoint": None})
+    for group in ("posterior", "predictions"):
+        xr.testing.assert_equal(whole[group].to_dataset(), again[group].to_dataset())
+    with pytest.raises(fw.InputError, match=r"expected a checkpoint of the same run"):
+        fw.sample(
+            net.replace(outputs=1), X, Y[:, 0], temperature=T, num_samples=50, progress=False,
+            **keywords,
+        )  # fmt: skip
+    draws = again["predictions"]
+    block = {name: draws[name].values for name in draws.data_vars}
+    f = draws["f_mean" if model == "marginal" else "f"]
+    variance = draws["f_variance"] if model == "marginal" else 0.0
+    labels = again["predictions_constant_data"]["y_test"]
+    error = ((labels - f) ** 2 + variance).mean(("test_pattern", "output"))
+    series = error_series([block], Y_TEST)
+    np.testing.assert_allclose(series, error.transpose("chain", "draw"), rtol=1e-12)
+    if model == "marginal":
+        stopped = sample(net, num_samples=None, target_ess=150.0, num_chains=2)
+        assert 100 <= stopped["posterior"].sizes["draw"] < 2000
+        assert json.loads(stopped.attrs["provenance"])["target"]["reached"]
+
+
+def test_storage_counts_the_outputs(monkeypatch):
+    monkeypatch.setattr("finwidth._sampling.sample.run", lambda plan: plan.storage())
+    net, draws = fw.Network((1,), "erf", outputs=2), {"num_samples": 2**14, "num_chains": 1}
+    # 8 bytes of v (1, 2), and of three predictions of 4 points and 2 outputs; of the mixture of
+    # g (1, 2), q_bar (1, 2, 2) and also the covariances (4, 2, 2)
+    size = (2 + 3 * 8) / 8
+    assert sample(net, keep=["v"], **draws) == f"storing v, f(X_test): {size:.1f} MiB"
+    size = (2 + 4 + 3 * 8 + 16) / 8
+    stored = sample(net, model="student_t", **draws)
+    assert stored == f"storing g_1, q_bar, f(X_test): {size:.1f} MiB"
+
+
+@pytest.mark.parametrize(
+    ("model", "dims"),
+    [
+        (fw.models.network, ("pattern",)),
+        pytest.param(fw.models.marginal, (), marks=pytest.mark.slow),
+        pytest.param(fw.models.student_t, (), marks=pytest.mark.slow),
+    ],
+)
+def test_arviz_sees_patterns_and_outputs(model, dims):
+    net = fw.Network((3,), "erf", outputs=2)
+    mcmc = MCMC(fw.infer.SplitHMC(model), num_warmup=5, num_samples=6, progress_bar=False)
+    mcmc.run(jax.random.key(0), net, X, Y, temperature=T)
+    tree = az.from_numpyro(mcmc, log_likelihood=True)
+    assert tree["observed_data"]["y"].dims == ("pattern", "output")
+    assert tree["log_likelihood"]["y"].dims == ("chain", "draw", *dims)
+
+
+@pytest.mark.parametrize("model", ["network", "marginal", "student_t"])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("y", Y[:, 0], r"expected y = an array of shape \(6, 2\), 2 labels, one an output, for"),
+        ("y", Y[:, :1], r"expected y = an array of shape \(6, 2\), .*got shape \(6, 1\)"),
+        ("y", Y.T, r"expected y = an array of shape \(6, 2\), .*got shape \(2, 6\)"),
+        ("y", np.where(Y > 1, np.nan, Y), "expected y = finite values only"),
+        ("y_test", Y_TEST[:, 0], r"expected y_test = an array of shape \(4, 2\), 2 labels"),
+        ("y_test", np.ones((4, 3)), r"expected y_test = an array of shape \(4, 2\), .*\(4, 3\)"),
+    ],
+)
+def test_labels_of_another_shape_are_refused(model, name, value, message):
+    net = fw.Network((3,), "erf", outputs=2)
+    arguments = {"y": Y, "temperature": T, "X_test": X_TEST, "y_test": Y_TEST} | {name: value}
+    with pytest.raises(fw.InputError, match=message) as info:
+        fw.sample(net, X, model=model, **arguments)
+    assert "\n" not in str(info.value)
+    if name == "y":
+        seeded = numpyro.handlers.seed(getattr(fw.models, model), 0)
+        with pytest.raises(fw.InputError, match=message):
+            seeded(net, X, value, temperature=T)
+        if model != "student_t" and value.shape != Y.shape:
+            with pytest.raises(fw.InputError, match=message):
+                seeded(net, jnp.asarray(X), jnp.asarray(value), temperature=T)
+
+
+def test_what_the_mixture_does_not_cover_is_refused():
+    for net, theory in (
+        (fw.Network((3, 3), "erf", outputs=2), "nested"),
+        (fw.Network((3, 3), "identity", bias_precision=1.0, outputs=2), "nested"),
+    ):
+        message = "expected one hidden layer, the identity without biases or theory='wishart'"
+        with pytest.raises(fw.InputError, match=message):
+            sample(net, model="student_t", theory=theory)
+        with pytest.raises(fw.InputError, match=message):
+            fw.models.student_t(net, X, Y, temperature=T)
+    with pytest.raises(fw.InputError, match="expected one hidden layer, an odd activation"):
+        sample(fw.Network((3, 3), "relu", outputs=2), model="student_t")
