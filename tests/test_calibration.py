@@ -60,7 +60,8 @@ class Case:
     def __str__(self) -> str:
         widths = "-".join(map(str, self.net.widths))
         bias = "-bias" if self.net.bias_precision else ""
-        return f"{self.model}-{self.net.activation.name}-{widths}{bias}"
+        outputs = "" if self.net.outputs == 1 else f"-D{self.net.outputs}"
+        return f"{self.model}-{self.net.activation.name}-{widths}{bias}{outputs}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +100,13 @@ def p_value(ranks: np.ndarray, n_values: int) -> float:
 
 
 def draw_weights(net: fw.Network, n_inputs: int, key: jax.Array) -> dict[str, jax.Array]:
-    """θ* from the prior of theory.md, section 1."""
-    fan_in = (n_inputs, *net.widths)
+    """θ* from the prior of theory.md, section 1, of several outputs section 11."""
+    fan_in, several = (n_inputs, *net.widths), () if net.outputs == 1 else (net.outputs,)
     shapes = {f"W_{n}": (fan_in[n], fan_in[n - 1]) for n in range(1, net.depth + 1)}
     precision = dict(zip([*shapes, "v"], net.weight_precision, strict=True))
-    shapes["v"] = fan_in[-1:]
+    shapes["v"] = fan_in[-1:] + several
     if net.bias_precision is not None:
-        biases = {f"b_{n}": (fan_in[n],) for n in range(1, net.depth + 1)} | {"b_out": ()}
+        biases = {f"b_{n}": (fan_in[n],) for n in range(1, net.depth + 1)} | {"b_out": several}
         precision |= dict(zip(biases, net.bias_precision, strict=True))
         shapes |= biases
     keys = random.split(key, len(shapes))
@@ -136,13 +137,21 @@ def quantities(case: Case, weights: dict[str, jax.Array], y: jax.Array) -> dict[
     X, X_test = inputs(case)
     f = output(case.net, weights, X)
     sizes = {f"|{name}|²": jnp.sum(value**2) for name, value in weights.items() if value.ndim}
-    signed = {"b_out": weights["b_out"]} if "b_out" in weights else {}
+    signed = {"b_out": weights["b_out"].ravel()[-1]} if "b_out" in weights else {}
+    prediction = output(case.net, weights, X_test)[0]
+    several = {}
+    if case.net.outputs > 1:  # how two of them go together, and one by itself
+        several = {
+            "f_1·f_2": f[:, 0] @ f[:, 1],
+            "Σ(y_3−f_3)²/T": jnp.sum((y[:, 2] - f[:, 2]) ** 2) / case.temperature,
+        }
     return {
-        "f(x_test)": output(case.net, weights, X_test)[0],
+        "f(x_test)": prediction.ravel()[0],
         "Σ(y−f)²/T": jnp.sum((y - f) ** 2) / case.temperature,
-        "y·f": y @ f,
+        "y·f": jnp.vdot(y, f),
         **sizes,
         **signed,
+        **several,
     }
 
 
@@ -151,8 +160,8 @@ def one_replicate(case: Case, key: jax.Array, temperature: jax.Array) -> dict[st
     net, (X, _) = case.net, inputs(case)
     truth_key, noise_key, place_key, chain_key, readout_key, tie_key = random.split(key, 6)
     truth = draw_weights(net, case.n_inputs, truth_key)
-    noise = math.sqrt(case.temperature) * random.normal(noise_key, (case.n_patterns,))
-    y = output(net, truth, X) + noise
+    f = output(net, truth, X)
+    y = f + math.sqrt(case.temperature) * random.normal(noise_key, f.shape)
 
     latent = set(truth) - ({"v", "b_out"} if case.model == "marginal" else set())
     kernel = SplitHMC(
@@ -272,6 +281,17 @@ MANY = [
 ]
 
 
+SEVERAL = [
+    dataclasses.replace(case, net=case.net.replace(outputs=3))
+    for case in (
+        small("marginal", "erf", 1, True),
+        small("network", "relu", 1, True),
+        small("marginal", "tanh", 2, False),
+        small("network", "identity", 2, False),
+    )
+]
+
+
 def some_slow(cases: list[Case], *fast: str) -> list:
     """Mark all cases slow but those named."""
     return [
@@ -283,6 +303,17 @@ def some_slow(cases: list[Case], *fast: str) -> list:
 @pytest.mark.parametrize("case", some_slow(SMALL, "network-erf-5", "marginal-relu-5-bias"))
 def test_ranks_of_the_truth_are_uniform(case):
     assert_calibrated(case, calibrate(case, 500))
+
+
+@pytest.mark.parametrize("case", some_slow(SEVERAL, "marginal-erf-5-bias-D3"))
+def test_ranks_of_the_truth_are_uniform_with_several_outputs(case):
+    assert_calibrated(case, calibrate(case, 250))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SEVERAL[:2], ids=str)
+def test_ranks_of_the_truth_stay_uniform_with_several_outputs(case):
+    assert_calibrated(case, calibrate(case, 2000))
 
 
 @pytest.mark.parametrize("case", some_slow(MANY))

@@ -87,13 +87,16 @@ class Gaussian(Likelihood):
         return _tiles(inverse, dual)
 
     def observe(self, f: Any, y: Any, temperature: Any) -> None:
-        """Sample y ~ N(f, T)."""
+        """Sample y ~ N(f, T), of shape (pattern,), or (pattern, output) with several outputs."""
         import jax.numpy as jnp
         import numpyro
         import numpyro.distributions as dist
 
+        law, dims = dist.Normal(f, jnp.sqrt(temperature)), {}
+        if f.ndim > 1:  # the outputs of a pattern are one observation
+            law, dims = law.to_event(1), {"event_dims": ["output"]}
         with numpyro.plate("pattern", f.shape[0]):
-            numpyro.sample("y", dist.Normal(f, jnp.sqrt(temperature)), obs=y)
+            numpyro.sample("y", law, obs=y, infer=dims)
 
 
 likelihood = Gaussian()

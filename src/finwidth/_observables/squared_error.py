@@ -50,7 +50,9 @@ class SquaredError(Observable):
 
 
 def _errors(mean: np.ndarray, variance: np.ndarray | float, y_test: np.ndarray) -> np.ndarray:
-    return np.mean((y_test - mean) ** 2 + variance, axis=-1)
+    # over test patterns and, where there are several, outputs
+    axes = tuple(range(2, mean.ndim))
+    return np.mean((y_test - mean) ** 2 + variance, axis=axes)
 
 
 def expected_error(prediction: Any, y_test: Float[np.ndarray, " n"]) -> "xr.Dataset":

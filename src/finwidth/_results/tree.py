@@ -24,7 +24,7 @@ def build_tree(
     Parameters
     ----------
     posterior
-        What was sampled: its network, temperature, X, y, X_test, y_test, sites and predictions.
+        What was sampled: its network, temperature, X, y, X_test, y_test, sites and predicted.
     blocks
         Draws, as they came.
     settings
@@ -37,46 +37,29 @@ def build_tree(
     lead, sites = ("chain", "draw"), posterior.sites
 
     def group(prefix: str, dims: Callable[[str], tuple[str, ...]]) -> "xr.Dataset":
-        variables = {
-            name.removeprefix(prefix): (lead + dims(name.removeprefix(prefix)), value)
-            for name, value in draws.items()
-            if name.startswith(prefix)
-        }
-        sizes: dict[str, int] = {}
-        for names, value in variables.values():
-            sizes |= dict(zip(names, value.shape, strict=True))
-        return xr.Dataset(
-            variables,
-            coords={name: _FIRST.get(name, 0) + np.arange(n) for name, n in sizes.items()},
+        return _indexed(
+            {
+                name.removeprefix(prefix): (lead + dims(name.removeprefix(prefix)), value)
+                for name, value in draws.items()
+                if name.startswith(prefix)
+            }
         )
 
     X, y, X_test, y_test = posterior.X, posterior.y, posterior.X_test, posterior.y_test
     groups = {
         "posterior": group("site:", lambda name: sites[name].dims),
         "sample_stats": group("stats:", lambda name: ()),
-        "observed_data": xr.Dataset({"y": ("pattern", y)}, coords={"pattern": np.arange(y.size)}),
-        "constant_data": xr.Dataset(
-            {"X": (("pattern", "input"), X)},
-            coords={
-                "pattern": np.arange(y.size),
-                "input": np.arange(X.shape[1]),
-            },
-        ),
+        "observed_data": _indexed({"y": (_label_dims("pattern", y), y)}),
+        "constant_data": _indexed({"X": (("pattern", "input"), X)}),
     }
     if X_test is not None:
-        points = np.arange(X_test.shape[0])
-        coords = {"chain": np.arange(n_chains), "draw": np.arange(n_draws), "test_pattern": points}
-        groups["predictions"] = xr.Dataset(
-            {name: ((*lead, "test_pattern"), draws[name]) for name in posterior.predictions},
-            coords=coords,
+        groups["predictions"] = _indexed(
+            {name: ((*lead, *site.dims), draws[name]) for name, site in posterior.predicted.items()}
         )
         constants: dict[str, Any] = {"X_test": (("test_pattern", "input"), X_test)}
         if y_test is not None:
-            constants["y_test"] = ("test_pattern", y_test)
-        groups["predictions_constant_data"] = xr.Dataset(
-            constants,
-            coords={"test_pattern": points, "input": np.arange(X_test.shape[1])},
-        )
+            constants["y_test"] = (_label_dims("test_pattern", y_test), y_test)
+        groups["predictions_constant_data"] = _indexed(constants)
     record = provenance(posterior.network, temperature=posterior.temperature, **settings)
     for name in ("posterior", "sample_stats", "predictions"):
         if name in groups:
@@ -88,3 +71,20 @@ def build_tree(
     tree = xr.DataTree.from_dict(groups)
     tree.attrs["provenance"] = json.dumps(record)
     return tree
+
+
+def _label_dims(pattern: str, labels: np.ndarray) -> tuple[str, ...]:
+    return (pattern,) if labels.ndim == 1 else (pattern, "output")
+
+
+def _indexed(variables: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> "xr.Dataset":
+    """Return a Dataset of variables, given as (dims, values), with a coordinate for each dim."""
+    import xarray as xr
+
+    sizes: dict[str, int] = {}
+    for names, value in variables.values():
+        sizes |= dict(zip(names, value.shape, strict=True))
+    return xr.Dataset(
+        variables,
+        coords={name: _FIRST.get(name, 0) + np.arange(n) for name, n in sizes.items()},
+    )

@@ -142,7 +142,7 @@ class Plan:
         posterior, draws = self.posterior, self.num_samples * self.num_chains
         size, what = _bytes(posterior, self.keep, draws, self.dtype), [*self.keep]
         if posterior.X_test is not None:
-            size += len(posterior.predictions) * posterior.X_test.shape[0] * draws * 8
+            size += sum(math.prod(site.shape) for site in posterior.predicted.values()) * draws * 8
             what.append("f(X_test)")
         return f"storing {', '.join(what)}: {size / 2**20:.1f} MiB"
 
@@ -227,7 +227,7 @@ def _sampler(posterior: Posterior, name: Any) -> Sampler:
                 f"got {name!r}"
             )
     chosen = SHELF.get(name)
-    if chosen.gaussian and any(site.precision is None for site in posterior.sites.values()):
+    if chosen.gaussian and not posterior.gaussian:
         others = [name for name, one in SHELF.items().items() if not one.gaussian]
         raise InputError(
             f"expected sampler = one of {others} with model={posterior.name!r}, whose sites are "

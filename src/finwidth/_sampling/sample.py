@@ -79,18 +79,19 @@ def sample(
     net
         The network.
     X, y
-        Training set, shapes (pattern, input) and (pattern,).
+        Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
+        outputs.
     temperature
         T > 0.
     X_test, y_test
-        Test points, shapes (test_pattern, input) and (test_pattern,), for predictions of f.
+        Test points, of such shapes, for predictions of f.
     model
         "marginal" (readout integrated exactly) or "network" (all weights): the network's own
         posterior. "student_t": that of the scale mixture (`models.student_t`), the theory with
         the fluctuations of its order parameters, which is the network's for the identity.
     sampler
         "split_hmc", "nuts", "hmc" or "langevin". Default: "split_hmc"; "nuts" with
-        model="student_t", whose sites are not Gaussian, as "split_hmc" needs them.
+        model="student_t" and one output, whose sites are not Gaussian, as "split_hmc" needs them.
     theory
         With model="student_t" how the order parameters enter the kernel: "nested" (default) or
         "wishart".
@@ -118,9 +119,9 @@ def sample(
         Threads of each linear-algebra call while this runs; more than one slows batches of
         small factorisations down. None leaves the process as it is.
     target_mcse, target_ess
-        Stop when the Monte Carlo standard error of the test error is at most, and its effective
-        sample size at least this (and R-hat ≤ 1.01); needs X_test and y_test. AccuracyWarning
-        where `num_samples` draws do not reach it.
+        Stop when the Monte Carlo standard error of the test error (the mean over test points and
+        outputs) is at most, and its effective sample size at least this (and R-hat ≤ 1.01); needs
+        X_test and y_test. AccuracyWarning where `num_samples` draws do not reach it.
     checkpoint
         A folder that takes the draws and the sampler's state as they come. The same call
         continues a run that was killed and gives the draws of one that was not, bit for bit
@@ -142,7 +143,9 @@ def sample(
         predictions (f; but for model="network" also f_mean and f_variance, the exact moments of f
         given the hidden weights or the order parameters of a draw) and
         predictions_constant_data. Dimensions chain, draw, pattern, test_pattern, unit (unit_ℓ for
-        several hidden layers), input, layer. The attribute provenance is a JSON record.
+        several hidden layers), input, layer, and with several outputs output, the last one of y,
+        f, its moments and the readout; model="student_t" then also has f_covariance, since its
+        order parameters couple the outputs. The attribute provenance is a JSON record.
 
     Raises
     ------
@@ -153,7 +156,7 @@ def sample(
 
     References
     ----------
-    theory.md, sections 1, 5 and 9.
+    theory.md, sections 1, 5, 9 and 11.
     """
     kind = posterior_kind(model)
     chosen = choose_likelihood(likelihood)

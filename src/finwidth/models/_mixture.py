@@ -1,5 +1,7 @@
 """What `finwidth.sample` needs of the scale mixture: its sites, and f given a draw of them.
 
+Of one output; of several it is in `_matrix_mixture`.
+
 Given the order parameters f is a Gaussian process, so its moments at test points and joint draws
 of it are exact (Williams & Rasmussen, Gaussian Processes (2006), eq. 2.19).
 """
@@ -25,6 +27,7 @@ from ..infer._model import reported_values
 from ..theories._mixture.field import RandomField, random_field
 from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
+from ._matrix_mixture import MatrixMixture, matrix_arrays, matrix_mixture
 from ._posterior import Posterior, Program
 
 __all__ = ["Mixture", "MixtureInputs", "student_t"]
@@ -83,7 +86,7 @@ class _MixtureProgram:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mixture(Posterior):
-    """The posterior of the scale mixture.
+    """The posterior of the scale mixture, of one output.
 
     Parameters
     ----------
@@ -96,6 +99,11 @@ class Mixture(Posterior):
     name: ClassVar[str] = "student_t"
     kind: ClassVar[str] = "scale mixture"
     default_sampler: ClassVar[str] = "nuts"
+
+    @classmethod
+    def for_network(cls, net: Network) -> type[Posterior]:
+        """Return the class for the number of outputs."""
+        return cls if net.outputs == 1 else MatrixMixture
 
     def check(self) -> None:
         """Raise InputError where the mixture is not defined."""
@@ -206,11 +214,13 @@ def student_t(
     Parameters
     ----------
     net
-        The network. An activation that is not odd takes one hidden layer or theory="wishart".
+        The network. An activation that is not odd takes one hidden layer or theory="wishart";
+        with several outputs all do but the identity.
     X
         Patterns, shape (pattern, input).
     y
-        Labels, shape (pattern,); None to draw them from the prior.
+        Labels, shape (pattern,), or (pattern, output) with several outputs; None to draw them
+        from the prior.
     temperature
         T > 0, the variance of the Gaussian likelihood.
     theory
@@ -227,13 +237,22 @@ def student_t(
     a mean term instead a ~ N(0, 1/λ_1) and (N_1 > 1) r_squared with λ_1 r² ~ χ²(N_1 − 1), and the
     deterministic q_bar = λ_1(a² + r²)/N_1. Then y, Gaussian given these, f integrated.
 
+    With several outputs: g_ℓ (row_ℓ, output), standard normal with N_ℓ rows, and the deterministic
+    q_bar (layer, output, output_) = g_ℓᵀg_ℓ/N_ℓ, each Wishart; with a mean term a (output), one row
+    less, and q_bar = (λ_1 a aᵀ + gᵀg)/N_1. All these sites are Gaussian, so SplitHMC takes them.
+
     References
     ----------
-    theory.md, section 5.
+    theory.md, sections 5 and 11.
     """
     check_network(net)
     temperature = check_likelihood(temperature)
     inputs = check_inputs(X)
+    if y is not None:
+        y = check_labels(y, inputs.shape[0], outputs=net.outputs)
+    if net.outputs > 1:
+        arrays = matrix_arrays(net, inputs, y, temperature, None, theory)
+        matrix_mixture(arrays, net.widths, net.outputs)
+        return
     field = random_field(net, inputs, theory)
-    labels = None if y is None else jnp.asarray(check_labels(y, inputs.shape[0]), float)
-    _mixture_model(field, labels, temperature)
+    _mixture_model(field, None if y is None else jnp.asarray(y, float), temperature)

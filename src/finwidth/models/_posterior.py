@@ -45,8 +45,8 @@ class Program(Protocol):
     def reduce(self, inputs: Any, rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
         """Return what is stored of a draw of the latent sites, given unconstrained.
 
-        That is "site:NAME" of every site to keep and, where there are test points, each of the
-        posterior's `predictions`, of shape (test_pattern,).
+        That is "site:NAME" of every site to keep and, where there are test points, all that the
+        posterior's `predicted` names, of the shapes given there.
         """
         ...
 
@@ -63,11 +63,12 @@ class Posterior(abc.ABC):
     network
         The network.
     X, y
-        Training set, shapes (pattern, input) and (pattern,).
+        Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
+        outputs.
     temperature
         T > 0.
     X_test, y_test
-        Test points, shapes (test_pattern, input) and (test_pattern,), or None.
+        Test points, of such shapes, or None.
 
     Attributes
     ----------
@@ -100,6 +101,11 @@ class Posterior(abc.ABC):
     essential: ClassVar[tuple[str, ...]] = ()
     several_outputs: ClassVar[bool] = False
 
+    @classmethod
+    def for_network(cls, net: Network) -> "type[Posterior]":
+        """Return the class that samples this network, by default itself."""
+        return cls
+
     def check(self) -> None:  # noqa: B027 - most have nothing more to check
         """Raise InputError where the posterior is not defined for its fields."""
 
@@ -107,6 +113,21 @@ class Posterior(abc.ABC):
     @abc.abstractmethod
     def sites(self) -> Mapping[str, Site]:
         """The sites that can be stored."""
+
+    @property
+    def predicted(self) -> Mapping[str, Site]:
+        """Dimensions and shape of each of the `predictions`; none without test points."""
+        if self.X_test is None:
+            return {}
+        site = Site(("test_pattern",), self.X_test.shape[:1])
+        if self.network.outputs > 1:
+            site = Site((*site.dims, "output"), (*site.shape, self.network.outputs))
+        return dict.fromkeys(self.predictions, site)
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether all latent sites are Gaussian under the prior."""
+        return all(site.precision is not None for site in self.sites.values())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -170,6 +191,7 @@ def make_posterior(
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
         y_test = check_labels(y_test, X_test.shape[0], "y_test", "X_test", net.outputs)
+    kind = kind.for_network(net)
     _check_kind(kind)
     if net.outputs > 1 and not kind.several_outputs:
         raise InputError(f"expected outputs = 1 with model={kind.name!r}, got {net.outputs}")
@@ -221,9 +243,7 @@ def _check_sites(posterior: Posterior) -> None:
 def stored_shapes(posterior: Posterior, keep: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of what must be stored of a draw."""
     shapes = {f"site:{name}": posterior.sites[name].shape for name in keep}
-    if posterior.X_test is None:
-        return shapes
-    return shapes | dict.fromkeys(posterior.predictions, (posterior.X_test.shape[0],))
+    return shapes | {name: site.shape for name, site in posterior.predicted.items()}
 
 
 def check_stored(name: str, shapes: Mapping[str, tuple[int, ...]], stored: Any) -> None:

@@ -5,7 +5,10 @@ regression with unit prior: y ~ N(0, A), A = F Fᵀ + T·1. Everything uses one 
 its inverse, of A (P × P) or of M = Fᵀ F + T·1 (columns of F), whichever is smaller; with M the
 quadratic form is computed from the residual y − F v̂, so nothing cancels at small T.
 
-Source: theory.md, section 9; Williams & Rasmussen, Gaussian Processes (2006), sec. 2.1.
+Given the features the outputs are independent, and all have the same A: one factorisation serves
+them all.
+
+Source: theory.md, sections 9 and 11; Williams & Rasmussen, Gaussian Processes (2006), sec. 2.1.
 """
 
 from typing import NamedTuple
@@ -22,6 +25,8 @@ from .._numerics.cholesky import cholesky_and_inverse
 
 __all__ = ["Readout", "ReadoutMarginal", "condition", "log_marginal"]
 
+type _Labels = Float[Array, " pattern"] | Float[Array, "pattern output"]
+
 
 class Readout(NamedTuple):
     """The exact posterior of the readout given the features.
@@ -33,9 +38,9 @@ class Readout(NamedTuple):
     root
         Its inverse.
     coefficients
-        v̂, posterior mean of the whitened readout, shape (column,).
+        v̂, posterior mean of the whitened readout, shape (column,) or (column, output).
     dual
-        A⁻¹y, shape (pattern,).
+        A⁻¹y, shape (pattern,) or (pattern, output).
     features
         F, shape (pattern, column).
     temperature
@@ -44,8 +49,8 @@ class Readout(NamedTuple):
 
     factor: Array
     root: Array
-    coefficients: Float[Array, " column"]
-    dual: Float[Array, " pattern"]
+    coefficients: Float[Array, " column"] | Float[Array, "column output"]
+    dual: _Labels
     features: Float[Array, "pattern column"]
     temperature: float | Array
 
@@ -55,35 +60,47 @@ class Readout(NamedTuple):
         return self.features.shape[1] < self.features.shape[0]
 
     def moments(self, block: Float[Array, "point column"]) -> tuple[Array, Array]:
-        """Return mean and variance of f at points with these features, shape (point,) each."""
+        """Return mean and variance of f at points with these features.
+
+        Of shape (point,) each, or (point, output); the variance is that of every output.
+        """
         if self.by_columns:
             variance = self.temperature * jnp.sum((self.root @ block.T) ** 2, axis=0)
         else:
             explained = jnp.sum(((self.root @ self.features) @ block.T) ** 2, axis=0)
             variance = jnp.sum(block**2, axis=1) - explained
-        return block @ self.coefficients, variance
+        mean = block @ self.coefficients
+        if mean.ndim > 1:
+            variance = jnp.broadcast_to(variance[:, None], mean.shape)
+        return mean, variance
 
-    def draw(self, rng_key: Array) -> Float[Array, " column"]:
-        """Draw the whitened readout from its posterior, shape (column,)."""
+    def draw(self, rng_key: Array) -> Float[Array, " column"] | Float[Array, "column output"]:
+        """Draw the whitened readout from its posterior, shape as that of `coefficients`."""
         n_patterns, n_columns = self.features.shape
-        dtype = self.features.dtype
+        dtype, outputs = self.features.dtype, self.dual.shape[1:]
         if self.by_columns:
-            noise = random.normal(rng_key, (n_columns,), dtype)
-            return self.coefficients + jnp.sqrt(self.temperature) * (noise @ self.root)
+            noise = random.normal(rng_key, (n_columns, *outputs), dtype)
+            return self.coefficients + jnp.sqrt(self.temperature) * _transposed(self.root, noise)
         # Matheron's rule: condition a draw from the prior
         key_v, key_e = random.split(rng_key)
-        v = random.normal(key_v, (n_columns,), dtype)
-        e = jnp.sqrt(self.temperature) * random.normal(key_e, (n_patterns,), dtype)
+        v = random.normal(key_v, (n_columns, *outputs), dtype)
+        e = jnp.sqrt(self.temperature) * random.normal(key_e, (n_patterns, *outputs), dtype)
         correction = linalg.cho_solve((self.factor, True), self.features @ v + e)
         return v + self.coefficients - self.features.T @ correction
 
 
+def _transposed(root: Array, values: Array) -> Array:
+    """Return rootᵀ values; of a vector as a product from the left, which needs no transpose."""
+    return values @ root if values.ndim == 1 else root.T @ values
+
+
 def condition(
-    features: Float[Array, "pattern column"],
-    y: Float[Array, " pattern"],
-    temperature: float | Array,
+    features: Float[Array, "pattern column"], y: _Labels, temperature: float | Array
 ) -> Readout:
-    """Return the posterior of the readout given features and labels."""
+    """Return the posterior of the readout given features and labels.
+
+    Labels of several outputs have the shape (pattern, output).
+    """
     n_patterns, n_columns = features.shape
     by_columns = n_columns < n_patterns
     gram = features.T @ features if by_columns else features @ features.T
@@ -92,7 +109,7 @@ def condition(
     if by_columns:
         # by products with the inverse, cheaper than two solves: the quadratic form is stationary
         # in v̂ and does not feel their rounding
-        coefficients = (root @ (features.T @ y)) @ root
+        coefficients = _transposed(root, root @ (features.T @ y))
         dual = (y - features @ coefficients) / temperature
     else:
         dual = linalg.cho_solve((factor, True), y)
@@ -102,29 +119,28 @@ def condition(
 
 def _value(readout: Readout) -> Array:
     n_patterns, n_columns = readout.features.shape
+    outputs = readout.dual.size // n_patterns
     logdet = 2.0 * jnp.sum(jnp.log(jnp.diagonal(readout.factor)))
     if readout.by_columns:
         logdet += (n_patterns - n_columns) * jnp.log(readout.temperature)
     # yᵀA⁻¹y = T|A⁻¹y|² + |v̂|², a sum of squares
-    quadratic = readout.temperature * readout.dual @ readout.dual
-    quadratic += readout.coefficients @ readout.coefficients
-    return -0.5 * (n_patterns * jnp.log(2.0 * jnp.pi) + logdet + quadratic)
+    quadratic = jnp.vdot(readout.temperature * readout.dual, readout.dual)
+    quadratic += jnp.vdot(readout.coefficients, readout.coefficients)
+    return -0.5 * (outputs * (n_patterns * jnp.log(2.0 * jnp.pi) + logdet) + quadratic)
 
 
 @jax.custom_jvp
 def log_marginal(
-    features: Float[Array, "pattern column"],
-    y: Float[Array, " pattern"],
-    temperature: float | Array,
+    features: Float[Array, "pattern column"], y: _Labels, temperature: float | Array
 ) -> Array:
-    """Return log N(y; 0, F Fᵀ + T·1); its derivatives reuse the factorisation.
+    """Return log N(y; 0, F Fᵀ + T·1), summed over outputs; derivatives reuse the factorisation.
 
     Parameters
     ----------
     features
         F, shape (pattern, column).
     y
-        Labels, shape (pattern,).
+        Labels, shape (pattern,) or (pattern, output).
     temperature
         T > 0, scalar.
     """
@@ -135,31 +151,38 @@ def _log_marginal_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     features, y, temperature = primals
     d_features, d_y, d_temperature = tangents
     readout = condition(features, y, temperature)
+    outputs = y.size // y.shape[0]
     tangent = jnp.zeros((), features.dtype)
     if not isinstance(d_features, SymbolicZero):
-        # −A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ and A⁻¹F = F M⁻¹; transposed, because the
+        # −D A⁻¹F + A⁻¹y (A⁻¹y)ᵀF, with (A⁻¹y)ᵀF = v̂ᵀ and A⁻¹F = F M⁻¹; transposed, because the
         # units of the layers below come first
         # the barrier keeps the transpose by rows, as the faster of XLA's kernels for products wants
         inverse = lax.optimization_barrier(readout.root.T) @ readout.root
         shrunk = inverse @ features.T if readout.by_columns else features.T @ inverse
-        gradient = readout.coefficients[:, None] * readout.dual[None, :] - shrunk
+        gradient = _outer(readout.coefficients, readout.dual) - outputs * shrunk
         tangent += jnp.sum(gradient * d_features.T)
     if not isinstance(d_y, SymbolicZero):
-        tangent -= readout.dual @ d_y
+        tangent -= jnp.vdot(readout.dual, d_y)
     if not isinstance(d_temperature, SymbolicZero):
         n_patterns, n_columns = features.shape
         trace = jnp.sum(readout.root**2)
         if readout.by_columns:
             trace += (n_patterns - n_columns) / temperature
-        tangent += 0.5 * (readout.dual @ readout.dual - trace) * d_temperature
+        square = jnp.vdot(readout.dual, readout.dual)
+        tangent += 0.5 * (square - outputs * trace) * d_temperature
     return _value(readout), tangent
+
+
+def _outer(a: Array, b: Array) -> Array:
+    """Return Σ_d a_d b_dᵀ."""
+    return a[:, None] * b[None, :] if a.ndim == 1 else a @ b.T
 
 
 log_marginal.defjvp(_log_marginal_jvp, symbolic_zeros=True)
 
 
 class ReadoutMarginal(dist.Distribution):
-    """The law N(0, F Fᵀ + T·1) of the labels given the features.
+    """The law N(0, F Fᵀ + T·1) of the labels given the features, independent for each output.
 
     Parameters
     ----------
@@ -167,33 +190,54 @@ class ReadoutMarginal(dist.Distribution):
         F, shape (pattern, column).
     temperature
         T > 0.
+    outputs
+        D. Of one output labels have the shape (pattern,), of several (pattern, D).
     """
 
-    support = dist.constraints.real_vector  # pyright: ignore[reportAssignmentType]
     arg_constraints = {
         "features": dist.constraints.real_matrix,
         "temperature": dist.constraints.positive,
     }
     pytree_data_fields = ("features", "temperature")
+    pytree_aux_fields = ("outputs",)
 
     def __init__(
-        self, features: Array, temperature: float | Array, *, validate_args: bool | None = None
+        self,
+        features: Array,
+        temperature: float | Array,
+        outputs: int = 1,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
         self.features = features
         self.temperature = jnp.asarray(temperature, features.dtype)
+        self.outputs = outputs
         super().__init__(
-            batch_shape=(), event_shape=features.shape[:1], validate_args=validate_args
+            batch_shape=(),
+            event_shape=features.shape[:1] + self._several,
+            validate_args=validate_args,
         )
 
+    @property
+    def _several(self) -> tuple[int, ...]:
+        return () if self.outputs == 1 else (self.outputs,)
+
+    @dist.constraints.dependent_property(is_discrete=False)  # pyright: ignore[reportArgumentType]
+    def support(self) -> dist.constraints.Constraint:
+        """All real labels."""
+        return dist.constraints.independent(dist.constraints.real, 1 + len(self._several))
+
     def log_prob(self, value: Array) -> Array:
-        """Return the log density of labels of shape (pattern,)."""
+        """Return the log density of labels of shape (pattern,) or (pattern, output)."""
         return log_marginal(self.features, value, self.temperature)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draw labels of shape (*sample_shape, pattern)."""
+        """Draw labels of shape (*sample_shape, pattern), or (*sample_shape, pattern, output)."""
         n_patterns, n_columns = self.features.shape
         key_v, key_e = random.split(key)
         dtype = self.features.dtype
-        v = random.normal(key_v, (*sample_shape, n_columns), dtype)
-        e = random.normal(key_e, (*sample_shape, n_patterns), dtype)
-        return v @ self.features.T + jnp.sqrt(self.temperature) * e
+        lead = (*sample_shape, *self._several)
+        v = random.normal(key_v, (*lead, n_columns), dtype)
+        e = random.normal(key_e, (*lead, n_patterns), dtype)
+        y = v @ self.features.T + jnp.sqrt(self.temperature) * e
+        return jnp.swapaxes(y, -1, -2) if self._several else y

@@ -60,10 +60,11 @@ def hidden_sites(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Si
 
 def readout_sites(net: Network | TraceableNetwork) -> dict[str, Site]:
     """Return the sites of the readout."""
-    dims, shape = (unit_dim(net, net.depth),), (net.widths[-1],)
-    sites = {"v": Site(dims, shape, net.weight_precision[-1])}
+    dims, shape = (("output",), (net.outputs,)) if net.outputs > 1 else ((), ())
+    weights = (unit_dim(net, net.depth), *dims), (net.widths[-1], *shape)
+    sites = {"v": Site(*weights, net.weight_precision[-1])}
     bias = net.bias_precision
-    return sites if bias is None else sites | {"b_out": Site((), (), bias[-1])}
+    return sites if bias is None else sites | {"b_out": Site(dims, shape, bias[-1])}
 
 
 def sample_site(name: str, site: Site) -> Array:

@@ -1,8 +1,9 @@
 """The posterior of the weights, as NumPyro models, and what is kept of a draw of them.
 
 `network` is the posterior in weight space, `marginal` the same posterior with the readout
-integrated exactly. Sites are W_1 … W_L (shape (unit, input) or (unit, previous unit)), v, and with
-biases b_1 … b_L and b_out. A model follows the precision that JAX is set to; `finwidth.sample`
+integrated exactly. Sites are W_1 … W_L (shape (unit, input) or (unit, previous unit)), v (shape
+(unit,), or (unit, output) with several outputs), and with biases b_1 … b_L and b_out. A model
+follows the precision that JAX is set to; `finwidth.sample`
 sets float64.
 
 Source: theory.md, sections 1 and 9.
@@ -18,7 +19,12 @@ import numpy as np
 import numpyro
 from jax import Array, random
 
-from .._basics.arrays import check_inputs, check_labels
+from .._basics.arrays import (
+    check_inputs,
+    check_inputs_shape,
+    check_labels,
+    check_labels_shape,
+)
 from .._basics.errors import InputError
 from .._layers.layer import Site
 from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
@@ -37,10 +43,15 @@ def _checked(
     net: Any, X: Any, y: Any, temperature: Any
 ) -> tuple[Network | TraceableNetwork, Array, Array | None, float | Array]:
     check_net(net)
-    if not isinstance(X, Array):  # arrays of JAX (traced ones, too) are the caller's to check
+    # of arrays of JAX, traced ones, too, the values are the caller's to check
+    if isinstance(X, Array):
+        check_inputs_shape(X.shape)
+    else:
         X = check_inputs(X)
-    if y is not None and not isinstance(y, Array):
-        y = check_labels(y, X.shape[0])
+    if isinstance(y, Array):
+        check_labels_shape(y.shape, X.shape[0], outputs=net.outputs)
+    elif y is not None:
+        y = check_labels(y, X.shape[0], outputs=net.outputs)
     temperature = check_likelihood(temperature)
     dtype = jnp.result_type(float)
     return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
@@ -67,7 +78,8 @@ def network(
     X
         Patterns, shape (pattern, input).
     y
-        Labels, shape (pattern,); None to draw them from the prior.
+        Labels, shape (pattern,), or (pattern, output) with several outputs; None to draw them
+        from the prior.
     temperature
         T > 0, the variance of the Gaussian likelihood.
     likelihood
@@ -80,11 +92,12 @@ def network(
 
     Notes
     -----
-    Sites: W_ℓ, v (and b_ℓ, b_out), the deterministic f (pattern,), and y.
+    Sites: W_ℓ, v (and b_ℓ, b_out), the deterministic f (pattern,), and y. With several outputs v,
+    b_out, f and y have a last axis more, output.
 
     References
     ----------
-    theory.md, section 1.
+    theory.md, sections 1 and 11.
     """
     net, X, y, temperature = _checked(net, X, y, temperature)
     values = _sample_hidden(net, X.shape[1])
@@ -112,21 +125,24 @@ def marginal(
 
     Notes
     -----
-    Sites: W_ℓ (and b_ℓ), and y ~ N(0, ΦΦᵀ/(λ_L N_L) (+ 1/λ^b_L) + T·1). The readout and f follow
-    from their exact conditionals (`finwidth.sample` draws them).
+    Sites: W_ℓ (and b_ℓ), and y ~ N(0, ΦΦᵀ/(λ_L N_L) (+ 1/λ^b_L) + T·1), which holds for each
+    output by itself: one factorisation serves all. The readout and f follow from their exact
+    conditionals (`finwidth.sample` draws them).
 
     References
     ----------
-    theory.md, section 9.
+    theory.md, sections 9 and 11.
     """
     net, X, y, temperature = _checked(net, X, y, temperature)
     values = _sample_hidden(net, X.shape[1])
     features = readout_features(net, hidden_features(net, values, X))
-    numpyro.sample("y", ReadoutMarginal(features, temperature), obs=y)
+    law = ReadoutMarginal(features, temperature, net.outputs)
+    dims = {} if net.outputs == 1 else {"event_dims": ["pattern", "output"]}
+    numpyro.sample("y", law, obs=y, infer=dims)
 
 
 def _output(net: Network | TraceableNetwork, features: Array, values: Mapping[str, Array]) -> Array:
-    """Return f, shape (point,), from features of the last hidden layer, shape (point, unit)."""
+    """Return f, shape (point,) or (point, output), from features of the last hidden layer."""
     f = features @ values["v"] / net.widths[-1] ** 0.5
     return f if net.bias_precision is None else f + values["b_out"]
 
@@ -139,7 +155,8 @@ class WeightInputs(NamedTuple):
     net
         The network, traceable.
     X, y
-        Training set, rotated where there is a rotation, shapes (pattern, input) and (pattern,).
+        Training set, rotated where there is a rotation, shapes (pattern, input) and (pattern,) or
+        (pattern, output).
     temperature
         T.
     X_test
@@ -241,6 +258,7 @@ class Weights(Posterior):
     kind: ClassVar[str] = "exact"
     predictions: ClassVar[tuple[str, ...]] = ("f",)
     essential: ClassVar[tuple[str, ...]] = ("v", "b_out")
+    several_outputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", self.likelihood.check(self.y))
