@@ -96,8 +96,12 @@ class Plan:
     @property
     def stored(self) -> tuple[str, ...]:
         """What the chains store of a draw: what to keep, and f where it is needed."""
-        more = ("f",) if self.observes and "f" not in self.keep else ()
-        return self.keep + more
+        more = [
+            name
+            for name, wanted in (("f", self.observes), ("log_prior", self.log_likelihood))
+            if wanted and name in self.posterior.derived and name not in self.keep
+        ]
+        return self.keep + tuple(more)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -135,7 +139,7 @@ class Plan:
             self.settings
             | self.posterior.identity()
             | {
-                "stores_f": self.observes,
+                "stores": [name for name in self.stored if name not in self.keep],
                 "network": net.record(),
                 "temperature": self.posterior.temperature,
                 "num_warmup": "adaptive" if self.adaptive else self.num_warmup,

@@ -120,7 +120,8 @@ def sample(
         "f", on the training set, can be named, too.
     log_likelihood, posterior_predictive
         Whether the result has these groups, for model comparison and checks with ArviZ: log p(y|f)
-        of each pattern and label drawn anew, in each draw.
+        of each pattern (with it log_prior, the log density of the weights) and labels drawn anew,
+        in each draw.
     prior
         Number of draws from the prior, for the groups prior and prior_predictive.
     dtype
@@ -253,6 +254,9 @@ def _tree(
         groups |= observed_groups(
             posterior, f, plan.seed, plan.log_likelihood, plan.posterior_predictive
         )
+    if "log_prior" in plan.stored:
+        prior = np.concatenate([block["site:log_prior"] for block in blocks], axis=1)
+        groups["log_prior"] = {"weights": (("chain", "draw"), prior)}
     if plan.prior:
         groups |= prior_groups(posterior, plan.keep, plan.prior, plan.seed)
     return build_tree(posterior, blocks, plan.keep, groups, settings)

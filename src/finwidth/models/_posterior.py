@@ -116,7 +116,10 @@ class Posterior(abc.ABC):
 
     @property
     def derived(self) -> Mapping[str, Site]:
-        """What can be stored besides the sites: f on the training set, where a program gives it."""
+        """What can be stored besides the sites, where a program gives it.
+
+        That is f on the training set, and log_prior, the log density of all that f follows from.
+        """
         return {}
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:

@@ -34,7 +34,7 @@ from ._features import check_likelihood, hidden_features, readout_features
 from ._posterior import Posterior, Program, fitted
 from ._readout import Readout, ReadoutMarginal, condition
 from ._rotation import rotate_inputs
-from ._sites import check_net, hidden_sites, readout_sites, sample_site
+from ._sites import check_net, hidden_sites, log_density, readout_sites, sample_site
 
 __all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
 
@@ -210,6 +210,12 @@ class _WeightProgram:
         stored = {}
         if "f" in self.keep:
             values["f"] = _output(net, hidden_features(net, sites, inputs.X), values)
+        if "log_prior" in self.keep:
+            laws = hidden_sites(net, inputs.X.shape[1]) | readout_sites(net)
+            densities = [
+                log_density(law, sites.get(name, values[name])) for name, law in laws.items()
+            ]
+            values["log_prior"] = jnp.sum(jnp.stack(densities))
         if points is not None:
             features = hidden_features(net, values, points)
             stored["f"] = _output(net, features, values)
@@ -287,8 +293,8 @@ class Weights(Posterior):
 
     @property
     def derived(self) -> Mapping[str, Site]:
-        """f on the training set."""
-        return fitted(self.y)
+        """f on the training set, and the log density of the weights under the prior."""
+        return fitted(self.y) | {"log_prior": Site((), ())}
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:
         """Return `network`, without labels."""
