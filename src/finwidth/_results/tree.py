@@ -1,7 +1,6 @@
 """From blocks of draws to the DataTree that users see."""
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +16,25 @@ _FIRST = {"layer": 1}  # coordinate of the first entry; 0 elsewhere
 
 
 def build_tree(
-    posterior: Any, blocks: list[dict[str, np.ndarray]], settings: dict
+    posterior: Any,
+    blocks: list[dict[str, np.ndarray]],
+    keep: tuple[str, ...],
+    more: dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]],
+    settings: dict,
 ) -> "xr.DataTree":
     """Assemble the DataTree.
 
     Parameters
     ----------
     posterior
-        What was sampled: its network, temperature, X, y, X_test, y_test, sites and predicted.
+        What was sampled: its network, temperature, X, y, X_test, y_test, sites, derived and
+        predicted.
     blocks
         Draws, as they came.
+    keep
+        What of the sites (and derived values) to show.
+    more
+        Variables of further groups, as (dims, values).
     settings
         What else the provenance tells of the run.
     """
@@ -34,21 +42,18 @@ def build_tree(
 
     draws = {name: np.concatenate([block[name] for block in blocks], axis=1) for name in blocks[0]}
     n_chains, n_draws = draws["stats:lp"].shape
-    lead, sites = ("chain", "draw"), posterior.sites
+    lead, sites = ("chain", "draw"), {**posterior.sites, **posterior.derived}
 
-    def group(prefix: str, dims: Callable[[str], tuple[str, ...]]) -> "xr.Dataset":
+    def group(prefix: str, dims: dict[str, tuple[str, ...]]) -> "xr.Dataset":
         return _indexed(
-            {
-                name.removeprefix(prefix): (lead + dims(name.removeprefix(prefix)), value)
-                for name, value in draws.items()
-                if name.startswith(prefix)
-            }
+            {name: (lead + own, draws[f"{prefix}{name}"]) for name, own in dims.items()}
         )
 
+    statistics = [name.removeprefix("stats:") for name in draws if name.startswith("stats:")]
     X, y, X_test, y_test = posterior.X, posterior.y, posterior.X_test, posterior.y_test
     groups = {
-        "posterior": group("site:", lambda name: sites[name].dims),
-        "sample_stats": group("stats:", lambda name: ()),
+        "posterior": group("site:", {name: sites[name].dims for name in keep}),
+        "sample_stats": group("stats:", dict.fromkeys(statistics, ())),
         "observed_data": _indexed({"y": (_label_dims("pattern", y), y)}),
         "constant_data": _indexed({"X": (("pattern", "input"), X)}),
     }
@@ -60,8 +65,9 @@ def build_tree(
         if y_test is not None:
             constants["y_test"] = (_label_dims("test_pattern", y_test), y_test)
         groups["predictions_constant_data"] = _indexed(constants)
+    groups |= {name: _indexed(variables) for name, variables in more.items()}
     record = provenance(posterior.network, temperature=posterior.temperature, **settings)
-    for name in ("posterior", "sample_stats", "predictions"):
+    for name in ("posterior", "sample_stats", "predictions", *more):
         if name in groups:
             groups[name].attrs |= {
                 "inference_library": "finwidth",

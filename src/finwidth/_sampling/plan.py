@@ -61,6 +61,8 @@ class Plan:
         Sites to store.
     keep_given
         Whether the user named them.
+    log_likelihood, posterior_predictive, prior
+        As for `finwidth.sample`.
     """
 
     posterior: Posterior
@@ -75,12 +77,31 @@ class Plan:
     target: Target
     keep: tuple[str, ...]
     keep_given: bool
+    log_likelihood: bool
+    posterior_predictive: bool
+    prior: int
     dtype: str
     blas_threads: int | None
     chain_method: str
     checkpoint: Path | None
     data_name: str | None
     progress: bool
+
+    @property
+    def observes(self) -> bool:
+        """Whether f on the training set is needed of each draw, and can be had."""
+        wanted = self.log_likelihood or self.posterior_predictive
+        return wanted and "f" in self.posterior.derived
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What the chains store of a draw: what to keep, and f where it is needed."""
+        more = [
+            name
+            for name, wanted in (("f", self.observes), ("log_prior", self.log_likelihood))
+            if wanted and name in self.posterior.derived and name not in self.keep
+        ]
+        return self.keep + tuple(more)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -118,6 +139,7 @@ class Plan:
             self.settings
             | self.posterior.identity()
             | {
+                "stores": [name for name in self.stored if name not in self.keep],
                 "network": net.record(),
                 "temperature": self.posterior.temperature,
                 "num_warmup": "adaptive" if self.adaptive else self.num_warmup,
@@ -144,6 +166,11 @@ class Plan:
         if posterior.X_test is not None:
             size += sum(math.prod(site.shape) for site in posterior.predicted.values()) * draws * 8
             what.append("f(X_test)")
+        labels = {"log_likelihood": self.log_likelihood, "y": self.posterior_predictive}
+        if self.observes:
+            names = [name for name, wanted in labels.items() if wanted]
+            size += len(names) * self.posterior.y.size * draws * np.dtype(self.dtype).itemsize
+            what += names
         return f"storing {', '.join(what)}: {size / 2**20:.1f} MiB"
 
 
@@ -157,6 +184,9 @@ def make_plan(
     seed: Any,
     thin: Any,
     keep: Any,
+    log_likelihood: Any,
+    posterior_predictive: Any,
+    prior: Any,
     dtype: Any,
     blas_threads: Any,
     target_mcse: Any,
@@ -208,6 +238,9 @@ def make_plan(
         target=target,
         keep=_sites_to_keep(posterior, keep, num_samples * num_chains, dtype),
         keep_given=keep is not None,
+        log_likelihood=check_flag("log_likelihood", log_likelihood),
+        posterior_predictive=check_flag("posterior_predictive", posterior_predictive),
+        prior=_prior(posterior, prior),
         dtype=dtype,
         blas_threads=blas_threads,
         chain_method=check_choice("chain_method", chain_method, ("threads", "vectorized")),
@@ -236,15 +269,23 @@ def _sampler(posterior: Posterior, name: Any) -> Sampler:
     return chosen
 
 
+def _prior(posterior: Posterior, prior: Any) -> int:
+    """Return the number of draws from the prior, or raise InputError where it has none."""
+    if check_count("prior", prior, 0, LARGEST_COUNT):
+        posterior.prior()
+    return prior
+
+
 def _bytes(posterior: Posterior, names: tuple[str, ...], draws: int, dtype: str) -> int:
-    sites = posterior.sites
+    sites = {**posterior.sites, **posterior.derived}
     count = sum(math.prod(sites[name].shape) for name in names)
     return count * draws * np.dtype(dtype).itemsize
 
 
 def _sites_to_keep(posterior: Posterior, keep: Any, draws: int, dtype: str) -> tuple[str, ...]:
-    sites = tuple(posterior.sites)
+    sites = (*posterior.sites, *posterior.derived)
     if keep is None:
+        sites = tuple(posterior.sites)
         small = _bytes(posterior, sites, draws, dtype) < _DEFAULT_STORE
         return tuple(name for name in sites if small or name in posterior.essential)
     names = check_iterable("keep", keep, f"names out of {list(sites)}")

@@ -20,6 +20,7 @@ from .checkpoint import Checkpoint
 from .drive import drive
 from .engine import Engine
 from .plan import Plan, make_plan
+from .predictive import observed_groups, prior_groups
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,6 +63,9 @@ def sample(
     seed: int = 0,
     thin: int = 1,
     keep: Sequence[str] | None = None,
+    log_likelihood: bool = True,
+    posterior_predictive: bool = True,
+    prior: int = 0,
     dtype: str = "float64",
     blas_threads: int | None = 1,
     target_mcse: float | None = None,
@@ -113,6 +117,13 @@ def sample(
     keep
         Names of the sites to store. Default: all while they take less than 256 MiB, else all but
         the hidden layers' weights and biases; a run continued from a checkpoint keeps what it kept.
+        "f", on the training set, can be named, too.
+    log_likelihood, posterior_predictive
+        Whether the result has these groups, for model comparison and checks with ArviZ: log p(y|f)
+        of each pattern (with it log_prior, the log density of the weights) and labels drawn anew,
+        in each draw.
+    prior
+        Number of draws from the prior, for the groups prior and prior_predictive.
     dtype
         "float64" or "float32".
     blas_threads
@@ -180,6 +191,9 @@ def sample(
         seed=seed,
         thin=thin,
         keep=keep,
+        log_likelihood=log_likelihood,
+        posterior_predictive=posterior_predictive,
+        prior=prior,
         dtype=dtype,
         blas_threads=blas_threads,
         target_mcse=target_mcse,
@@ -220,20 +234,38 @@ def run(plan: Plan) -> "xr.DataTree":
         except KeyboardInterrupt:
             if not blocks:
                 raise
-            tree = build_tree(plan.posterior, blocks, settings | {"interrupted": True})
+            tree = _tree(plan, blocks, settings | {"interrupted": True})
             done = tree["sample_stats"].sizes["draw"]
             raise SamplingInterrupted(
                 f"interrupted after {done} of {plan.num_samples} draws per chain; they are in "
                 ".tree",
                 tree,
             ) from None
-    return build_tree(plan.posterior, blocks, settings | outcome)
+        return _tree(plan, blocks, settings | outcome)
+
+
+def _tree(
+    plan: Plan, blocks: list[dict[str, np.ndarray]], settings: dict[str, Any]
+) -> "xr.DataTree":
+    """Return the result of a run from its blocks of draws."""
+    posterior, groups = plan.posterior, {}
+    if plan.observes:
+        f = np.concatenate([block["site:f"] for block in blocks], axis=1)
+        groups |= observed_groups(
+            posterior, f, plan.seed, plan.log_likelihood, plan.posterior_predictive
+        )
+    if "log_prior" in plan.stored:
+        prior = np.concatenate([block["site:log_prior"] for block in blocks], axis=1)
+        groups["log_prior"] = {"weights": (("chain", "draw"), prior)}
+    if plan.prior:
+        groups |= prior_groups(posterior, plan.keep, plan.prior, plan.seed)
+    return build_tree(posterior, blocks, plan.keep, groups, settings)
 
 
 def _engine(plan: Plan) -> Engine:
     return Engine(
         plan.posterior,
-        plan.keep,
+        plan.stored,
         plan.sampler,
         plan.options,
         num_chains=plan.num_chains,

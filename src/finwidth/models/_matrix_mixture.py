@@ -27,7 +27,7 @@ from ..theories._mixture.law import check_mixture
 from ..theories._theory import SHELF
 from . import _kronecker
 from ._kronecker import Eigen, KroneckerNormal, symmetric_root
-from ._posterior import Posterior, Program
+from ._posterior import Posterior, Program, fitted
 from ._sites import sample_site
 
 __all__ = ["MatrixInputs", "MatrixMixture", "matrix_arrays", "matrix_mixture"]
@@ -193,7 +193,32 @@ class _MatrixProgram:
         model, arguments, keywords = self.density(inputs)
         values = reported_values(model, arguments, keywords)(sites)
         stored = {} if inputs.cross is None else _predict(inputs, rng_key, values)
+        if "f" in self.keep:
+            values = values | {"f": _fit(inputs, random.fold_in(rng_key, 1), values)}
         return stored | {f"site:{name}": values[name] for name in self.keep}
+
+
+def _fit(inputs: MatrixInputs, rng_key: Array, values: Mapping[str, Array]) -> Array:
+    """Return a draw of f on the training set, given the sites."""
+    kernel, temperature = inputs.kernel, inputs.temperature
+    n, outputs = inputs.y.shape
+    mean = jnp.zeros_like(inputs.y)
+    if inputs.mean is not None:
+        mean = jnp.outer(inputs.mean[:n], values["a"])
+    centred = kernel.vectors.T @ (inputs.y - mean)
+    given = _kronecker.condition(kernel, _product(values["q_bar"]), centred, temperature)
+    # Matheron's rule, in the eigenbasis of K and in that of the outputs: A_k⁻¹ of a residual
+    # turns f ~ N(0, A_k − T) into f given labels, which are T·A_k⁻¹ of it away from f
+    keys, dtype = random.split(rng_key, 3), inputs.y.dtype
+    prior = jnp.sqrt(kernel.values)[:, None] * random.normal(keys[0], (n, outputs), dtype)
+    prior *= jnp.sqrt(given.scales)
+    bias = jnp.sqrt(kernel.bias) * random.normal(keys[1], (outputs,), dtype)
+    prior += kernel.ones[:, None] * bias
+    noise = jnp.sqrt(temperature) * random.normal(keys[2], (n, outputs), dtype)
+    dual = given.dual - _kronecker.solve(kernel, given, prior + noise)
+    # f = y − T A⁻¹(y − m − prior − noise) − noise
+    f = centred @ given.basis - temperature * dual - noise
+    return mean + kernel.vectors @ f @ given.basis.T
 
 
 def _predict(inputs: MatrixInputs, rng_key: Array, values: Mapping[str, Array]) -> dict[str, Array]:
@@ -269,6 +294,16 @@ class MatrixMixture(Posterior):
         sites = _gaussian_sites(net.widths, net.outputs, precision)
         shape = (net.depth, net.outputs, net.outputs)
         return sites | {"q_bar": Site(("layer", "output", "output_"), shape)}
+
+    @property
+    def derived(self) -> Mapping[str, Site]:
+        """f on the training set."""
+        return fitted(self.y)
+
+    def prior(self) -> tuple[Callable[..., None], tuple, dict]:
+        """Return the model, without labels."""
+        inputs = matrix_arrays(self.network, self.X, None, self.temperature, None, self.theory)
+        return matrix_mixture, (inputs, self.network.widths, self.network.outputs), {}
 
     @property
     def predicted(self) -> Mapping[str, Site]:

@@ -28,7 +28,7 @@ from ..theories._mixture.field import RandomField, random_field
 from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
 from ._matrix_mixture import MatrixMixture, matrix_arrays, matrix_mixture
-from ._posterior import Posterior, Program
+from ._posterior import Posterior, Program, fitted
 
 __all__ = ["Mixture", "MixtureInputs", "student_t"]
 
@@ -81,6 +81,8 @@ class _MixtureProgram:
         stored = {}
         if inputs.field.covariances.diag_a.shape[0] > inputs.y.shape[0]:
             stored = _predict(inputs, rng_key, values)
+        if "f" in self.keep:
+            values = values | {"f": _fit(inputs, random.fold_in(rng_key, 1), values)}
         return stored | {f"site:{name}": values[name] for name in self.keep}
 
 
@@ -118,6 +120,16 @@ class Mixture(Posterior):
             return sites
         radius = {"r_squared": Site((), ())} if net.widths[0] > 1 else {}
         return {"a": Site((), (), net.weight_precision[1])} | radius | sites
+
+    @property
+    def derived(self) -> Mapping[str, Site]:
+        """f on the training set."""
+        return fitted(self.y)
+
+    def prior(self) -> tuple[Callable[..., None], tuple, dict]:
+        """Return `student_t`, without labels."""
+        keywords = {"temperature": self.temperature, "theory": self.theory}
+        return student_t, (self.network, self.X), keywords
 
     def inputs(self) -> MixtureInputs:
         """Return all arrays that compiled code takes."""
@@ -174,6 +186,19 @@ def _predict(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) ->
         noise = jnp.sqrt(temperature) * random.normal(keys[2], (n,), root.dtype)
         f = f_mean + prior[n:] - regress(prior[:n] + noise)
     return {"f": f, "f_mean": f_mean, "f_variance": f_variance}
+
+
+def _fit(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) -> Array:
+    """Return a draw of f on the training set, given the sites."""
+    labels, temperature = inputs.y, inputs.temperature
+    field = inputs.field.first(labels.shape[0])
+    mean, covariance = field.mean(values), field.covariance(values["q_bar"])
+    eigenvalues, vectors = jnp.linalg.eigh(covariance)
+    eigenvalues = jnp.maximum(eigenvalues, 0.0)  # negative by rounding alone
+    shrunk = eigenvalues / (eigenvalues + temperature)
+    noise = random.normal(rng_key, labels.shape, labels.dtype)
+    centred = shrunk * (vectors.T @ (labels - mean)) + jnp.sqrt(temperature * shrunk) * noise
+    return mean + vectors @ centred
 
 
 def _mixture_model(

@@ -28,6 +28,7 @@ __all__ = [
     "check_program",
     "check_stored",
     "extras",
+    "fitted",
     "make_posterior",
     "model_of",
     "stored_shapes",
@@ -45,8 +46,8 @@ class Program(Protocol):
     def reduce(self, inputs: Any, rng_key: Array, sites: dict[str, Array]) -> dict[str, Array]:
         """Return what is stored of a draw of the latent sites, given unconstrained.
 
-        That is "site:NAME" of every site to keep and, where there are test points, all that the
-        posterior's `predicted` names, of the shapes given there.
+        That is "site:NAME" of every site (or derived value) to keep and, where there are test
+        points, all that the posterior's `predicted` names, of the shapes given there.
         """
         ...
 
@@ -115,6 +116,18 @@ class Posterior(abc.ABC):
         """The sites that can be stored."""
 
     @property
+    def derived(self) -> Mapping[str, Site]:
+        """What can be stored besides the sites, where a program gives it.
+
+        That is f on the training set, and log_prior, the log density of all that f follows from.
+        """
+        return {}
+
+    def prior(self) -> tuple[Callable[..., None], tuple, dict]:
+        """Return a NumPyro model of the sites and of labels that are not observed."""
+        raise InputError(f"expected prior = 0 with model={self.name!r}, which has no prior draws")
+
+    @property
     def predicted(self) -> Mapping[str, Site]:
         """Dimensions and shape of each of the `predictions`; none without test points."""
         if self.X_test is None:
@@ -145,6 +158,11 @@ class Posterior(abc.ABC):
     @abc.abstractmethod
     def program(self, keep: tuple[str, ...]) -> Program:
         """Return the program that stores the sites `keep`."""
+
+
+def fitted(y: np.ndarray) -> dict[str, Site]:
+    """Return the description of f on the training set, which is shaped as the labels are."""
+    return {"f": Site(("pattern", "output")[: y.ndim], y.shape)}
 
 
 def extras(kind: type[Posterior]) -> tuple[str, ...]:
@@ -241,8 +259,9 @@ def _check_sites(posterior: Posterior) -> None:
 
 
 def stored_shapes(posterior: Posterior, keep: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what must be stored of a draw."""
-    shapes = {f"site:{name}": posterior.sites[name].shape for name in keep}
+    """Return the shapes of what must be stored of a draw; `keep` may name what is derived."""
+    storable = {**posterior.sites, **posterior.derived}
+    shapes = {f"site:{name}": storable[name].shape for name in keep}
     return shapes | {name: site.shape for name, site in posterior.predicted.items()}
 
 

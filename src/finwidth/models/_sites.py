@@ -19,6 +19,7 @@ __all__ = [
     "check_net",
     "hidden_sites",
     "layer_sites",
+    "log_density",
     "readout_sites",
     "sample_site",
     "unit_dim",
@@ -67,9 +68,18 @@ def readout_sites(net: Network | TraceableNetwork) -> dict[str, Site]:
     return sites if bias is None else sites | {"b_out": Site(dims, shape, bias[-1])}
 
 
+def _law(site: Site) -> dist.Normal:
+    return dist.Normal(0.0, 1.0 / jnp.sqrt(jnp.asarray(site.precision, float)))
+
+
+def log_density(site: Site, value: Array) -> Array:
+    """Return the log density of a Gaussian site under the prior."""
+    return jnp.sum(_law(site).log_prob(value))
+
+
 def sample_site(name: str, site: Site) -> Array:
     """Sample a Gaussian site, one plate per axis, last axis last."""
-    law = dist.Normal(0.0, 1.0 / jnp.sqrt(jnp.asarray(site.precision, float)))
+    law = _law(site)
     with contextlib.ExitStack() as frames:
         for axis, (dim, size) in enumerate(zip(site.dims, site.shape, strict=True)):
             frames.enter_context(numpyro.plate(dim, size, dim=axis - len(site.shape)))

@@ -31,10 +31,10 @@ from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from .._problem.network import Network
 from .._problem.traceable import TraceableNetwork, traceable
 from ._features import check_likelihood, hidden_features, readout_features
-from ._posterior import Posterior, Program
+from ._posterior import Posterior, Program, fitted
 from ._readout import Readout, ReadoutMarginal, condition
 from ._rotation import rotate_inputs
-from ._sites import check_net, hidden_sites, readout_sites, sample_site
+from ._sites import check_net, hidden_sites, log_density, readout_sites, sample_site
 
 __all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
 
@@ -208,6 +208,14 @@ class _WeightProgram:
         readout, drawn = self._readout(inputs, readout_key, sites)
         values |= drawn
         stored = {}
+        if "f" in self.keep:
+            values["f"] = _output(net, hidden_features(net, sites, inputs.X), values)
+        if "log_prior" in self.keep:
+            laws = hidden_sites(net, inputs.X.shape[1]) | readout_sites(net)
+            densities = [
+                log_density(law, sites.get(name, values[name])) for name, law in laws.items()
+            ]
+            values["log_prior"] = jnp.sum(jnp.stack(densities))
         if points is not None:
             features = hidden_features(net, values, points)
             stored["f"] = _output(net, features, values)
@@ -282,6 +290,16 @@ class Weights(Posterior):
     def sites(self) -> Mapping[str, Site]:
         """The weights and biases, in the original inputs."""
         return hidden_sites(self.network, self.X.shape[1]) | readout_sites(self.network)
+
+    @property
+    def derived(self) -> Mapping[str, Site]:
+        """f on the training set, and the log density of the weights under the prior."""
+        return fitted(self.y) | {"log_prior": Site((), ())}
+
+    def prior(self) -> tuple[Callable[..., None], tuple, dict]:
+        """Return `network`, without labels."""
+        keywords = {"temperature": self.temperature, "likelihood": self.likelihood}
+        return network, (self.network, self.X), keywords
 
     def inputs(self) -> WeightInputs:
         """Return all arrays that compiled code takes."""
