@@ -20,6 +20,8 @@ from numpyro.infer.util import log_density
 import finwidth as fw
 from finwidth._numerics.precision import float64
 from finwidth._observables.squared_error import error_series
+from finwidth.models._mixture import Mixture
+from finwidth.models._posterior import make_posterior
 from finwidth.models._readout import ReadoutMarginal, condition, log_marginal
 
 RNG = np.random.default_rng(23)
@@ -141,18 +143,18 @@ def test_densities_are_products_over_the_outputs(net):
             assert found == pytest.approx(parts - prior, rel=1e-12)
 
 
+BIASED = fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)
+
+
 @pytest.mark.parametrize(
     ("model", "net"),
     [
-        pytest.param(
-            fw.models.network,
-            fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2),
-            marks=pytest.mark.slow,
-        ),
-        (fw.models.marginal, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
-        (fw.models.student_t, fw.Network((3,), "relu", (0.7, 1.3), (2.0, 0.5), outputs=2)),
+        pytest.param(fw.models.network, BIASED, marks=pytest.mark.slow),
+        pytest.param(fw.models.marginal, BIASED, marks=pytest.mark.slow),
+        pytest.param(fw.models.student_t, BIASED, marks=pytest.mark.slow),
         (fw.models.student_t, fw.Network((1, 4), "identity", (0.7, 1.3, 0.9), outputs=2)),
     ],
+    ids=["network", "marginal", "student_t", "student_t-L2"],
 )
 def test_prior_predictive_has_the_moments_of_the_prior(model, net):
     """E[f fᵀ] is 1 ⊗ the infinite-width kernel at any width; 4th order terms are Wishart's."""
@@ -274,58 +276,18 @@ def test_identity_network_is_sampled_exactly(width, model, sampler):
         seed=1,
     )
     assert_exact(tree, width)
-
-
-FEW = {"num_warmup": 3, "num_samples": 5, "num_chains": 2}
-
-
-def test_tree_has_an_axis_of_outputs(tmp_path):
-    """Of sites, labels and predictions, with biases and a rotation of the inputs; and in a file."""
-    net = fw.Network((3, 2), "erf", bias_precision=1.5, outputs=2)
-    tree = sample(net, **FEW)
-    posterior, predictions = tree["posterior"], tree["predictions"]
-    assert posterior["v"].dims == ("chain", "draw", "unit_2", "output")
-    assert posterior["v"].shape == (2, 5, 2, 2)
-    assert posterior["b_out"].dims == ("chain", "draw", "output")
-    for name in ("f", "f_mean", "f_variance"):
-        assert predictions[name].dims == ("chain", "draw", "test_pattern", "output")
-        assert predictions[name].shape == (2, 5, 4, 2)
-    assert tree["observed_data"]["y"].dims == ("pattern", "output")
-    assert tree["predictions_constant_data"]["y_test"].dims == ("test_pattern", "output")
-    assert predictions["output"].values.tolist() == [0, 1]
-    assert json.loads(tree.attrs["provenance"])["network"]["outputs"] == 2
-    # the weights that are stored give the f that is stored
-    draw = {"chain": 1, "draw": 3}
-    values = {name: jnp.asarray(value.isel(draw).values) for name, value in posterior.items()}
-    hidden = {name: values[name] for name in ("W_1", "b_1", "W_2", "b_2")}
-    features = fw.models.hidden_features(net, hidden, jnp.asarray(X_TEST, jnp.float32))
-    f = features @ values["v"] / 2**0.5 + values["b_out"]
-    np.testing.assert_allclose(f, predictions["f"].isel(draw), atol=1e-5)
-    fw.save(tree, tmp_path / "run.nc")
-    xr.testing.assert_equal(
-        fw.load(tmp_path / "run.nc")["predictions"].to_dataset(), predictions.to_dataset()
-    )
-
-
-def test_tree_of_the_mixture():
-    """The outputs are not independent given a draw; all sites are Gaussian."""
-    net = fw.Network((4, 3), "erf", outputs=2)
-    tree = sample(net, model="student_t", theory="wishart", **FEW)
-    posterior, predictions = tree["posterior"], tree["predictions"]
-    assert posterior["q_bar"].dims == ("chain", "draw", "layer", "output", "output_")
-    assert posterior["g_2"].dims == ("chain", "draw", "row_2", "output")
-    q_bar = np.einsum("cdni,cdnj->cdij", posterior["g_2"], posterior["g_2"]) / 3
-    np.testing.assert_allclose(posterior["q_bar"].isel(layer=1), q_bar, rtol=1e-12)
-    assert predictions["f_covariance"].dims[2:] == ("test_pattern", "output", "output_")
-    diagonal = np.einsum("cdtii->cdti", predictions["f_covariance"])
-    np.testing.assert_array_equal(predictions["f_variance"], diagonal)
-    assert json.loads(tree.attrs["provenance"])["sampler"] == "split_hmc"
+    if model == "student_t":  # of which the outputs are not independent given a draw
+        posterior, predictions = tree["posterior"], tree["predictions"]
+        assert posterior["q_bar"].dims == ("chain", "draw", "layer", "output", "output_")
+        assert predictions["f_covariance"].dims[2:] == ("test_pattern", "output", "output_")
+        diagonal = np.einsum("cdtii->cdti", predictions["f_covariance"])
+        np.testing.assert_array_equal(predictions["f_variance"], diagonal)
 
 
 @pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
 def test_a_run_is_continued_and_stops(model, tmp_path):
     """The test error that stops it is the mean over points and outputs."""
-    net = fw.Network((3,), "erf", outputs=2)
+    net = fw.Network((3,), "erf", bias_precision=1.5, outputs=2)
     keywords = {"model": model, "num_warmup": 50, "num_chains": 2, "checkpoint": tmp_path / "c"}
     sample(net, num_samples=25, **keywords)
     whole = sample(net, num_samples=50, **keywords)
@@ -337,6 +299,7 @@ def test_a_run_is_continued_and_stops(model, tmp_path):
             net.replace(outputs=1), X, Y[:, 0], temperature=T, num_samples=50, progress=False,
             **keywords,
         )  # fmt: skip
+    assert_whole(again, model)
     draws = again["predictions"]
     block = {name: draws[name].values for name in draws.data_vars}
     f = draws["f_mean" if model == "marginal" else "f"]
@@ -349,6 +312,50 @@ def test_a_run_is_continued_and_stops(model, tmp_path):
         stopped = sample(net, num_samples=None, target_ess=150.0, num_chains=2)
         assert 100 <= stopped["posterior"].sizes["draw"] < 2000
         assert json.loads(stopped.attrs["provenance"])["target"]["reached"]
+    fw.save(again, tmp_path / "run.nc")
+    loaded = fw.load(tmp_path / "run.nc")["predictions"].to_dataset()
+    xr.testing.assert_equal(loaded, draws.to_dataset())
+
+
+def assert_whole(tree, model):
+    """All that has an axis of outputs; the weights that are stored give the f that is stored."""
+    posterior, predictions = tree["posterior"], tree["predictions"]
+    assert posterior["v"].dims == ("chain", "draw", "unit", "output")
+    assert posterior["b_out"].dims == ("chain", "draw", "output")
+    assert set(predictions) == {"f"} | ({"f_mean", "f_variance"} if model == "marginal" else set())
+    for value in predictions.data_vars.values():
+        assert value.dims == ("chain", "draw", "test_pattern", "output")
+    assert tree["observed_data"]["y"].dims == ("pattern", "output")
+    assert tree["predictions_constant_data"]["y_test"].dims == ("test_pattern", "output")
+    assert predictions["output"].values.tolist() == [0, 1]
+    assert json.loads(tree.attrs["provenance"])["network"]["outputs"] == 2
+    h = xr.DataArray(X_TEST / 3.0, dims=("test_pattern", "input")).dot(posterior["W_1"], "input")
+    features = xr.apply_ufunc(scipy.special.erf, h + posterior["b_1"])
+    f = features.dot(posterior["v"], "unit") / 3**0.5 + posterior["b_out"]
+    f = f.transpose(*predictions["f"].dims)
+    np.testing.assert_allclose(f, predictions["f"], atol=1e-12)
+
+
+def test_sites_of_the_mixture_are_gaussian_matrices():
+    def sites(net, theory):
+        posterior = make_posterior(Mixture, net, X, Y, T, X_TEST, None, theory=theory)
+        assert posterior.gaussian and posterior.default_sampler == "split_hmc"
+        assert posterior.predicted["f_covariance"].dims == ("test_pattern", "output", "output_")
+        assert posterior.predicted["f_covariance"].shape == (4, 2, 2)
+        return {name: (site.dims, site.shape) for name, site in posterior.sites.items()}
+
+    order = ("layer", "output", "output_")
+    assert sites(fw.Network((4, 3), "erf", outputs=2), "wishart") == {
+        "g_1": (("row_1", "output"), (4, 2)),
+        "g_2": (("row_2", "output"), (3, 2)),
+        "q_bar": (order, (2, 2, 2)),
+    }
+    assert sites(fw.Network((4,), "relu", outputs=2), "nested") == {
+        "a": (("output",), (2,)),
+        "g_1": (("row", "output"), (3, 2)),
+        "q_bar": (order, (1, 2, 2)),
+    }
+    assert set(sites(fw.Network((1,), "relu", outputs=2), "nested")) == {"a", "q_bar"}
 
 
 def test_storage_counts_the_outputs(monkeypatch):
@@ -363,13 +370,10 @@ def test_storage_counts_the_outputs(monkeypatch):
     assert stored == f"storing g_1, q_bar, f(X_test): {size:.1f} MiB"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "dims"),
-    [
-        (fw.models.network, ("pattern",)),
-        pytest.param(fw.models.marginal, (), marks=pytest.mark.slow),
-        pytest.param(fw.models.student_t, (), marks=pytest.mark.slow),
-    ],
+    [(fw.models.network, ("pattern",)), (fw.models.marginal, ()), (fw.models.student_t, ())],
 )
 def test_arviz_sees_patterns_and_outputs(model, dims):
     net = fw.Network((3,), "erf", outputs=2)
