@@ -61,8 +61,8 @@ def compare(
         "accuracy_mean", of the posterior mean; then those of observables that plugins register):
         ``theory``, ``exact`` (the posterior's estimate), ``mcse``, ``z`` = (theory − exact)/mcse,
         ``relative_difference`` = theory/exact − 1, and ``baseline``, what a constant guess scores
-        (of "error" the mean of the training labels, of "accuracy" their most frequent class; NaN
-        for the others). With dimension test_pattern, and output for several outputs:
+        (of "error" the mean of the training labels, of the accuracies their most frequent class;
+        NaN for the others). With dimension test_pattern, and output for several outputs:
         ``mean_theory``, ``mean_exact``, ``mean_mcse``, ``mean_z``, ``r_hat``, ``ess_bulk`` and
         ``y_test``. Scalars: ``fraction_beyond`` (share of these means with |mean_z| above
         ``attrs["pattern_z_limit"]``; the z-scores of different patterns come from the same

@@ -199,8 +199,9 @@ class Solution(abc.ABC):
             and for one-hot rows, ``accuracy``, the expected accuracy of a draw of the posterior,
             and ``accuracy_mean``, that of the posterior mean (both between 0 and 1); and what
             plugins' observables give. Attributes say what a constant guess scores:
-            ``error_baseline``, of predicting the mean of the training labels, and
-            ``accuracy_baseline``, of naming the class that has most of them.
+            ``error_baseline``, of predicting the mean of the training labels;
+            ``accuracy_baseline`` and ``accuracy_mean_baseline``, of naming the class that has most
+            of them.
 
         Raises
         ------
