@@ -31,13 +31,6 @@ class Components(NamedTuple):
     variance: np.ndarray
     output_covariance: np.ndarray | None = None
 
-    @classmethod
-    def join(cls, blocks: "Sequence[Components]") -> "Components":
-        """Return the components at all points of several, whose weights are the same."""
-        weights, *rest = zip(*blocks, strict=True)
-        joined = (None if part[0] is None else np.concatenate(part, axis=1) for part in rest)
-        return cls(weights[0], *joined)  # pyright: ignore[reportArgumentType]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prediction:
@@ -77,9 +70,16 @@ class Prediction:
             raise InputError("expected blocks = Prediction objects, at least one, got others")
         for field in dataclasses.fields(cls):
             parts = [getattr(block, field.name) for block in blocks]
-            join = Components.join if field.name == "components" else np.concatenate
+            join = _join if field.name == "components" else np.concatenate
             joined[field.name] = None if parts[0] is None else join(parts)
         return cls(**joined)
+
+
+def _join(blocks: Sequence[Components]) -> Components:
+    """Return the components at all points of several, whose weights are the same."""
+    weights, *rest = zip(*blocks, strict=True)
+    joined = (None if part[0] is None else np.concatenate(part, axis=1) for part in rest)
+    return Components(weights[0], *joined)  # pyright: ignore[reportArgumentType]
 
 
 def average(
