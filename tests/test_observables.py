@@ -117,6 +117,19 @@ def test_what_is_not_defined_for_the_labels_is_left_out() -> None:
     assert [one.name for one in observables(0.5 * Y_TEST)] == ["squared_error"]
 
 
+def test_what_a_prediction_or_draws_lack_is_left_out(run: tuple[fw.Solution, xr.DataTree]) -> None:
+    class OfProbabilities(RightSign):
+        def covers(self, given):
+            return given.probabilities is not None
+
+    fw.register_plugin(plugin(OfProbabilities()), "probabilities")
+    solution, tree = run
+    names = [*QUANTITIES]
+    assert list(solution.scores(X_TEST, Y_TEST)) == names
+    assert [name for name in fw.scores(tree) if not str(name).endswith("_mcse")] == names
+    assert fw.compare(solution, tree)["quantity"].values.tolist() == names
+
+
 def test_estimates_scatter_as_their_mcse_says() -> None:
     """Of independent Gaussians, whose right_sign and mean_deviation are known."""
     mean, sd = np.array([0.8, -0.6, 1.2, 0.3, -0.9]), np.array([0.9, 0.3, 0.7, 1.2, 0.6])

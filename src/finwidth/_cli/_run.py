@@ -29,6 +29,7 @@ SCORES = {
     "variance": "variance",
     "accuracy": "accuracy of a draw",
     "accuracy_mean": "accuracy of the mean",
+    "log_loss": "log loss",
 }
 
 

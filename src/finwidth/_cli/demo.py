@@ -158,7 +158,7 @@ def _print(setting: Setting, data: "Dataset", finished: Sequence[_Finished]) -> 
     rows, guesses = [], {}
     for one in finished:
         width = str(one.width)
-        for name, digits in (("error", 4), ("accuracy", 5)):
+        for name, digits in (("error", 4), ("accuracy", 5), ("log_loss", 5)):
             if name in one.theory["quantity"].values:
                 theory, exact, z, guesses[name] = score_cells(one.theory, name, digits)
                 infinite = score_cells(one.infinite, name, digits)[0]
@@ -170,6 +170,8 @@ def _print(setting: Setting, data: "Dataset", finished: Sequence[_Finished]) -> 
         ("width", "", setting.theory, "infinite", "exact ± MCSE", "z"),
         rows,
     )
-    print(f"A constant guess: {', '.join(f'{name} {guess}' for name, guess in guesses.items())}")
+    print(
+        f"A constant guess: {', '.join(f'{name} {guess}' for name, guess in guesses.items() if guess)}"
+    )
     for one in finished:
         print(f"width {one.width}: {one.theory.attrs['verdict']}")

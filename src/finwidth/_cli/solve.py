@@ -89,9 +89,14 @@ def _order_rows(order: "xr.Dataset") -> list[tuple[str, str, str]]:
 
 def _rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the rows of the numbers that every solution has."""
+    import numpy as np
+
     rows = []
     for name in list(_NAMES)[2:]:
-        if name in record:
+        if name in record and np.ndim(record[name]):  # one for each direction of the outputs
+            for i, value in enumerate(record[name], start=1):
+                rows.append((f"{_NAMES[name]} direction {i}", _number(float(value)), ""))
+        elif name in record:
             value, error = record[name], record.get(f"{name}_se")
             text = f"{value:.1e}" if name == "residual" else _number(value, error)
             guess = record.get(f"{name}_baseline")

@@ -64,6 +64,9 @@ class Draws:
     output_covariance
         Covariance of the outputs given the draw, shape (chain, draw, test_pattern, output,
         output); None for one output, and where they are independent.
+    probabilities
+        Of each class given the draw, shape (chain, draw, test_pattern, class_), where the labels
+        are classes to the likelihood, else None.
     """
 
     mean: (
@@ -75,6 +78,7 @@ class Draws:
         | Float[np.ndarray, "chain draw test_pattern output"]
     )
     output_covariance: Float[np.ndarray, "chain draw test_pattern output output"] | None = None
+    probabilities: Float[np.ndarray, "chain draw test_pattern class_"] | None = None
 
     @functools.cached_property
     def patterns(self) -> Series:
@@ -120,6 +124,10 @@ class Observable(abc.ABC):
 
     def defined(self, y_test: Labels) -> bool:
         """Return whether the numbers have a meaning for these labels; by default always."""
+        return True
+
+    def covers(self, given: Any) -> bool:
+        """Return whether a prediction, or draws, have what the numbers need; by default always."""
         return True
 
     @abc.abstractmethod
@@ -211,7 +219,7 @@ def observables(y_test: Labels) -> list[Observable]:
 
 
 def predictions(chosen: Sequence[Observable], prediction: Any, y_test: Labels) -> dict[str, float]:
-    """Return the quantities of all observables, of a prediction.
+    """Return the quantities of all observables that cover a prediction.
 
     Raises
     ------
@@ -222,6 +230,8 @@ def predictions(chosen: Sequence[Observable], prediction: Any, y_test: Labels) -
     usual = _usual(prediction.mean, prediction.variance, y_test)
     result = {}
     for one in chosen:
+        if not one.covers(prediction):
+            continue
         values = _named(one, "of_prediction", one.of_prediction(prediction, y_test))
         for quantity, value in values.items():
             number = as_number(value)
@@ -235,7 +245,7 @@ def predictions(chosen: Sequence[Observable], prediction: Any, y_test: Labels) -
 
 
 def estimates(chosen: Sequence[Observable], draws: Draws, y_test: Labels) -> dict[str, Estimate]:
-    """Return the quantities of all observables, of draws.
+    """Return the quantities of all observables that cover draws.
 
     Raises
     ------
@@ -247,6 +257,8 @@ def estimates(chosen: Sequence[Observable], draws: Draws, y_test: Labels) -> dic
     shape = draws.mean.shape[:2]
     result = {}
     for one in chosen:
+        if not one.covers(draws):
+            continue
         try:
             values = _named(one, "of_draws", one.of_draws(draws, y_test))
             for quantity, value in values.items():

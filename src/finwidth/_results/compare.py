@@ -121,8 +121,8 @@ def compare(
     record = require_same_run(theory, tree)
     run = read_test_run(tree)
     draws, y_test = run.draws, run.y_test
-    chosen = observables(y_test)
     prediction = predictive_law(theory, run.x_test)
+    chosen = [one for one in observables(y_test) if one.covers(prediction) and one.covers(draws)]
     answers = predictions(chosen, prediction, y_test)
     predicted = np.array(list(answers.values()))
 

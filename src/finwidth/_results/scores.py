@@ -87,7 +87,8 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
     """Return the draws of f at the test points, or raise InputError.
 
     f, or f_mean and f_variance, has dimensions (chain, draw, test_pattern), and output with several
-    outputs; f_covariance, where the outputs are not independent given a draw, output_ as well.
+    outputs; f_covariance, where the outputs are not independent given a draw, output_ as well; p,
+    the probability of the class +1 where the likelihood is one of two classes, those of f.
     """
     x_test, y_test = prediction_points(tree)
     if y_test is None:
@@ -118,8 +119,12 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
         return ordered.values.astype(np.float64)
 
     if not {"f_mean", "f_variance"} <= set(variables):
-        f = read("f", dims, y_test.shape)
-        return TestRun(x_test, y_test, Draws(f, np.zeros_like(f)), "draws of f")
+        f, probabilities = read("f", dims, y_test.shape), None
+        if "p" in variables and y_test.ndim == 1:
+            p = read("p", dims, y_test.shape)
+            probabilities = np.stack([1.0 - p, p], axis=-1)
+        draws = Draws(f, np.zeros_like(f), probabilities=probabilities)
+        return TestRun(x_test, y_test, draws, "draws of f")
     covariance = None
     if "f_covariance" in variables and y_test.ndim > 1:
         covariance = read("f_covariance", (*dims, "output_"), (*y_test.shape, y_test.shape[1]))
