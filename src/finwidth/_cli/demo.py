@@ -170,8 +170,7 @@ def _print(setting: Setting, data: "Dataset", finished: Sequence[_Finished]) -> 
         ("width", "", setting.theory, "infinite", "exact ± MCSE", "z"),
         rows,
     )
-    print(
-        f"A constant guess: {', '.join(f'{name} {guess}' for name, guess in guesses.items() if guess)}"
-    )
+    known = [f"{name} {guess}" for name, guess in guesses.items() if guess]
+    print(f"A constant guess: {', '.join(known)}")
     for one in finished:
         print(f"width {one.width}: {one.theory.attrs['verdict']}")
