@@ -112,9 +112,6 @@ class MixtureSolution(Solution):
         scales[: self._law.n_outer] = np.max([group.outer for group in self._groups], axis=0)
         return layer_rules(self.network, variances, scales)
 
-    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        return self._law_block(X_test, full_covariance, None)
-
     @in_float64
     def predictive_law(self, X_test: Any) -> Prediction:
         """Return `predict` with the Gaussians, one for each node, that f is a mixture of."""
@@ -122,15 +119,18 @@ class MixtureSolution(Solution):
         blocks = []
         for block in self._blocks(X_test):
             found: list[Components] = []
-            prediction = self._law_block(block, False, found)
+            prediction = self._predict_block(block, False, found)
             weights, mean, variance, _ = zip(*found, strict=True)
             components = Components(*map(np.concatenate, (weights, mean, variance)))
             components = components._replace(weights=components.weights / components.weights.sum())
             blocks.append(dataclasses.replace(prediction, components=components))
         return Prediction.join(blocks)
 
-    def _law_block(
-        self, X_test: np.ndarray, full_covariance: bool, found: list[Components] | None
+    def _predict_block(
+        self,
+        X_test: np.ndarray,
+        full_covariance: bool,
+        found: list[Components] | None = None,
     ) -> Prediction:
         """Predict; what f is a mixture of is put into `found`."""
         n = X_test.shape[0]
