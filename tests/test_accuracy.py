@@ -386,8 +386,13 @@ def test_baselines_of_one_hot_labels():
     found = baselines(y, ONE_HOT)
     assert found["accuracy"] == found["accuracy_mean"] == pytest.approx(1 / 3)
     assert found["error"] == pytest.approx(np.mean((ONE_HOT - [0.25, 0.5, 0.25]) ** 2))
+    shares = np.log([0.25, 0.5, 0.25])
+    assert found["log_loss"] == pytest.approx(-np.mean(ONE_HOT @ shares))
+    two = baselines(np.array([1.0, 1.0, -1.0, 1.0]), np.array([1.0, -1.0]))
+    assert two["log_loss"] == pytest.approx(-np.mean(np.log([0.75, 0.25])))
     tied = baselines(np.eye(3)[[0, 1]], ONE_HOT)
     assert tied["accuracy"] == pytest.approx((4 / 6) / 2)
+    assert tied["log_loss"] == math.inf  # a class without a pattern
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])

@@ -11,7 +11,7 @@ __all__ = ["baselines"]
 
 
 def baselines(y: np.ndarray, y_test: Labels) -> dict[str, float]:
-    """Return the error and, where labels are classes, the accuracy of a constant guess.
+    """Return the error and, where labels are classes, accuracy and log loss of a constant guess.
 
     Parameters
     ----------
@@ -22,11 +22,15 @@ def baselines(y: np.ndarray, y_test: Labels) -> dict[str, float]:
     -------
     dict
         error, of predicting the mean of the training labels; accuracy and accuracy_mean, of always
-        naming the class that has most of them (ties share).
+        naming the class that has most of them (ties share); log_loss, of their frequencies.
     """
     mean = np.broadcast_to(np.mean(y, axis=0), y_test.shape)
     guess = Prediction(mean, np.zeros(y_test.shape))
     found = {"error": SquaredError().of_prediction(guess, y_test)["error"]}
     if Accuracy().defined(y_test):
         found |= Accuracy().of_prediction(guess, y_test)
+        # of labels ±1, and of rows with one 1
+        share = 0.5 * (1 + y_test * mean) if y_test.ndim == 1 else np.sum(y_test * mean, axis=1)
+        with np.errstate(divide="ignore"):  # a class that has no pattern
+            found["log_loss"] = -float(np.mean(np.log(np.clip(share, 0.0, 1.0))))
     return found

@@ -71,7 +71,8 @@ def scores(tree: "xr.DataTree") -> "xr.Dataset":
     values = {}
     for name, mean, mcse in zip(sampled, series.mean, series.mcse, strict=True):
         values |= {name: mean, f"{name}_mcse": mcse}
-    guess = {f"{name}_baseline": value for name, value in guesses(tree, run.y_test).items()}
+    known = guesses(tree, run.y_test)
+    guess = {f"{name}_baseline": known[name] for name in sampled if name in known}
     return xr.Dataset(values, attrs={"estimator": run.estimator} | guess)
 
 

@@ -217,7 +217,7 @@ class Solution(abc.ABC):
         X_test, y_test = self._test_set(X_test, y_test)
         result = self._scores(X_test, y_test, observables(y_test))
         guess = baselines(self.problem.y, y_test)
-        return result.assign_attrs({f"{name}_baseline": value for name, value in guess.items()})
+        return result.assign_attrs({f"{k}_baseline": v for k, v in guess.items() if k in result})
 
     @in_float64
     def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
