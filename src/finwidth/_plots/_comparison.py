@@ -124,6 +124,7 @@ def _by_theory(reports: Any) -> dict[str, "xr.Dataset"]:
                 for report, width in zip(members, widths, strict=True)
             ],
             dim="width",
+            join="inner",  # quantities that all of them have
         ).assign_attrs(theory_name=name)
     return groups
 
