@@ -111,14 +111,16 @@ def test_z_of_the_true_means_is_standard_normal():
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_z_of_the_true_error_bias_and_variance_is_standard_normal(conditional):
+def test_z_of_the_true_scores_is_standard_normal(conditional):
     n_runs, scores = 50, []
     for seed in range(n_runs):
         tree = make_tree(seed=seed, n_draws=400, rho=0.5)
         if conditional:  # law of total variance: half of it is within, half between draws
             f = MEAN + (tree["predictions/f"].values - MEAN) / math.sqrt(2)
             tree = make_tree(f, f_variance=np.broadcast_to(SD**2 / 2, f.shape).copy())
-        scores.append(compare(FakeTheory(), tree).z.values)
+        z = compare(FakeTheory(), tree).z
+        assert float(z.sel(quantity="accuracy_mean")) == 0  # far from any boundary
+        scores.append(z.sel(quantity=["error", "bias2", "variance", "accuracy"]).values)
     scores = np.array(scores)
     assert np.all(np.abs(np.mean(scores, axis=0)) < 4 / math.sqrt(n_runs))
     assert np.all(np.abs(np.mean(scores**2, axis=0) - 1.0) < 4 * math.sqrt(2 / n_runs))
@@ -150,7 +152,9 @@ def test_conditional_moments_estimate_the_same_with_less_noise():
     f = mean + SD * math.sqrt(0.5) * rng.normal(size=mean.shape)
     plain = compare(FakeTheory(), make_tree(f))
     blackwell = compare(FakeTheory(), make_tree(mean, np.broadcast_to(SD**2 / 2, f.shape).copy()))
-    assert np.all(blackwell.mcse < plain.mcse)
+    moving = ["error", "bias2", "variance", "accuracy"]
+    assert np.all(blackwell.mcse.sel(quantity=moving) < plain.mcse.sel(quantity=moving))
+    plain, blackwell = plain.sel(quantity=moving), blackwell.sel(quantity=moving)
     assert np.all(np.abs(blackwell.exact - plain.exact) < 4 * np.hypot(plain.mcse, blackwell.mcse))
 
 
@@ -181,7 +185,7 @@ def test_a_wrong_theory_is_named_with_its_size():
     assert sentence.startswith("Theory and posterior disagree: error ")
     assert "(nested) against" in sentence
     assert "% too high; variance" in sentence
-    assert "while bias2 agrees within 4 MCSE" in sentence
+    assert "while bias2 and accuracy_mean agree within 4 MCSE" in sentence
     assert float(report.z.sel(quantity="error")) > 4
     size = float(report.relative_difference.sel(quantity="variance"))
     assert size == pytest.approx(1.25, abs=0.1)
@@ -195,7 +199,7 @@ def test_means_that_differ_are_named_although_the_error_agrees():
     assert outcome == "disagreement"
     assert "the mean differs at 2 of 6 test patterns" in sentence
     assert "at x_test[" in sentence
-    assert "while error and bias2 and variance agree within 4 MCSE" in sentence
+    assert "while error and bias2 and variance and accuracy and accuracy_mean agree" in sentence
 
 
 def test_a_significant_but_tiny_difference_is_called_small():
@@ -274,7 +278,7 @@ def test_non_finite_conditional_variances_are_not_judged():
     variance[0, 0, 0] = np.nan
     outcome, sentence = verdict(FakeTheory(), make_tree(f, variance))
     assert outcome == "not judged"
-    assert "non-finite values of the variance" in sentence
+    assert "non-finite values of the accuracy or the variance or the error" in sentence
 
 
 def test_a_theory_that_is_not_finite_or_not_converged_is_not_judged():

@@ -22,7 +22,7 @@ EXACT = dict.fromkeys((*NUMBERS, "r_hat", "ess", "n_draws", "divergences", "seco
 
 @pytest.fixture(scope="module")
 def data():
-    return fw.load_dataset("random", n_train=6, n_test=3, n_inputs=3)
+    return fw.load_dataset("random", n_train=6, n_test=3, n_inputs=3, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +52,26 @@ def test_sampling_agrees_with_the_exact_posterior_of_linear_networks(finished):
     assert mixture["counted"] and mixture["r_hat"] <= 1.01
     assert mixture["exact_mcse"] <= 0.05 * mixture["exact_error"]
     assert abs(mixture["z"]) < 5
-    for name in ("bias2", "variance"):
+    for name in ("bias2", "variance", "accuracy"):
         deviation = mixture[name] - mixture[f"exact_{name}"]
         assert abs(deviation) < 5 * mixture[f"exact_{name}_mcse"]
 
 
 def test_theories_are_those_of_solve(finished, points, data):
     solution = fw.solve(points[0].network, data.X_train, data.y_train, temperature=0.5)
-    expected = solution.generalization_error(data.X_test, data.y_test)
-    for name in ("error", "bias2", "variance"):
+    expected = solution.scores(data.X_test, data.y_test)
+    for name in ("error", "bias2", "variance", "accuracy", "accuracy_mean"):
         assert finished[0][name].sel(theory="nested").item() == float(expected[name])
+
+
+def test_labels_that_are_no_classes_have_no_accuracy(data):
+    halved = fw.Dataset(data.X_train, data.y_train, data.X_test, 0.5 * data.y_test, name="half")
+    point = fw.MapPoint(halved, fw.Network((4,), "identity"), 0.5)
+    rows = [{"exact": EXACT, "nested": _map_point.solve_point(point, "nested")}]
+    dataset = _map._dataset((point,), ("nested",), _map_point.Effort(), rows)
+    assert np.isfinite(dataset["error"]).all()
+    for name in ("accuracy", "accuracy_mean", "exact_accuracy", "exact_accuracy_mcse"):
+        assert np.isnan(dataset[name]).all()
 
 
 def test_theory_that_is_not_defined_has_no_numbers(data):

@@ -11,11 +11,12 @@ import xarray as xr
 from scipy.special import ndtr
 
 import finwidth as fw
-from finwidth._observables import SHELF, Draws, Estimate
+from finwidth._observables import SHELF, Draws, Estimate, accuracy, squared_error
 from finwidth._observables._observable import estimates, observables, predictions
-from finwidth._observables.squared_error import QUANTITIES, SquaredError
+from finwidth._observables.squared_error import SquaredError
 from finwidth._plugins import registry
 
+QUANTITIES = (*squared_error.QUANTITIES, *accuracy.QUANTITIES)
 RNG = np.random.default_rng(5)
 NETWORK = fw.Network((8,), "erf")
 X, Y = RNG.normal(size=(6, 3)), np.sign(RNG.normal(size=6))
@@ -112,8 +113,21 @@ def test_an_observable_of_one_s_own_is_compared(run: tuple[fw.Solution, xr.DataT
 
 def test_what_is_not_defined_for_the_labels_is_left_out() -> None:
     fw.register_plugin(plugin(RightSign()), "signs")
-    assert [one.name for one in observables(Y_TEST)] == ["squared_error", "right_sign"]
+    assert "right_sign" in [one.name for one in observables(Y_TEST)]
     assert [one.name for one in observables(0.5 * Y_TEST)] == ["squared_error"]
+
+
+def test_what_a_prediction_or_draws_lack_is_left_out(run: tuple[fw.Solution, xr.DataTree]) -> None:
+    class OfProbabilities(RightSign):
+        def covers(self, given):
+            return given.probabilities is not None
+
+    fw.register_plugin(plugin(OfProbabilities()), "probabilities")
+    solution, tree = run
+    names = [*QUANTITIES]
+    assert list(solution.scores(X_TEST, Y_TEST)) == names
+    assert [name for name in fw.scores(tree) if not str(name).endswith("_mcse")] == names
+    assert fw.compare(solution, tree)["quantity"].values.tolist() == names
 
 
 def test_estimates_scatter_as_their_mcse_says() -> None:
@@ -214,10 +228,10 @@ def test_a_broken_observable_is_refused_by_name(arguments: dict, message: str) -
     ],
 )
 def test_an_observable_without_names_is_not_registered(changes: dict, message: str) -> None:
-    changed = type("Changed", (Broken,), changes)
+    changed, names = type("Changed", (Broken,), changes), SHELF.names()
     with pytest.raises(fw.PluginError, match=message):
         fw.register_plugin(plugin(changed()), "broken")
-    assert SHELF.names() == ["squared_error"]
+    assert SHELF.names() == names
 
 
 def test_what_is_no_observable_is_refused() -> None:

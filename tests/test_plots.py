@@ -49,6 +49,16 @@ def make_report(width=50, name="nested", outcome="disagreement", n_test=30):
     )
 
 
+def with_accuracy(report, theory=0.93, exact=0.95):
+    """The report with the accuracies that those of classes have."""
+    more = report.isel(quantity=[0, 0]).assign_coords(quantity=["accuracy", "accuracy_mean"])
+    for name, value in {"theory": theory, "exact": exact, "mcse": 0.001, "z": 0.0}.items():
+        more[name] = ("quantity", [value, 1.0])
+    pointwise = [name for name in report if "quantity" not in report[name].dims]
+    more = more.drop_vars(pointwise)
+    return xr.concat([report.drop_vars(pointwise), more], "quantity").merge(report[pointwise])
+
+
 def make_curve(widths=(10, 30, 100, 300, 1000), temperatures=(0.01, 0.1)):
     width, temperature = np.array(widths), np.array(temperatures)
     variance = np.add.outer(0.5 / width, temperature)
@@ -84,6 +94,31 @@ def test_reports_over_widths_draw_theory_posterior_and_infinite_width():
     assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["20", "50", "200"]
     assert "posterior, ±2 MCSE" in legend(axes[0])
     assert legend(axes[1]) == ["bias$^2$", "variance"]
+
+
+def test_reports_of_classes_have_a_panel_of_the_accuracy():
+    reports = [with_accuracy(make_report(w), exact=1 - 1 / w) for w in (20, 50)]
+    axes = plot_comparison(reports, infinite={"error": 0.067, "accuracy": 0.9})
+    assert axes.shape == (4,)
+    assert "accuracy" in axes[3].get_ylabel()
+    np.testing.assert_allclose(lines(axes[3])["nested theory"].get_ydata(), [0.93, 0.93])
+    np.testing.assert_array_equal(lines(axes[3])["infinite width"].get_ydata(), [0.9, 0.9])
+    points = [container.lines[0].get_ydata()[0] for container in axes[3].containers]
+    np.testing.assert_allclose(points, [0.95, 0.98])
+    assert legend(axes[1]) == ["bias$^2$", "variance"]
+    # where one report has none, none is drawn
+    assert plot_comparison([reports[0], make_report(50)]).shape == (3,)
+    title = plot_comparison(reports[0])[1].get_title(loc="left")
+    assert "accuracy of a draw: theory 0.9300, posterior 0.9500 ± 0.0010" in title
+
+
+def test_means_of_several_outputs_are_points_of_one_picture():
+    report = make_report(20)
+    for name in ("mean_theory", "mean_exact", "mean_mcse"):
+        report[name] = (("test_pattern", "output"), np.stack([report[name], report[name] + 1], 1))
+    points = plot_comparison(report)[0].containers[0].lines[0]
+    np.testing.assert_array_equal(points.get_xdata(), report.mean_exact.values.ravel())
+    np.testing.assert_array_equal(points.get_ydata(), report.mean_theory.values.ravel())
 
 
 def test_a_list_and_its_concatenation_give_the_same_picture():

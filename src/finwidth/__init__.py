@@ -25,7 +25,11 @@ if TYPE_CHECKING:
         PluginError as PluginError,
     )
     from ._layers.dense import Dense as Dense
-    from ._observables import Observable as Observable, Prediction as Prediction
+    from ._observables import (
+        Components as Components,
+        Observable as Observable,
+        Prediction as Prediction,
+    )
     from ._plots import (
         plot_comparison as plot_comparison,
         plot_error_map as plot_error_map,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from ._results.compare import compare as compare
     from ._results.files import load as load, save as save
     from ._results.map_summary import summarize_error_map as summarize_error_map
+    from ._results.scores import scores as scores
     from ._sampling.sample import SamplingInterrupted as SamplingInterrupted, sample as sample
     from ._solve import mixture as mixture, solve as solve, student_t_process as student_t_process
     from ._sweeps.many import solve_many as solve_many
@@ -90,6 +95,8 @@ _EXPORTS = {
     "register_plugin": ("_plugins.registry", "register"),
     "SamplingInterrupted": ("_sampling.sample", "SamplingInterrupted"),
     "sample": ("_sampling.sample", "sample"),
+    "scores": ("_results.scores", "scores"),
+    "Components": ("_observables", "Components"),
     "Observable": ("_observables", "Observable"),
     "Prediction": ("_observables", "Prediction"),
     "Solution": ("theories", "Solution"),

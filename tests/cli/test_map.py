@@ -9,7 +9,7 @@ from finwidth._sweeps import point as _map_point
 
 from .test_bad_input import assert_refused
 
-DATA = ("--data", "random:n_inputs=3,train=6,seed=1", "--test", "3")
+DATA = ("--data", "random:n_inputs=3,train=6,seed=3", "--test", "3")
 TINY = (*DATA, "--activation", "identity", "--load", "1.5", "--temperature", "0.5")
 THEORIES = ("--theory", "nested", "--theory", "mixture")
 QUICK = ("--relative-mcse", "0.05", "--ess", "800", "--draws", "5000", "--out", "map")
@@ -22,6 +22,8 @@ def test_map_and_its_second_call(run, run_json, folder, monkeypatch):
     assert point["counted"] is True and point["r_hat"] <= 1.01
     mixture = point["theories"]["mixture"]
     assert mixture["state"] == "solved" and abs(mixture["z"]) < 5  # exact for the identity
+    deviation = mixture["accuracy"] - point["exact_accuracy"]
+    assert abs(deviation) < 5 * point["exact_accuracy_mcse"]
     assert {row["theory"] for row in record["summary"]} == {"nested", "mixture"}
     stored = fw.load("map/map.nc").to_dataset()
     assert float(stored["exact_error"][0]) == point["exact_error"]
@@ -30,6 +32,7 @@ def test_map_and_its_second_call(run, run_json, folder, monkeypatch):
     result = run("map", *TINY, *THEORIES, "--theory", "corrected", *QUICK)
     assert result.exit_code == 0, result.stderr
     assert "closest of 1" in result.stdout and "corrected" in result.stdout
+    assert f"{point['exact_accuracy']:.4f} ±" in result.stdout
     assert "written: map/map.nc" in result.stderr
     assert fw.load("map/map.nc").to_dataset()["theory"].size == 3
 

@@ -1,6 +1,7 @@
 """`finwidth sample`, `compare` and `demo`: small runs, their files, what an interruption keeps."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -52,6 +53,10 @@ def test_sample_writes_a_run_that_loads(sampled):
     assert "nested" in tree["theory"].children
     assert record["diagnostics"]["n_draws"] == 50
     assert record["data"]["name"] == "digits"
+    scores = fw.scores(tree)
+    for name in ("error", "accuracy", "accuracy_mean"):
+        assert record["quantities"][name]["exact"] == pytest.approx(float(scores[name]))
+        assert record["quantities"][name]["baseline"] == scores.attrs[f"{name}_baseline"]
 
 
 def test_compare_of_the_file_repeats_the_comparison(sampled, run_json):
@@ -68,6 +73,17 @@ def test_compare_takes_another_theory_and_prints_its_verdict(sampled, run):
     assert result.exit_code == 0
     assert "infinite theory against exact posterior" in result.stdout
     assert "±" in result.stdout
+    for name in ("error", "accuracy", "accuracy_mean", "baseline"):
+        assert name in result.stdout
+
+
+def test_sample_prints_the_scores_beside_the_theory_s(run, folder):
+    result = run("sample", *RUN, "--width", "3", "--out", "made")
+    assert result.exit_code == 0, result.stderr
+    scores = fw.scores(fw.load(folder / "made/sample.nc"))
+    for name in ("error", "accuracy", "accuracy_mean"):
+        assert f"{float(scores[name]):.6f} ±" in result.stdout
+    assert "nested theory" in result.stdout
 
 
 def test_strict_fails_when_chains_have_not_mixed(sampled, run, monkeypatch):
@@ -89,6 +105,8 @@ def test_demo_prints_one_row_per_width_and_writes_its_files(run, folder):
     assert (folder / "made/comparison.png").read_bytes().startswith(b"\x89PNG")
     for width in (2, 3):
         assert f"width {width}: " in result.stdout
+        assert re.search(rf"│ {width} +│ +error │.*±", result.stdout)
+    assert len(re.findall(r"│ +accuracy │.*±", result.stdout)) == 2
     assert "made/comparison.png" in result.stderr
 
 

@@ -37,6 +37,13 @@ def test_json_and_table_and_file_are_the_library_s_results(run, run_json, folder
     table = run(*arguments).stdout
     assert f"{record['error']:.6f}" in table
     assert "Q̄ layer 2" in table
+    scores = solution.scores(data.X_test, data.y_test)
+    for name in ("accuracy", "accuracy_mean"):
+        assert record[name] == pytest.approx(float(scores[name]), rel=1e-12)
+        assert f"{record[name]:.6f}" in table
+    for name in ("error_baseline", "accuracy_baseline"):
+        assert record[name] == scores.attrs[name]
+        assert f"{record[name]:.6f}" in table
 
 
 def test_infinite_width_has_no_order_parameters_to_find(run_json):

@@ -1,5 +1,6 @@
 """Results as plain records, the same in every command's --json and files."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def setting_record(network: "Network", temperature: float, data: "Dataset") -> d
 
 
 def solution_record(solution: "Solution", data: "Dataset", roots: bool = False) -> dict[str, Any]:
-    """Return a theory's order parameters, evidence and errors; `roots` counts its solutions."""
-    errors = solution.generalization_error(data.X_test, data.y_test)
+    """Return a theory's order parameters, evidence and scores; `roots` counts its solutions."""
+    scores = solution.scores(data.X_test, data.y_test)
     record = {
         "theory": solution.theory,
         "order_parameters": {
@@ -47,7 +48,8 @@ def solution_record(solution: "Solution", data: "Dataset", roots: bool = False) 
     }
     if roots:
         record["n_roots"] = solution.n_roots
-    return record | {str(name): float(value) for name, value in errors.items()}
+    record |= {str(name): float(value) for name, value in scores.items()}
+    return record | {str(name): float(value) for name, value in scores.attrs.items()}
 
 
 def diagnostics_record(report: "xr.Dataset") -> dict[str, Any]:
@@ -56,14 +58,19 @@ def diagnostics_record(report: "xr.Dataset") -> dict[str, Any]:
 
 
 def comparison_record(report: "xr.Dataset") -> dict[str, Any]:
-    """Return a comparison: theory, exact, MCSE and z of each quantity, diagnostics, verdict."""
+    """Return a comparison: every quantity's numbers, diagnostics, verdict."""
     columns = ("theory", "exact", "mcse", "z", "relative_difference")
+    quantities = {
+        str(name): {column: float(report[column].sel(quantity=name)) for column in columns}
+        for name in report["quantity"].values
+    }
+    for name, one in quantities.items():
+        baseline = float(report["baseline"].sel(quantity=name))
+        if math.isfinite(baseline):
+            one["baseline"] = baseline
     return {
         "theory": report.theory_name.item(),
-        "quantities": {
-            str(name): {column: float(report[column].sel(quantity=name)) for column in columns}
-            for name in report["quantity"].values
-        },
+        "quantities": quantities,
         "diagnostics": diagnostics_record(report),
         "outcome": report.attrs["outcome"],
         "verdict": report.attrs["verdict"],

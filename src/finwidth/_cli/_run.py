@@ -1,6 +1,7 @@
 """The steps that several commands take: solve, sample, compare, and the rows of their tables."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,23 @@ if TYPE_CHECKING:
     from ..datasets import Dataset
     from ..theories._solution import Solution
 
-__all__ = ["comparison_rows", "diagnostics_rows", "sample_and_compare", "solve_theory"]
+__all__ = [
+    "SCORES",
+    "comparison_rows",
+    "diagnostics_rows",
+    "sample_and_compare",
+    "score_cells",
+    "solve_theory",
+]
+
+SCORES = {
+    "error": "test error",
+    "bias2": "bias²",
+    "variance": "variance",
+    "accuracy": "accuracy of a draw",
+    "accuracy_mean": "accuracy of the mean",
+    "log_loss": "log loss",
+}
 
 
 def solve_theory(
@@ -75,26 +92,34 @@ def sample_and_compare(
     return tree, [fw.compare(solution, tree) for solution in solutions]
 
 
-def diagnostics_rows(report: "xr.Dataset") -> list[tuple[str, str]]:
-    """Return the rows of a table of the posterior's error and of the chains' diagnostics."""
-    error = report.sel(quantity="error")
-    return [
-        ("test error", f"{float(error.exact):.6f} ± {float(error.mcse):.6f}"),
-        ("R-hat, largest", f"{report.r_hat_max.item():.4f}"),
-        ("bulk ESS, smallest", f"{report.ess_bulk_min.item():.0f}"),
-        ("divergences", f"{report.divergences.item()}"),
-        ("chains × draws", f"{report.n_chains.item()} × {report.n_draws.item()}"),
-    ]
+def score_cells(report: "xr.Dataset", name: str, digits: int = 6) -> tuple[str, str, str, str]:
+    """Return theory, exact ± MCSE, z and baseline of one quantity."""
+    one = report.sel(quantity=name)
+    baseline = float(one.baseline)
+    return (
+        f"{float(one.theory):.{digits}f}",
+        f"{float(one.exact):.{digits}f} ± {float(one.mcse):.{digits}f}",
+        f"{float(one.z):+.1f}",
+        "" if math.isnan(baseline) else f"{baseline:.{digits}f}",
+    )
 
 
-def comparison_rows(report: "xr.Dataset") -> list[tuple[str, str, str, str]]:
-    """Return the rows (quantity, theory, exact ± MCSE, z) of a comparison's table."""
-    return [
-        (
-            str(name),
-            f"{float(row.theory):.6f}",
-            f"{float(row.exact):.6f} ± {float(row.mcse):.6f}",
-            f"{float(row.z):+.1f}",
-        )
-        for name, row in ((q, report.sel(quantity=q)) for q in report["quantity"].values)
-    ]
+def diagnostics_rows(report: "xr.Dataset") -> list[tuple[str, str, str, str]]:
+    """Return the rows of a table of scores (theory, exact ± MCSE, baseline) and of diagnostics."""
+    rows = []
+    for name, label in SCORES.items():
+        if name in report["quantity"].values and name not in ("bias2", "variance"):
+            theory, exact, _, baseline = score_cells(report, name)
+            rows.append((label, theory, exact, baseline))
+    diagnostics = {
+        "R-hat, largest": f"{report.r_hat_max.item():.4f}",
+        "bulk ESS, smallest": f"{report.ess_bulk_min.item():.0f}",
+        "divergences": f"{report.divergences.item()}",
+        "chains × draws": f"{report.n_chains.item()} × {report.n_draws.item()}",
+    }
+    return rows + [(label, "", value, "") for label, value in diagnostics.items()]
+
+
+def comparison_rows(report: "xr.Dataset") -> list[tuple[str, ...]]:
+    """Return the rows (quantity, theory, exact ± MCSE, z, baseline) of a comparison's table."""
+    return [(str(name), *score_cells(report, str(name))) for name in report["quantity"].values]

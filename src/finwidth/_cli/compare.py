@@ -34,6 +34,8 @@ def compare(
 ) -> None:
     """Compare a theory with the exact posterior: of FILE, or sampled now.
 
+    Every score: error, its parts, and for labels -1 and +1 or one-hot the accuracy. The baseline is
+    what a constant guess scores: the mean of the training labels, their most frequent class.
     With --out, DIR/compare.json holds what --json prints, and DIR/sample.nc what was sampled.
     """
     import finwidth as fw
@@ -60,7 +62,7 @@ def compare(
         sampled = comparison.attrs["posterior"]
         print_table(
             f"{setting.theory} theory against {sampled} posterior",
-            ("", "theory", f"{sampled} ± MCSE", "z"),
+            ("", "theory", f"{sampled} ± MCSE", "z", "baseline"),
             comparison_rows(comparison),
         )
         print(record["verdict"])

@@ -13,7 +13,7 @@ from ._app import app, complain
 from ._options import Files, Sampling, Setting, Widths, options
 from ._output import Folder, print_json, print_table, progress
 from ._records import comparison_record, mixed, setting_record
-from ._run import sample_and_compare, solve_theory
+from ._run import sample_and_compare, score_cells, solve_theory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,10 +40,11 @@ class _Finished:
 @app.command()
 @options(temperature=0.1, out=Path("finwidth-demo"))
 def demo(setting: Setting, widths: Widths, sampling: Sampling, files: Files) -> None:
-    """Compare theory, infinite width and exact posterior at several widths.
+    """Compare theory, infinite width and exact posterior at several widths: error and accuracy.
 
     One network with one hidden layer for each of --widths. DIR gets a netCDF file for each and a
-    picture of all; Ctrl-C keeps the widths that are finished.
+    picture of all; Ctrl-C keeps the widths that are finished. A constant guess is the mean of the
+    training labels, and their most frequent class.
     """
     wanted = widths.flat()
     folder = Folder(files.out, "comparison.png", *map(_file_name, wanted))
@@ -154,23 +155,22 @@ def _files(finished: Sequence[_Finished], picture: Path | None) -> list[Path]:
 
 
 def _print(setting: Setting, data: "Dataset", finished: Sequence[_Finished]) -> None:
-    rows = []
+    rows, guesses = [], {}
     for one in finished:
-        error, infinite = (r.sel(quantity="error") for r in (one.theory, one.infinite))
-        rows.append(
-            (
-                str(one.width),
-                f"{float(error.theory):.4f}",
-                f"{float(infinite.theory):.4f}",
-                f"{float(error.exact):.4f} ± {float(error.mcse):.4f}",
-                f"{float(error.z):+.1f}",
-            )
-        )
+        width = str(one.width)
+        for name, digits in (("error", 4), ("accuracy", 5), ("log_loss", 5)):
+            if name in one.theory["quantity"].values:
+                theory, exact, z, guesses[name] = score_cells(one.theory, name, digits)
+                infinite = score_cells(one.infinite, name, digits)[0]
+                rows.append((width, name, theory, infinite, exact, z))
+                width = ""
     print_table(
-        f"Test error: {data.name}, P = {len(data.y_train)}, {setting.activation}, "
-        f"T = {setting.temperature:g}",
-        ("width", f"{setting.theory} theory", "infinite width", "exact ± MCSE", "z"),
+        f"Test error and accuracy of a draw: {data.name}, P = {len(data.y_train)}, "
+        f"{setting.activation}, T = {setting.temperature:g}",
+        ("width", "", setting.theory, "infinite", "exact ± MCSE", "z"),
         rows,
     )
+    known = [f"{name} {guess}" for name, guess in guesses.items() if guess]
+    print(f"A constant guess: {', '.join(known)}")
     for one in finished:
         print(f"width {one.width}: {one.theory.attrs['verdict']}")

@@ -1,6 +1,7 @@
 """`finwidth map`: all theories against exact sampling over a grid of problems."""
 
 import dataclasses
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -171,12 +172,20 @@ def map_(given: Given, grid: Grid, accuracy: Accuracy, files: Files) -> None:
 
 
 _POINT = ("data", "activation", "widths", "n_patterns", "load", "temperature")
-_EXACT = ("exact_error", "exact_mcse", "r_hat", "ess", "counted")
+_EXACT = (
+    "exact_error",
+    "exact_mcse",
+    "exact_accuracy",
+    "exact_accuracy_mcse",
+    "r_hat",
+    "ess",
+    "counted",
+)
 _THEORY = ("relative_error", "z", "state", "seconds")
 
 
 def _record(dataset: "xr.Dataset") -> dict[str, Any]:
-    from .._observables.squared_error import QUANTITIES
+    from .._sweeps.point import QUANTITIES
 
     points = []
     for i in range(dataset.sizes["point"]):
@@ -220,22 +229,30 @@ def _print(dataset: "xr.Dataset") -> None:
                 f"{row['exact_error'].item():.4f} ± {row['exact_mcse'].item():.4f}",
                 "",
                 f"R-hat {row['r_hat'].item():.3f}{mark}",
+                _share(row["exact_accuracy"].item(), row["exact_accuracy_mcse"].item()),
             )
         )
         for name in dataset["theory"].values:
             one = row.sel(theory=name)
             if one["state"].item() != "solved":
-                rows.append((f"  {name}", one["state"].item(), "", ""))
+                rows.append((f"  {name}", one["state"].item(), "", "", ""))
                 continue
             relative, z = one["relative_error"].item(), one["z"].item()
             values = (f"{one['error'].item():.4f}", f"{100 * relative:+.1f} %", f"{z:+.1f}")
-            rows.append((f"  {name}", *values))
+            rows.append((f"  {name}", *values, _share(one["accuracy"].item())))
     print_table(
-        "Exact test error ± Monte Carlo error (MCSE), and below it what theories say",
-        ("", "error", "relative", "z"),
+        "Exact test error and accuracy of a draw ± Monte Carlo error (MCSE), and below them what "
+        "theories say",
+        ("", "error", "relative", "z", "accuracy"),
         rows,
     )
     _print_summary(dataset)
+
+
+def _share(value: float, mcse: float = math.nan) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.4f}" if math.isnan(mcse) else f"{value:.4f} ± {mcse:.4f}"
 
 
 def _print_summary(dataset: "xr.Dataset") -> None:

@@ -44,10 +44,11 @@ def sample(
         asked = setting_record(network, setting.temperature, data)
         print_json(asked | comparison_record(comparison) | {"file": path})
     else:
+        sampled = comparison.attrs["posterior"]
         print_table(
-            f"{comparison.attrs['posterior']} posterior, {data.name}, "
+            f"{sampled} posterior, {data.name}, "
             f"widths {list(network.widths)}, T = {setting.temperature:g}",
-            ("", "value"),
+            ("", f"{setting.theory} theory", f"{sampled} ± MCSE", "baseline"),
             diagnostics_rows(comparison),
         )
         progress(f"written: {path}")

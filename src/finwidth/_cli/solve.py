@@ -10,7 +10,7 @@ from ._app import app
 from ._options import Hidden, Report, Setting, options
 from ._output import Folder, print_json, print_table, write_json
 from ._records import setting_record, solution_record
-from ._run import solve_theory
+from ._run import SCORES, solve_theory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,10 +25,7 @@ _NAMES = {
     "residual": "residual",
     "criterion": "criterion",
     "n_roots": "distinct solutions",
-    "error": "test error",
-    "bias2": "bias²",
-    "variance": "variance",
-}
+} | SCORES
 
 
 @app.command()
@@ -46,9 +43,10 @@ def solve(
         ),
     ] = False,
 ) -> None:
-    """Solve a theory: order parameters, evidence, test error.
+    """Solve a theory: order parameters, evidence, test error, accuracy.
 
-    With --out, DIR/solve.json holds what --json prints.
+    The baseline is what a constant guess scores: the mean of the training labels, their most
+    frequent class. With --out, DIR/solve.json holds what --json prints.
     """
     folder = None if report.out is None else Folder(report.out, "solve.json")
     network, data = setting.network(hidden.width), setting.dataset()
@@ -63,12 +61,12 @@ def solve(
     print_table(
         f"{setting.theory} theory, {data.name}, widths {list(network.widths)}, "
         f"T = {setting.temperature:g}",
-        ("", "value"),
+        ("", "value", "baseline"),
         _order_rows(solution.order_parameters) + _rows(record),
     )
 
 
-def _order_rows(order: "xr.Dataset") -> list[tuple[str, str]]:
+def _order_rows(order: "xr.Dataset") -> list[tuple[str, str, str]]:
     """Return the rows of order parameters, one for each layer, with standard errors beside them."""
     import numpy as np
 
@@ -84,18 +82,25 @@ def _order_rows(order: "xr.Dataset") -> list[tuple[str, str]]:
                 for dim, i in zip(array.dims, index, strict=True)
             ]
             label = " ".join([_NAMES.get(name, name.replace("_", " ")), *where])
-            rows.append((label, _number(at.item(), None if error is None else error[index].item())))
+            value = _number(at.item(), None if error is None else error[index].item())
+            rows.append((label, value, ""))
     return rows
 
 
-def _rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the rows of the numbers that every solution has."""
+    import numpy as np
+
     rows = []
     for name in list(_NAMES)[2:]:
-        if name in record:
+        if name in record and np.ndim(record[name]):  # one for each direction of the outputs
+            for i, value in enumerate(record[name], start=1):
+                rows.append((f"{_NAMES[name]} direction {i}", _number(float(value)), ""))
+        elif name in record:
             value, error = record[name], record.get(f"{name}_se")
             text = f"{value:.1e}" if name == "residual" else _number(value, error)
-            rows.append((_NAMES[name], text))
+            guess = record.get(f"{name}_baseline")
+            rows.append((_NAMES[name], text, "" if guess is None else _number(guess)))
     return rows
 
 

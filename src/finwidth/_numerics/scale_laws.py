@@ -14,7 +14,13 @@ from scipy.special import digamma, gammaln, loggamma, polygamma
 
 from .integrate import DROP, TOLERANCE
 
-__all__ = ["log_gamma_density", "log_product_density", "projection_moments"]
+__all__ = [
+    "inverse_gamma_nodes",
+    "log_gamma_density",
+    "log_product_density",
+    "projection_moments",
+    "projection_nodes",
+]
 
 _ROWS = 64
 
@@ -124,18 +130,48 @@ def projection_moments(
         mean = np.tanh(alpha)
         return log_mean - beta / 2, mean, 1 / np.cosh(np.clip(alpha, -300, 300)) ** 2
     n = width - 1.0
+    mode, ends = _projection_range(n, alpha, beta)
+    constant = gammaln(0.5 * width) - gammaln(0.5 * n) - 0.5 * math.log(math.pi)
+    log_value, mean, variance = (np.empty(alpha.shape) for _ in range(3))
+    for start in range(0, alpha.size, _ROWS):
+        rows = slice(start, start + _ROWS)
+        a, b = alpha[rows, None], beta[rows, None]
+        previous = np.full(a.shape[0], np.inf)
+        for count in (128, 256, 512, 1024, 2048, 4096, 8192):
+            u = np.linspace(ends[0][rows], ends[1][rows], count + 1, axis=1)
+            t = np.tanh(u)
+            centre = np.tanh(mode[rows, None])
+            values = -n * _log_cosh(u) + a * t - 0.5 * b * t**2
+            top = values.max(axis=1, keepdims=True)
+            weights = np.exp(values - top)
+            total = weights.sum(axis=1)
+            log_value[rows] = constant + top[:, 0] + np.log(total * (u[:, 1] - u[:, 0]))
+            shift = np.sum(weights * (t - centre), axis=1) / total
+            mean[rows] = centre[:, 0] + shift
+            variance[rows] = np.sum(weights * (t - centre) ** 2, axis=1) / total - shift**2
+            if np.all(np.abs(log_value[rows] - previous) <= 0.01 * TOLERANCE):
+                break
+            previous = log_value[rows].copy()
+    return log_value, mean, variance
 
-    # t = tanh u makes the integrand analytic and decaying on the line; g is unimodal in u
-    def log_cosh(u: np.ndarray) -> np.ndarray:
-        return np.abs(u) + np.log1p(np.exp(-2 * np.abs(u))) - math.log(2)
+
+# t = tanh u makes the integrand analytic and decaying on the line; its logarithm is unimodal in u
+def _log_cosh(u: np.ndarray) -> np.ndarray:
+    return np.abs(u) + np.log1p(np.exp(-2 * np.abs(u))) - math.log(2)
+
+
+def _projection_range(
+    n: float, alpha: np.ndarray, beta: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the mode in u of exp(α t − β t²/2)(1 − t²)^(n/2), and where it is negligible."""
 
     def g(u: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
         t = np.tanh(u)
-        return -n * log_cosh(u) + alpha * t - 0.5 * beta * t**2
+        return -n * _log_cosh(u) + alpha * t - 0.5 * beta * t**2
 
     def slope(u: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
         t = np.tanh(u)
-        return np.exp(-2 * log_cosh(u)) * (alpha - beta * t) - n * t
+        return np.exp(-2 * _log_cosh(u)) * (alpha - beta * t) - n * t
 
     def above(
         distance: np.ndarray, alpha: np.ndarray, beta: np.ndarray, mode: Any, sign: Any
@@ -148,25 +184,55 @@ def projection_moments(
         mode + sign * np.exp(_root(above, -30.0, 8.0, alpha, beta, mode, np.full_like(mode, sign)))
         for sign in (-1.0, 1.0)
     ]
-    constant = gammaln(0.5 * width) - gammaln(0.5 * n) - 0.5 * math.log(math.pi)
-    log_value, mean, variance = (np.empty(alpha.shape) for _ in range(3))
-    for start in range(0, alpha.size, _ROWS):
-        rows = slice(start, start + _ROWS)
-        a, b = alpha[rows, None], beta[rows, None]
-        previous = np.full(a.shape[0], np.inf)
-        for count in (128, 256, 512, 1024, 2048, 4096, 8192):
-            u = np.linspace(ends[0][rows], ends[1][rows], count + 1, axis=1)
-            t = np.tanh(u)
-            centre = np.tanh(mode[rows, None])
-            values = -n * log_cosh(u) + a * t - 0.5 * b * t**2
-            top = values.max(axis=1, keepdims=True)
-            weights = np.exp(values - top)
-            total = weights.sum(axis=1)
-            log_value[rows] = constant + top[:, 0] + np.log(total * (u[:, 1] - u[:, 0]))
-            shift = np.sum(weights * (t - centre), axis=1) / total
-            mean[rows] = centre[:, 0] + shift
-            variance[rows] = np.sum(weights * (t - centre) ** 2, axis=1) / total - shift**2
-            if np.all(np.abs(log_value[rows] - previous) <= 0.01 * TOLERANCE):
-                break
-            previous = log_value[rows].copy()
-    return log_value, mean, variance
+    return mode, ends
+
+
+def projection_nodes(
+    width: int, alpha: np.ndarray, beta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return points t, and their probabilities, that stand for the law of `projection_moments`.
+
+    Parameters
+    ----------
+    width, alpha, beta
+        As there.
+
+    Returns
+    -------
+    t, weights
+        Shape (node, point).
+    """
+    if width == 1:
+        weights = 1 / (1 + np.exp(np.clip(2 * np.stack([alpha, -alpha], axis=1), -700, 700)))
+        return np.broadcast_to([-1.0, 1.0], weights.shape), weights
+    n = width - 1.0
+    _, ends = _projection_range(n, alpha, beta)
+    for count in (128, 256, 512, 1024):
+        u = np.linspace(ends[0], ends[1], count + 1, axis=1)
+        t = np.tanh(u)
+        values = -n * _log_cosh(u) + alpha[:, None] * t - 0.5 * beta[:, None] * t**2
+        weights = np.exp(values - values.max(axis=1, keepdims=True))
+        total = weights.sum(axis=1)
+        if np.all(np.abs(2 * weights[:, ::2].sum(axis=1) / total - 1) <= TOLERANCE):
+            break
+    return t, weights / total[:, None]
+
+
+def inverse_gamma_nodes(shape: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return points s, and their probabilities, that stand for s with 1/s ~ Gamma(a, rate a).
+
+    Parameters
+    ----------
+    shape
+        a > 1.
+
+    Returns
+    -------
+    s, weights
+        Shape (node,).
+    """
+    # x = −log s has density ∝ exp(a(x − eˣ)), which is below exp(−DROP) of its maximum outside
+    reach = math.sqrt(2 * DROP / shape) + DROP / shape
+    x = np.linspace(-reach, math.log1p(reach), 129)  # a seventh of a standard deviation apart
+    weights = np.exp(shape * (x - np.expm1(x)))
+    return np.exp(-x), weights / weights.sum()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from .scale_laws import projection_moments
+from .scale_laws import projection_moments, projection_nodes
 
 __all__ = ["Conditional", "Kernels", "Spectrum"]
 
@@ -131,10 +131,33 @@ class Spectrum:
         if not self._has_mean:
             return value, np.zeros((scale.size, 2))
         radius = np.sqrt(self._width * scale)
-        alpha = radius * (g["my"] - v * g["m1"] * g["1y"])
-        beta = radius**2 * (g["mm"] - v * g["m1"] ** 2)
-        log_value, mean, variance = projection_moments(self._width, alpha, beta)
+        log_value, mean, variance = projection_moments(self._width, *self._tilt(radius, solved))
         return value + log_value, np.column_stack([radius * mean, radius**2 * variance])
+
+    def _tilt(self, radius: np.ndarray, solved: _Solved) -> tuple[np.ndarray, np.ndarray]:
+        """Return α and β of what the labels say of t, exp(α t − β t²/2)."""
+        v, g = solved.bias_variance, solved.forms
+        alpha = radius * (g["my"] - v * g["m1"] * g["1y"])
+        return alpha, radius**2 * (g["mm"] - v * g["m1"] ** 2)
+
+    def projections(self, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return points z, and their probabilities, that stand for the law of z given s and y.
+
+        Parameters
+        ----------
+        scale
+            s, shape (node,).
+
+        Returns
+        -------
+        z, weights
+            Shape (node, point); one point, 0, without a mean term.
+        """
+        if not self._has_mean:
+            return np.zeros((scale.size, 1)), np.ones((scale.size, 1))
+        radius = np.sqrt(self._width * scale)
+        t, weights = projection_nodes(self._width, *self._tilt(radius, self._solve(scale)[1]))
+        return radius[:, None] * t, weights
 
     def rotate(self, cross: np.ndarray) -> np.ndarray:
         """Return K_0(test, train) V, shape (point, pattern)."""

@@ -11,6 +11,6 @@ from ._observable import (
     Estimate as Estimate,
     Observable as Observable,
 )
-from ._prediction import Prediction as Prediction
+from ._prediction import Components as Components, Prediction as Prediction
 
-__all__ = ["SHELF", "Draws", "Estimate", "Observable", "Prediction"]
+__all__ = ["SHELF", "Components", "Draws", "Estimate", "Observable", "Prediction"]

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ __all__ = [
     "SHELF",
     "Draws",
     "Estimate",
+    "Labels",
     "Observable",
     "estimates",
     "observables",
     "predictions",
 ]
+
+Labels = Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +42,8 @@ class Estimate:
     noise
         What is added to the MCSE in quadrature.
     watched
-        Whether R-hat and ESS of the series tell whether the chains have mixed.
+        Whether R-hat and ESS of the series tell whether the chains have mixed. If not, a series
+        that never changes has the MCSE 0, not an unknown one.
     """
 
     series: Any  # an array; `estimates` checks what an observable gave
@@ -55,17 +59,33 @@ class Draws:
     Attributes
     ----------
     mean, variance
-        Shape (chain, draw, test_pattern): conditional moments of f where the readout was
-        integrated exactly; otherwise f and 0.
+        Shape (chain, draw, test_pattern), and output as the last axis where there are several:
+        conditional moments of f where the readout was integrated exactly; otherwise f and 0.
+    output_covariance
+        Covariance of the outputs given the draw, shape (chain, draw, test_pattern, output,
+        output); None for one output, and where they are independent.
+    probabilities
+        Of each class given the draw, shape (chain, draw, test_pattern, class_), where the labels
+        are classes to the likelihood, else None.
     """
 
-    mean: Float[np.ndarray, "chain draw test_pattern"]
-    variance: Float[np.ndarray, "chain draw test_pattern"]
+    mean: (
+        Float[np.ndarray, "chain draw test_pattern"]
+        | Float[np.ndarray, "chain draw test_pattern output"]
+    )
+    variance: (
+        Float[np.ndarray, "chain draw test_pattern"]
+        | Float[np.ndarray, "chain draw test_pattern output"]
+    )
+    output_covariance: Float[np.ndarray, "chain draw test_pattern output output"] | None = None
+    probabilities: Float[np.ndarray, "chain draw test_pattern class_"] | None = None
 
     @functools.cached_property
     def patterns(self) -> Series:
-        """Mean over all draws, MCSE, R-hat and bulk ESS of `mean`, shape (test_pattern,) each."""
-        return summarize(self.mean)
+        """Mean over all draws, MCSE, R-hat and bulk ESS of `mean`, each as one draw of it."""
+        shape = self.mean.shape
+        series = summarize(self.mean.reshape(*shape[:2], -1))
+        return Series(*(one.reshape(shape[2:]) for one in series))
 
     def of_posterior_mean(self, value: float, slopes: Any, noise: float = 0.0) -> Estimate:
         """Return the estimate of a function of the posterior mean m̄, by linear propagation.
@@ -75,15 +95,16 @@ class Draws:
         value
             The function at m̄ = ``patterns.mean``.
         slopes
-            Its derivatives there, shape (test_pattern,): its MCSE is that of Σ slopes (m_t − m̄).
+            Its derivatives there, shape (test_pattern,), or (test_pattern, output): its MCSE is
+            that of Σ slopes (m_t − m̄).
         noise
             What linear propagation leaves out, added to the MCSE in quadrature.
         """
         size = self.patterns.mean.shape
-        slopes = as_float64("slopes", slopes, f"{size}, (test_pattern,)")
+        slopes = as_float64("slopes", slopes, f"{size}, that of a draw")
         if slopes.shape != size:
             raise InputError(f"expected slopes of shape {size}, got {slopes.shape}")
-        series = (self.mean - self.patterns.mean) @ slopes
+        series = np.tensordot(self.mean - self.patterns.mean, slopes, axes=slopes.ndim)
         return Estimate(series, as_number(value), as_number(noise), watched=False)
 
 
@@ -101,37 +122,39 @@ class Observable(abc.ABC):
     name: str
     quantities: tuple[str, ...]
 
-    def defined(self, y_test: Float[np.ndarray, " test_pattern"]) -> bool:
+    def defined(self, y_test: Labels) -> bool:
         """Return whether the numbers have a meaning for these labels; by default always."""
         return True
 
+    def covers(self, given: Any) -> bool:
+        """Return whether a prediction, or draws, have what the numbers need; by default always."""
+        return True
+
     @abc.abstractmethod
-    def of_prediction(
-        self, prediction: Any, y_test: Float[np.ndarray, " test_pattern"]
-    ) -> Mapping[str, float]:
+    def of_prediction(self, prediction: Any, y_test: Labels) -> Mapping[str, float]:
         """Return each quantity of a prediction.
 
         Parameters
         ----------
         prediction
-            `finwidth.Prediction`, or what has `mean` and `variance`, shape (test_pattern,).
+            `finwidth.Prediction`, or what has `mean` and `variance`, shapes as that of y_test; its
+            `components`, where it has any, are the Gaussians that the law of f is a mixture of.
         y_test
-            Labels.
+            Labels, shape (test_pattern,), or (test_pattern, output) for several outputs.
         """
 
     @abc.abstractmethod
-    def of_draws(
-        self, draws: Draws, y_test: Float[np.ndarray, " test_pattern"]
-    ) -> Mapping[str, np.ndarray | Estimate]:
+    def of_draws(self, draws: Draws, y_test: Labels) -> Mapping[str, np.ndarray | Estimate]:
         """Return each quantity of every draw, whose mean is the quantity of the posterior.
 
         Parameters
         ----------
         draws
-            `mean` and `variance` of f given the draw, shape (chain, draw, test_pattern); where
+            `mean` and `variance` of f given the draw, shape (chain, draw, test_pattern), or
+            (chain, draw, test_pattern, output) for several outputs, and `output_covariance`; where
             the draws are of f itself the variance is 0.
         y_test
-            Labels.
+            Labels, as above.
 
         Returns
         -------
@@ -166,7 +189,7 @@ SHELF: Shelf[Observable] = Shelf(
 )
 
 
-def observables(y_test: np.ndarray) -> list[Observable]:
+def observables(y_test: Labels) -> list[Observable]:
     """Return the observables that are defined for these labels, the squared error first.
 
     Raises
@@ -195,10 +218,8 @@ def observables(y_test: np.ndarray) -> list[Observable]:
     return chosen
 
 
-def predictions(
-    chosen: list[Observable], prediction: Any, y_test: Float[np.ndarray, " test_pattern"]
-) -> dict[str, float]:
-    """Return the quantities of all observables, of a prediction.
+def predictions(chosen: Sequence[Observable], prediction: Any, y_test: Labels) -> dict[str, float]:
+    """Return the quantities of all observables that cover a prediction.
 
     Raises
     ------
@@ -209,6 +230,8 @@ def predictions(
     usual = _usual(prediction.mean, prediction.variance, y_test)
     result = {}
     for one in chosen:
+        if not one.covers(prediction):
+            continue
         values = _named(one, "of_prediction", one.of_prediction(prediction, y_test))
         for quantity, value in values.items():
             number = as_number(value)
@@ -221,10 +244,8 @@ def predictions(
     return result
 
 
-def estimates(
-    chosen: list[Observable], draws: Draws, y_test: Float[np.ndarray, " test_pattern"]
-) -> dict[str, Estimate]:
-    """Return the quantities of all observables, of draws.
+def estimates(chosen: Sequence[Observable], draws: Draws, y_test: Labels) -> dict[str, Estimate]:
+    """Return the quantities of all observables that cover draws.
 
     Raises
     ------
@@ -236,6 +257,8 @@ def estimates(
     shape = draws.mean.shape[:2]
     result = {}
     for one in chosen:
+        if not one.covers(draws):
+            continue
         try:
             values = _named(one, "of_draws", one.of_draws(draws, y_test))
             for quantity, value in values.items():

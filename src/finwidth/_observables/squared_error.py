@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from .._plugins.hooks import hookimpl
-from ._observable import Draws, Estimate, Observable
+from ._observable import Draws, Estimate, Labels, Observable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,26 +18,25 @@ QUANTITIES = ("error", "bias2", "variance")
 
 
 class SquaredError(Observable):
-    """error = bias2 + variance: means over the test patterns of (y − f)², (y − m)² and Var f."""
+    """error = bias2 + variance: means of (y − f)², (y − m)² and Var f.
+
+    The means are over the test patterns and, where there are several, the outputs.
+    """
 
     name = "squared_error"
     quantities = QUANTITIES
 
-    def of_prediction(
-        self, prediction: Any, y_test: Float[np.ndarray, " test_pattern"]
-    ) -> dict[str, float]:
+    def of_prediction(self, prediction: Any, y_test: Labels) -> dict[str, float]:
         """Return error, bias2 and variance."""
         bias2 = float(np.mean((y_test - prediction.mean) ** 2))
         variance = float(np.mean(prediction.variance))
         return {"error": bias2 + variance, "bias2": bias2, "variance": variance}
 
-    def of_draws(
-        self, draws: Draws, y_test: Float[np.ndarray, " test_pattern"]
-    ) -> dict[str, np.ndarray | Estimate]:
+    def of_draws(self, draws: Draws, y_test: Labels) -> dict[str, np.ndarray | Estimate]:
         """Return the estimates that `finwidth.compare` describes."""
         patterns = draws.patterns
         residual = y_test - patterns.mean
-        spread = np.mean((draws.mean - patterns.mean) ** 2 + draws.variance, axis=-1)
+        spread = _mean((draws.mean - patterns.mean) ** 2 + draws.variance)
         correction = float(np.mean(patterns.mcse**2))
         noise = math.sqrt(2.0) * correction
         bias2 = float(np.mean(residual**2)) - correction
@@ -50,13 +48,16 @@ class SquaredError(Observable):
 
 
 def _errors(mean: np.ndarray, variance: np.ndarray | float, y_test: np.ndarray) -> np.ndarray:
-    # over test patterns and, where there are several, outputs
-    axes = tuple(range(2, mean.ndim))
-    return np.mean((y_test - mean) ** 2 + variance, axis=axes)
+    return _mean((y_test - mean) ** 2 + variance)
 
 
-def expected_error(prediction: Any, y_test: Float[np.ndarray, " n"]) -> "xr.Dataset":
-    """Return error = bias2 + variance of a prediction, means over the test patterns."""
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over all axes but chain and draw."""
+    return np.mean(values, axis=tuple(range(2, values.ndim)))
+
+
+def expected_error(prediction: Any, y_test: Labels) -> "xr.Dataset":
+    """Return error = bias2 + variance of a prediction, means over test patterns and outputs."""
     import xarray as xr
 
     return xr.Dataset(SquaredError().of_prediction(prediction, y_test))

@@ -19,6 +19,7 @@ LABELS = {
     "error": r"$\langle\mathrm{error}\rangle$",
     "bias2": r"bias$^2$",
     "variance": "variance",
+    "accuracy": "accuracy of a draw",
     "width": r"width $N_1$",
     "temperature": r"temperature $T$",
     "load": r"load $\alpha = P/N_1$",

@@ -21,6 +21,7 @@ _QUANTITY_STYLE: dict[str, tuple[Any, str]] = {
     "error": ("-", "o"),
     "bias2": ("-", "o"),
     "variance": ("--", "^"),
+    "accuracy": ("-", "o"),
 }
 _LEGEND: dict[str, Any] = {  # above the panel, where it hides nothing
     "fontsize": "small",
@@ -48,17 +49,19 @@ def plot_comparison(
         may be mixed.
     infinite
         Infinite-width values for comparison: what ``generalization_error`` of a solution with
-        ``theory="infinite"`` returned, or a mapping with error and, if known, bias2 and
-        variance. Drawn as horizontal lines; only used over widths.
+        ``theory="infinite"`` returned (or ``scores``), or a mapping with error and, if known,
+        bias2, variance and accuracy. Drawn as horizontal lines; only used over widths.
     ax
-        Axes to draw on: two for one report, three over widths. None: a new figure.
+        Axes to draw on: two for one report; over widths three, four where all reports have an
+        accuracy. None: a new figure.
 
     Returns
     -------
     numpy.ndarray
         The matplotlib axes. For one report: the means at the test points, theory against
-        posterior; and error, bias² and variance. Over widths: the error; bias² and variance;
-        and the relative difference of the error. Error bars are ±2 Monte Carlo standard
+        posterior; and error, bias² and variance, with the accuracy above. Over widths: the error;
+        bias² and variance; the relative difference of the error; and the accuracy of a draw of the
+        posterior, where the reports have it. Error bars are ±2 Monte Carlo standard
         errors; open symbols mark runs that `finwidth.compare` would not judge.
 
     Raises
@@ -78,7 +81,9 @@ def plot_comparison(
             )
         report = next(iter(groups.values())).isel(width=0)
         return _plot_single(report, _common.axes(ax, 2, (8.0, 3.6)))
-    return _plot_widths(groups, _infinite(infinite), _common.axes(ax, 3, (11.0, 3.6)))
+    accurate = all("accuracy" in data["quantity"].values for data in groups.values())
+    axes = _common.axes(ax, 4, (14.4, 3.6)) if accurate else _common.axes(ax, 3, (11.0, 3.6))
+    return _plot_widths(groups, _infinite(infinite), axes)
 
 
 def _by_theory(reports: Any) -> dict[str, "xr.Dataset"]:
@@ -119,6 +124,7 @@ def _by_theory(reports: Any) -> dict[str, "xr.Dataset"]:
                 for report, width in zip(members, widths, strict=True)
             ],
             dim="width",
+            join="inner",  # quantities that all of them have
         ).assign_attrs(theory_name=name)
     return groups
 
@@ -128,7 +134,7 @@ def _infinite(values: Any) -> dict[str, float]:
         return {}
     if not isinstance(values, Mapping) or "error" not in values:
         raise InputError(f"expected infinite = a mapping with 'error', got {values!r}")
-    given = {name: as_number(values[name]) for name in _common.QUANTITIES if name in values}
+    given = {name: as_number(values[name]) for name in _QUANTITY_STYLE if name in values}
     for name, value in given.items():
         if not math.isfinite(value):
             raise InputError(f"expected infinite = finite numbers, got {name} = {values[name]!r}")
@@ -138,8 +144,9 @@ def _infinite(values: Any) -> dict[str, float]:
 def _plot_widths(
     groups: dict[str, "xr.Dataset"], infinite: dict[str, float], axes: np.ndarray
 ) -> np.ndarray:
-    error_panel, parts_panel, difference_panel = axes
+    error_panel, parts_panel, difference_panel, *accuracy_panel = axes
     panels = {"error": error_panel, "bias2": parts_panel, "variance": parts_panel}
+    panels |= dict(zip(["accuracy"], accuracy_panel, strict=False))
     colors = _colors(list(groups))
     posterior: dict[int, xr.Dataset] = {}  # theories of the same run share their points
     for data in groups.values():
@@ -176,6 +183,8 @@ def _plot_widths(
     error_panel.set_ylabel(_common.LABELS["error"])
     parts_panel.set_ylabel(f"{_common.LABELS['bias2']}, {_common.LABELS['variance']}")
     difference_panel.set_ylabel("error: theory / posterior − 1, %")
+    for panel in accuracy_panel:
+        panel.set_ylabel(_common.LABELS["accuracy"])
     for panel in axes:
         _width_axis(panel, sorted(posterior))
         panel.margins(y=0.12)
@@ -209,7 +218,7 @@ def _legends(error_panel: "Axes", parts_panel: "Axes", unjudged: bool) -> None:
     shapes = [
         Line2D([], [], linestyle=line, marker=marker, label=_common.LABELS[quantity], **black)
         for quantity, (line, marker) in _QUANTITY_STYLE.items()
-        if quantity != "error"
+        if quantity in ("bias2", "variance")
     ]
     parts_panel.legend(handles=shapes, **_LEGEND)
 
@@ -263,7 +272,9 @@ def _width_axis(ax: "Axes", widths: list[int]) -> None:
 def _plot_single(report: "xr.Dataset", axes: np.ndarray) -> np.ndarray:
     name = report.attrs["theory_name"]
     points, bars = axes
-    theory, exact = report["mean_theory"].values, report["mean_exact"].values
+    theory, exact, mcse = (
+        report[f"mean_{name}"].values.ravel() for name in ("theory", "exact", "mcse")
+    )
     shown = np.concatenate([theory, exact])
     low, high = np.nanmin(shown), np.nanmax(shown)
     margin = 0.05 * (high - low) or 1.0
@@ -272,7 +283,7 @@ def _plot_single(report: "xr.Dataset", axes: np.ndarray) -> np.ndarray:
     points.errorbar(
         exact,
         theory,
-        xerr=_common.BARS * report["mean_mcse"].values,
+        xerr=_common.BARS * mcse,
         fmt="o",
         color=_common.THEORIES[0],
         markersize=4,
@@ -307,6 +318,10 @@ def _plot_single(report: "xr.Dataset", axes: np.ndarray) -> np.ndarray:
     bars.set_ylabel("mean over test points")
     bars.legend(fontsize="small", frameon=False)
     title = rf"$N_1 = {int(report['width'])}$"
+    if "accuracy" in report["quantity"].values:
+        one = report.sel(quantity="accuracy")
+        title += f", accuracy of a draw: theory {float(one['theory']):.4f}"
+        title += f", posterior {float(one['exact']):.4f} ± {float(one['mcse']):.4f}"
     if str(report["outcome"].values) == "not judged":
         title += ": not judged"
     bars.set_title(title, fontsize="small", loc="left")

@@ -11,7 +11,7 @@ from .._basics.errors import InputError, PluginError
 from .._observables._observable import observables, predictions
 from .provenance import require_same_run
 
-__all__ = ["attach", "prediction_points"]
+__all__ = ["attach", "prediction_points", "predictive_law"]
 
 
 def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | None]:
@@ -27,7 +27,7 @@ def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | Non
     X_test
         Shape (test_pattern, input).
     y_test
-        Shape (test_pattern,), or None.
+        Shape (test_pattern,), or (test_pattern, output) for several outputs, or None.
 
     Raises
     ------
@@ -41,7 +41,14 @@ def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | Non
             f"expected tree with X_test in group {group!r}, got none: sample with X_test=…"
         )
     x_test = data.data_vars["X_test"].transpose("test_pattern", ...).values
-    return x_test, data.data_vars["y_test"].values if "y_test" in data.data_vars else None
+    if "y_test" not in data.data_vars:
+        return x_test, None
+    return x_test, data.data_vars["y_test"].transpose("test_pattern", ...).values
+
+
+def predictive_law(theory: Any, x_test: np.ndarray) -> Any:
+    """Return what a theory says of f, the Gaussians of its law included where it tells them."""
+    return getattr(theory, "predictive_law", theory.predict)(x_test)
 
 
 def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
@@ -58,10 +65,10 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     Returns
     -------
     xarray.DataTree
-        The same tree. The group holds f_mean and f_variance (test_pattern), q_bar and q
-        (layer), action, log_evidence and residual where the theory has them, and error, bias2,
-        variance and what plugins' observables give where the tree has y_test. A group of that name
-        is replaced.
+        The same tree. The group holds f_mean and f_variance (test_pattern), for several outputs
+        (test_pattern, output) and f_covariance (test_pattern, output, output_), q_bar and q
+        (layer), action, log_evidence and residual where the theory has them, and every score of
+        `Solution.scores` where the tree has y_test. A group of that name is replaced.
 
     Raises
     ------
@@ -74,12 +81,14 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     check_solution(theory, "theory")
     require_same_run(theory, tree)
     x_test, y_test = prediction_points(tree)
-    prediction = theory.predict(x_test)
+    prediction = predictive_law(theory, x_test)
+    moments = {"f_mean": prediction.mean, "f_variance": prediction.variance}
+    covariance = getattr(prediction, "output_covariance", None)
+    if covariance is not None:
+        moments["f_covariance"] = covariance
+    dims = ("test_pattern", "output", "output_")
     dataset = xr.Dataset(
-        {
-            "f_mean": ("test_pattern", np.asarray(prediction.mean)),
-            "f_variance": ("test_pattern", np.asarray(prediction.variance)),
-        },
+        {name: (dims[: np.ndim(array)], np.asarray(array)) for name, array in moments.items()},
         attrs={
             "theory": str(theory.theory),
             "network": json.dumps(theory.network.record()),

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._basics.checks import check_number, check_solution
-from .._basics.errors import InputError
-from .._numerics.chains import Series, summarize
-from .._observables._observable import Draws, Estimate, estimates, observables, predictions
-from .attach import prediction_points
+from .._observables._observable import observables, predictions
+from .attach import predictive_law
 from .provenance import require_same_run
-from .verdict import Limits, verdict
+from .scores import guesses, quantities_of, read_test_run
+from .verdict import Limits, point_name, verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,12 +56,15 @@ def compare(
     Returns
     -------
     xarray.Dataset
-        With dimension quantity ("error", "bias2", "variance", means over the test patterns; then
-        those of observables that plugins register):
-        ``theory``, ``exact`` (the posterior's estimate), ``mcse``, ``z`` = (theory − exact)/mcse
-        and ``relative_difference`` = theory/exact − 1. With dimension test_pattern:
+        With dimension quantity ("error", "bias2", "variance", means over test patterns and
+        outputs; for labels −1 and +1 and for one-hot rows "accuracy", of a posterior draw, and
+        "accuracy_mean", of the posterior mean; then those of observables that plugins register):
+        ``theory``, ``exact`` (the posterior's estimate), ``mcse``, ``z`` = (theory − exact)/mcse,
+        ``relative_difference`` = theory/exact − 1, and ``baseline``, what a constant guess scores
+        (of "error" the mean of the training labels, of the accuracies their most frequent class;
+        NaN for the others). With dimension test_pattern, and output for several outputs:
         ``mean_theory``, ``mean_exact``, ``mean_mcse``, ``mean_z``, ``r_hat``, ``ess_bulk`` and
-        ``y_test``. Scalars: ``fraction_beyond`` (share of test patterns with |mean_z| above
+        ``y_test``. Scalars: ``fraction_beyond`` (share of these means with |mean_z| above
         ``attrs["pattern_z_limit"]``; the z-scores of different patterns come from the same
         draws, so they are correlated and the share is no test by itself), ``bias2_correction``,
         ``r_hat_max``, ``r_hat_error``, ``ess_bulk_min``, ``ess_bulk_error``, ``divergences``,
@@ -91,7 +93,13 @@ def compare(
       −2⟨(y − m̄)(m_t − m̄)⟩, with √2·c for the quadratic term (its value if all patterns move
       together, the worst case) added in quadrature;
     * variance is the mean of ⟨(m_t − m̄)² + s_t⟩, plus c, so that error = bias2 + variance; its
-      MCSE likewise.
+      MCSE likewise;
+    * accuracy is the mean of ⟨Φ(y m_t/√s_t)⟩, or with several outputs of ⟨P(the label's is the
+      largest)⟩, with the MCSE of that series;
+    * accuracy_mean = ⟨1[y m̄ > 0]⟩ is a step function of m̄. Its MCSE is the root mean square change
+      that the noise of m̄ makes: each point is on the other side with probability
+      Φ(−|m̄|/MCSE(m̄)), two of them together as the correlation of their draws has it. It is 0 where
+      no point is close to a boundary; a theory that puts one point elsewhere then has z = ±∞.
 
     A pattern at which f is the same in every draw of every chain (a zero input without biases)
     has no R-hat. It is left out of the diagnostics, its MCSE is 0, and its z is 0 if the theory
@@ -111,27 +119,22 @@ def compare(
     )
     check_solution(theory, "theory")
     record = require_same_run(theory, tree)
-    x_test, y_test = prediction_points(tree)
-    if y_test is None:
-        raise InputError(
-            "expected tree with y_test in group 'predictions_constant_data', got none: "
-            "sample with y_test=…"
-        )
-    draws, estimator = _draws(tree, y_test.size)
-    y_test = np.asarray(y_test, dtype=np.float64)
-    chosen = observables(y_test)
-    prediction = theory.predict(x_test)
+    run = read_test_run(tree)
+    draws, y_test = run.draws, run.y_test
+    prediction = predictive_law(theory, run.x_test)
+    chosen = [one for one in observables(y_test) if one.covers(prediction) and one.covers(draws)]
     answers = predictions(chosen, prediction, y_test)
     predicted = np.array(list(answers.values()))
 
     patterns = draws.patterns
-    sampled = estimates(chosen, draws, y_test)
-    quantities = _quantities(list(sampled.values()), bool(np.any(patterns.mcse > 0)))
+    sampled, quantities = quantities_of(run, chosen)
+    guess = guesses(tree, y_test)
     watched = [i for i, one in enumerate(sampled.values()) if one.watched]
     mean_theory = np.asarray(prediction.mean, dtype=np.float64)
-    n_chains, n_draws, n_test = draws.mean.shape
+    n_chains, n_draws = draws.mean.shape[:2]
+    points = ("test_pattern", "output")[: y_test.ndim]
     mean_z = _z(mean_theory - patterns.mean, patterns.mcse, patterns.mean)
-    pattern_limit = limits.for_patterns(n_test)
+    pattern_limit = limits.for_patterns(y_test.size)
     r_hat = np.append(patterns.r_hat, quantities.r_hat[watched])
     ess = np.append(patterns.ess_bulk, quantities.ess_bulk[watched])
 
@@ -144,13 +147,14 @@ def compare(
             "mcse": ("quantity", quantities.mcse),
             "z": ("quantity", _z(predicted - quantities.mean, quantities.mcse, quantities.mean)),
             "relative_difference": ("quantity", relative_difference),
-            "mean_theory": ("test_pattern", mean_theory),
-            "mean_exact": ("test_pattern", patterns.mean),
-            "mean_mcse": ("test_pattern", patterns.mcse),
-            "mean_z": ("test_pattern", mean_z),
-            "r_hat": ("test_pattern", patterns.r_hat),
-            "ess_bulk": ("test_pattern", patterns.ess_bulk),
-            "y_test": ("test_pattern", y_test),
+            "baseline": ("quantity", [guess.get(name, np.nan) for name in sampled]),
+            "mean_theory": (points, mean_theory),
+            "mean_exact": (points, patterns.mean),
+            "mean_mcse": (points, patterns.mcse),
+            "mean_z": (points, mean_z),
+            "r_hat": (points, patterns.r_hat),
+            "ess_bulk": (points, patterns.ess_bulk),
+            "y_test": (points, y_test),
             "fraction_beyond": ((), float(np.mean(np.abs(mean_z) > pattern_limit))),
             "bias2_correction": ((), float(np.mean(patterns.mcse**2))),
             "r_hat_max": ((), _largest(r_hat)),
@@ -163,7 +167,7 @@ def compare(
         },
         coords={
             "quantity": list(sampled),
-            "test_pattern": np.arange(n_test),
+            **{name: np.arange(n) for name, n in zip(points, y_test.shape, strict=True)},
             "width": theory.network.widths[0],
             "depth": theory.network.depth,
             "temperature": float(theory.temperature),
@@ -174,7 +178,7 @@ def compare(
             "model": str(record.get("model", "")),
             "sampler": str(record.get("sampler", "")),
             "posterior": _sampled(record),
-            "estimator": estimator,
+            "estimator": run.estimator,
             "r_hat_limit": limits.r_hat,
             "ess_limit": limits.ess_per_chain * n_chains,
             "z_limit": limits.z,
@@ -182,7 +186,7 @@ def compare(
         },
     )
     converged = bool(getattr(theory, "converged", True))
-    labels = [f"f(x_test[{index}])" for index in range(n_test)]
+    labels = [point_name(index) for index in np.ndindex(y_test.shape)]
     labels += [f"the {list(sampled)[i]}" for i in watched]
     outcome, sentence = verdict(
         report, dict(zip(labels, zip(r_hat, ess, strict=True), strict=True)), converged
@@ -199,50 +203,13 @@ def _sampled(record: dict[str, Any]) -> str:
     return "biased sampler" if kind == "exact" and record.get("biased") else str(kind)
 
 
-def _draws(tree: "xr.DataTree", n_test: int) -> tuple[Draws, str]:
-    """Return the draws of a run, and what they are in words."""
-    group = tree.children.get("predictions")
-    expected = "expected tree with f (chain, draw, test_pattern) in group 'predictions'"
-    if group is None:
-        raise InputError(f"{expected}, got no such group: sample with X_test=…")
-    variables = group.data_vars
-    conditional = "f_mean" in variables and "f_variance" in variables
-    names = ("f_mean", "f_variance") if conditional else ("f",)
-    arrays = []
-    for name in names:
-        if name not in variables:
-            raise InputError(f"{expected}, got {sorted(map(str, variables))}")
-        if set(variables[name].dims) != {"chain", "draw", "test_pattern"}:
-            raise InputError(f"{expected}, got {name} with dimensions {variables[name].dims}")
-        ordered = variables[name].transpose("chain", "draw", "test_pattern")
-        arrays.append(ordered.values.astype(np.float64))
-        if ordered.sizes["test_pattern"] != n_test:
-            raise InputError(
-                f"expected {name} at the {n_test} patterns of y_test, got "
-                f"{ordered.sizes['test_pattern']} patterns"
-            )
-    if conditional:
-        return Draws(arrays[0], arrays[1]), "conditional moments (Rao-Blackwell)"
-    return Draws(arrays[0], np.zeros_like(arrays[0])), "draws of f"
-
-
-def _quantities(sampled: list[Estimate], moving: bool) -> Series:
-    """Return estimates, MCSE and diagnostics of quantities; `moving` says whether f varies."""
-    series = summarize(np.stack([one.series for one in sampled], axis=-1))
-    mean = series.mean + np.array([one.offset for one in sampled])
-    mcse = np.hypot(series.mcse, np.array([one.noise for one in sampled]))
-    if moving:
-        mcse[series.mcse == 0] = np.nan
-    return series._replace(mean=mean, mcse=mcse)
-
-
 def _z(difference: np.ndarray, mcse: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return difference/mcse; without noise, 0 where the difference is rounding, else ±inf."""
     rounding = 1e-12 * np.maximum(np.abs(scale), 1.0)
-    exact = mcse == 0
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         z = difference / mcse
-    return np.where(exact & (np.abs(difference) <= rounding), 0.0, z)
+    # a share of 1 − 1e-16 varies by rounding, too
+    return np.where((mcse <= rounding) & (np.abs(difference) <= rounding), 0.0, z)
 
 
 def _largest(values: np.ndarray) -> float:

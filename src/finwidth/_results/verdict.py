@@ -3,17 +3,18 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._basics.checks import check_number
+from .._observables.accuracy import QUANTITIES as ACCURACIES
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Limits", "verdict"]
+__all__ = ["Limits", "point_name", "verdict"]
 
 _FALSE_ALARMS = 0.01  # expected number of test patterns beyond the limit by chance alone
 _SMALL = 0.01  # relative difference below which a disagreement is called small
@@ -92,16 +93,16 @@ def _obstacle(
     """Return why nothing can be concluded, None if something can."""
     if not converged:
         return f"the theory {report.theory_name.values!s} has not converged"
-    bad = np.flatnonzero(~np.isfinite(report.mean_theory.values))
+    bad = np.argwhere(~np.isfinite(report.mean_theory.values))
     if bad.size:
-        return f"the theory is not finite at {bad.size} test patterns, first x_test[{bad[0]}]"
+        return f"the theory is not finite at {len(bad)} {_points(report)}, first {_point(bad[0])}"
     bad = _names(report, ~np.isfinite(report.theory.values))
     if bad:
         return f"the theory's {' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite"
-    bad = np.flatnonzero(np.isnan(report.mean_exact.values))
+    bad = np.argwhere(np.isnan(report.mean_exact.values))
     if bad.size:
-        return f"the chains hold non-finite values at f(x_test[{bad[0]}])" + (
-            f" and {bad.size - 1} further test patterns" if bad.size > 1 else ""
+        return f"the chains hold non-finite values at {point_name(bad[0])}" + (
+            f" and {len(bad) - 1} further {_points(report)}" if len(bad) > 1 else ""
         )
     n_chains, n_draws = int(report.n_chains), int(report.n_draws)
     if n_chains < 2:
@@ -133,11 +134,12 @@ def _obstacle(
 def _disagreement(report: "xr.Dataset", name: str, beyond: np.ndarray, n_beyond: int) -> str:
     found = [_difference(report, name, index) for index in range(beyond.size) if beyond[index]]
     if n_beyond:
-        worst = int(np.argmax(np.abs(report.mean_z.values)))
+        z = np.abs(report.mean_z.values)
+        worst = np.unravel_index(np.argmax(z), z.shape)
         found.append(
-            f"the mean differs at {n_beyond} of {report.sizes['test_pattern']} test patterns "
+            f"the mean differs at {n_beyond} of {z.size} {_points(report)} "
             f"(|z| > {report.attrs['pattern_z_limit']:.2g}, largest "
-            f"{_plain(abs(float(report.mean_z[worst])), 2)} at x_test[{worst}])"
+            f"{_plain(z[worst], 2)} at {_point(worst)})"
         )
     agreeing = _names(report, ~beyond & ~np.isnan(report.z.values))
     tail = ""
@@ -153,7 +155,12 @@ def _difference(report: "xr.Dataset", name: str, index: int) -> str:
     if float(report.exact[index]) <= float(report.mcse[index]):  # no scale to compare with
         return f"{_numbers(report, name, index)}, too {sign}"
     small = ", small but beyond the noise" if abs(relative) < _SMALL else ""
-    return f"{_numbers(report, name, index)}, {_percent(relative)} too {sign}{small}"
+    size = _percent(relative)
+    if (
+        str(report["quantity"].values[index]) in ACCURACIES
+    ):  # of which a percentage has two meanings
+        size = _plain(abs(float(report.theory[index] - report.exact[index])), 2)
+    return f"{_numbers(report, name, index)}, {size} too {sign}{small}"
 
 
 def _agreement(report: "xr.Dataset", name: str) -> str:
@@ -163,9 +170,25 @@ def _agreement(report: "xr.Dataset", name: str) -> str:
     others = _names(report, ~np.isnan(report.z.values))[1:]
     return (
         f"No disagreement found: {_numbers(report, name, 0)}; {', '.join(others)} and the means at "
-        f"all {report.sizes['test_pattern']} test patterns are within their limits too; this run "
+        f"all {report.mean_z.size} {_points(report)} are within their limits too; this run "
         f"could have seen a difference in error of {_percent(power)} or more ({limit:g} MCSE){low}"
     )
+
+
+def point_name(index: Sequence[Any] | np.ndarray) -> str:
+    """Return how f at a test pattern, or one output of it, is called."""
+    point, *output = index
+    return f"f{''.join(f'_{d}' for d in output)}(x_test[{point}])"
+
+
+def _point(index: Sequence[Any] | np.ndarray) -> str:
+    point, *output = index
+    return f"x_test[{point}]{''.join(f', output {d}' for d in output)}"
+
+
+def _points(report: "xr.Dataset") -> str:
+    """Return of what there is one mean."""
+    return "outputs at test patterns" if report.mean_z.ndim > 1 else "test patterns"
 
 
 def _names(report: "xr.Dataset", chosen: np.ndarray) -> list[str]:

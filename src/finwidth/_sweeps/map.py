@@ -19,9 +19,9 @@ import numpy as np
 from .._basics.checks import check_flag, check_iterable, check_path
 from .._basics.errors import InputError
 from .._basics.progress import Patient
-from .._observables.squared_error import QUANTITIES
 from ..theories import Theory
 from .point import (
+    QUANTITIES,
     R_HAT_LIMIT,
     Effort,
     MapPoint,
@@ -84,13 +84,15 @@ def error_map(
     -------
     xarray.Dataset
         Dimensions (point, theory). Theory by theory: ``error``, ``bias2``, ``variance``, means
-        over the test patterns, NaN where the theory has no solution; ``state`` ("solved", "not
-        defined", "not converged"); ``relative_error`` = error/exact − 1; ``z`` = (error − exact)
-        in units of the MCSE; ``seconds``. Of the posterior: ``exact_error``, ``exact_mcse`` and the
-        same of ``bias2`` and ``variance``; ``r_hat``, the largest over f(x_test), error and
-        variance; ``ess``, the smallest effective sample size; ``n_draws``, ``divergences``,
-        ``exact_seconds``; ``counted``, whether r_hat ≤ 1.01. Coordinates of a point: data,
-        activation, width (N_1), widths, depth, n_patterns, n_inputs, load (P/N_1), temperature.
+        over the test patterns, and for labels −1 and +1 ``accuracy`` (of a posterior draw) and
+        ``accuracy_mean`` (of the posterior mean); NaN where the theory has no solution, or no
+        law of f ("fluctuations" has no accuracy); ``state`` ("solved", "not defined", "not
+        converged"); ``relative_error`` = error/exact − 1; ``z`` = (error − exact) in units of the
+        MCSE; ``seconds``. Of the posterior: ``exact_error``, ``exact_mcse`` and the same of the
+        others; ``r_hat``, the largest over f(x_test), error, variance and accuracy; ``ess``, the
+        smallest effective sample size; ``n_draws``, ``divergences``, ``exact_seconds``;
+        ``counted``, whether r_hat ≤ 1.01. Coordinates of a point: data, activation, width (N_1),
+        widths, depth, n_patterns, n_inputs, load (P/N_1), temperature.
 
     Raises
     ------
@@ -178,13 +180,16 @@ def _dataset(
     exact = [row["exact"] for row in rows]
     variables: dict[str, Any] = {}
     for name in (*QUANTITIES, "seconds"):
-        values = [[row[theory][name] for theory in names] for row in rows]
+        values = [[row[theory].get(name) for theory in names] for row in rows]
         variables[name] = (("point", "theory"), np.array(values, dtype=np.float64))
     states = [[row[theory]["state"] for theory in names] for row in rows]
     variables["state"] = (("point", "theory"), np.array(states))
     for name in QUANTITIES:
-        variables[f"exact_{name}"] = ("point", np.array([one[name] for one in exact]))
-        mcse = np.array([one[f"{name}_mcse"] for one in exact])
+        found, mcse = (
+            np.array([one.get(key) for one in exact], dtype=np.float64)
+            for key in (name, f"{name}_mcse")
+        )
+        variables[f"exact_{name}"] = ("point", found)
         variables["exact_mcse" if name == "error" else f"exact_{name}_mcse"] = ("point", mcse)
     for name in ("r_hat", "ess", "n_draws", "divergences"):
         variables[name] = ("point", np.array([one[name] for one in exact]))

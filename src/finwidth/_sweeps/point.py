@@ -19,7 +19,8 @@ from .._basics.checks import (
     check_temperature,
 )
 from .._basics.errors import AccuracyWarning, ConvergenceError, InputError, PluginError, warn
-from .._observables.squared_error import QUANTITIES
+from .._observables.accuracy import QUANTITIES as ACCURACIES
+from .._observables.squared_error import QUANTITIES as ERRORS
 from .._problem.network import Network, check_network
 from .._results.compare import compare
 from .._results.provenance import plain
@@ -31,6 +32,7 @@ from ..theories._saddle.fluctuations import fluctuations
 from ..theories._theory import SHELF, choose_theory
 
 __all__ = [
+    "QUANTITIES",
     "R_HAT_LIMIT",
     "Effort",
     "MapPoint",
@@ -42,6 +44,7 @@ __all__ = [
     "theory_record",
 ]
 
+QUANTITIES = (*ERRORS, *ACCURACIES)  # what a map holds of every point; accuracies of classes
 R_HAT_LIMIT = 1.01
 _CHAINS = 4
 
@@ -126,8 +129,9 @@ def sample_point(
     Returns
     -------
     dict
-        error, bias2, variance, each with …_mcse; r_hat, the largest over f(x_test), error and
-        variance; ess, the smallest bulk ESS of these; n_draws, n_chains, divergences, seconds.
+        error, bias2, variance and, where labels are classes, accuracy and accuracy_mean, each with
+        …_mcse; r_hat, the largest over f(x_test), error, variance and accuracy; ess, the smallest
+        bulk ESS of these; n_draws, n_chains, divergences, seconds.
 
     Warns
     -----
@@ -180,8 +184,11 @@ def sample_point(
             f"{point}, got {r_hat:.4f} and {mcse / abs(error):.2g} after {effort.max_draws} draws "
             "per chain"
         )
-    values = {name: float(report.exact.sel(quantity=name)) for name in QUANTITIES}
-    values |= {f"{name}_mcse": float(report.mcse.sel(quantity=name)) for name in QUANTITIES}
+    values = {}
+    for name in QUANTITIES:
+        if name in report["quantity"].values:
+            one = report.sel(quantity=name)
+            values |= {name: float(one.exact), f"{name}_mcse": float(one.mcse)}
     return values | {
         "r_hat": r_hat,
         "ess": report.ess_bulk_min.item(),
@@ -253,11 +260,13 @@ def solve_point(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
     Returns
     -------
     dict
-        error, bias2, variance (None where there is no solution); state, "solved", "not defined"
+        error, bias2, variance, accuracy, accuracy_mean (None where there is no solution, or the
+        labels are no classes); state, "solved", "not defined"
         or "not converged"; reason, the error's message; seconds.
     """
     data, start = point.data, time.perf_counter()
-    state, reason, values = "solved", "", dict.fromkeys(QUANTITIES)
+    state, reason = "solved", ""
+    values: dict[str, Any] = dict.fromkeys(QUANTITIES)
     try:
         if isinstance(theory, str) and theory in _BEYOND:
             errors = _BEYOND[theory](point)
@@ -269,8 +278,8 @@ def solve_point(point: MapPoint, theory: str | Theory) -> dict[str, Any]:
                 temperature=point.temperature,
                 theory=theory,
             )
-            errors = solution.generalization_error(data.X_test, data.y_test)
-        values = {name: float(errors[name]) for name in QUANTITIES}
+            errors = solution.scores(data.X_test, data.y_test)
+        values |= {name: float(errors[name]) for name in QUANTITIES if name in errors}
     except InputError as error:
         state, reason = "not defined", str(error)
     except ConvergenceError as error:

@@ -15,7 +15,7 @@ from .point import Effort, MapPoint, theory_name, theory_record
 
 __all__ = ["Store", "exact_key", "theory_key"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Store:

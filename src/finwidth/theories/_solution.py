@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from .._basics.checks import check_flag
 from .._basics.errors import InputError
 from .._numerics.factor import Factor
 from .._numerics.precision import float64, in_float64
+from .._observables._baseline import baselines
+from .._observables._observable import Observable, observables, predictions
 from .._observables._prediction import Prediction
-from .._observables.squared_error import expected_error
+from .._observables.squared_error import SquaredError
 from .._problem.network import Network
 from .._problem.problem import Problem
 
@@ -82,9 +85,11 @@ class Solution(abc.ABC):
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
         """Predict at checked test points; all at once with `full_covariance`."""
 
-    def _expected_error(self, X_test: np.ndarray, y_test: np.ndarray) -> xr.Dataset:
-        """Return error, bias2 and variance on a checked test set."""
-        return expected_error(self.predict(X_test), y_test)
+    def _scores(
+        self, X_test: np.ndarray, y_test: np.ndarray, chosen: Sequence[Observable]
+    ) -> xr.Dataset:
+        """Return the quantities of some observables on a checked test set."""
+        return xr.Dataset(predictions(chosen, self.predictive_law(X_test), y_test))
 
     def _blocks(self, X_test: np.ndarray) -> list[np.ndarray]:
         """Return the test points in blocks of at most `block`."""
@@ -153,6 +158,70 @@ class Solution(abc.ABC):
         blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
         return type(blocks[0]).join(blocks)
 
+    def predictive_law(self, X_test: Any) -> Prediction:
+        """Return `predict` with all that is known of the law of f at each test point.
+
+        Parameters
+        ----------
+        X_test
+            Patterns, shape (test_pattern, input).
+
+        Returns
+        -------
+        Prediction
+            With `components` where the law of f is a mixture of Gaussians; elsewhere it is taken
+            as Gaussian.
+
+        Raises
+        ------
+        InputError
+            If X_test is not a finite array with as many inputs as the training set.
+        """
+        return self.predict(X_test)
+
+    def _test_set(self, X_test: Any, y_test: Any) -> tuple[np.ndarray, np.ndarray]:
+        X_test = self.problem.test_inputs(X_test)
+        outputs = self.network.outputs
+        return X_test, check_labels(y_test, X_test.shape[0], "y_test", "X_test", outputs)
+
+    @in_float64
+    def scores(self, X_test: Any, y_test: Any) -> xr.Dataset:
+        """Return every score that is defined for the labels of a test set.
+
+        Parameters
+        ----------
+        X_test
+            Patterns, shape (test_pattern, input).
+        y_test
+            Labels, shape (test_pattern,), or (test_pattern, output) for several outputs.
+
+        Returns
+        -------
+        xarray.Dataset
+            Scalars: error = bias2 + variance, as of `generalization_error`; for labels −1 and +1,
+            and for one-hot rows, ``accuracy``, the expected accuracy of a draw of the posterior,
+            and ``accuracy_mean``, that of the posterior mean (both between 0 and 1); and what
+            plugins' observables give. Attributes say what a constant guess scores:
+            ``error_baseline``, of predicting the mean of the training labels;
+            ``accuracy_baseline`` and ``accuracy_mean_baseline``, of naming the class that has most
+            of them.
+
+        Raises
+        ------
+        InputError
+            If the test set is not as described.
+        PluginError
+            If an observable of a plugin gives no numbers.
+
+        References
+        ----------
+        theory.md, sections 3 and 14.
+        """
+        X_test, y_test = self._test_set(X_test, y_test)
+        result = self._scores(X_test, y_test, observables(y_test))
+        guess = baselines(self.problem.y, y_test)
+        return result.assign_attrs({f"{k}_baseline": v for k, v in guess.items() if k in result})
+
     @in_float64
     def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
         """Return the expected squared error on a test set and its two parts.
@@ -162,13 +231,13 @@ class Solution(abc.ABC):
         X_test
             Patterns, shape (test_pattern, input).
         y_test
-            Labels, shape (test_pattern,).
+            Labels, shape (test_pattern,), or (test_pattern, output) for several outputs.
 
         Returns
         -------
         xarray.Dataset
             Scalars error = bias2 + variance, bias2 = mean (y − mean)², variance: means over the
-            test patterns.
+            test patterns and outputs. Further scores: `scores`.
 
         Raises
         ------
@@ -179,9 +248,8 @@ class Solution(abc.ABC):
         ----------
         theory.md, section 3.
         """
-        X_test = self.problem.test_inputs(X_test)
-        y_test = check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
-        return self._expected_error(X_test, y_test)
+        X_test, y_test = self._test_set(X_test, y_test)
+        return self._scores(X_test, y_test, [SquaredError()])
 
     def __repr__(self) -> str:
         values = ""

@@ -7,12 +7,14 @@ mixture, of which `finwidth.mixture` gives the posterior, is a Gamma mixture.
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.special import betaln, gammaln
 
-from .._observables._prediction import Prediction
+from .._numerics.scale_laws import inverse_gamma_nodes
+from .._observables._prediction import Components, Prediction
 from .._problem.problem import Problem
 from ._saddle.theory import SaddleSolution
 from ._solution import Solution
@@ -93,6 +95,16 @@ class StudentTProcessSolution(Solution):
             self.scale * given.variance,
             None if covariance is None else self.scale * covariance,
         )
+
+    def predictive_law(self, X_test: Any) -> Prediction:
+        """Return `predict` with the Gaussians, one for each scale s, that f is a mixture of."""
+        prediction = self.predict(X_test)
+        half = 0.5 * (self.degrees_of_freedom + self.problem.n_patterns)
+        relative, weights = inverse_gamma_nodes(half)
+        relative *= (half - 1.0) / half  # to their mean
+        mean = np.broadcast_to(prediction.mean, (weights.size, *prediction.mean.shape))
+        variance = np.multiply.outer(relative, prediction.variance)
+        return dataclasses.replace(prediction, components=Components(weights, mean, variance))
 
 
 def solve_student_t_process(problem: Problem, degrees_of_freedom: float) -> StudentTProcessSolution:

@@ -7,6 +7,7 @@ integrals run over log Q̄_ℓ, one inside the other, each placed where the post
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,8 +17,9 @@ from ..._layers.dense import input_covariance
 from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
 from ..._numerics.integrate import TOLERANCE
+from ..._numerics.precision import in_float64
 from ..._numerics.spectrum import Conditional, Spectrum
-from ..._observables._prediction import Prediction
+from ..._observables._prediction import Components, Prediction
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
 from .._solution import Solution
@@ -27,6 +29,7 @@ from .law import MixtureLaw, Nodes, check_mixture, largest_error, largest_scales
 __all__ = ["MixtureSolution", "solve_mixture"]
 
 _LARGEST_ERROR = 1e-6  # of the quadrature, beyond which nothing is returned
+_NO_WEIGHT = 1e-13  # of a component that is left out
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -109,7 +112,27 @@ class MixtureSolution(Solution):
         scales[: self._law.n_outer] = np.max([group.outer for group in self._groups], axis=0)
         return layer_rules(self.network, variances, scales)
 
-    def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
+    @in_float64
+    def predictive_law(self, X_test: Any) -> Prediction:
+        """Return `predict` with the Gaussians, one for each node, that f is a mixture of."""
+        X_test = self.problem.test_inputs(X_test)
+        blocks = []
+        for block in self._blocks(X_test):
+            found: list[Components] = []
+            prediction = self._predict_block(block, False, found)
+            weights, mean, variance, _ = zip(*found, strict=True)
+            components = Components(*map(np.concatenate, (weights, mean, variance)))
+            components = components._replace(weights=components.weights / components.weights.sum())
+            blocks.append(dataclasses.replace(prediction, components=components))
+        return Prediction.join(blocks)
+
+    def _predict_block(
+        self,
+        X_test: np.ndarray,
+        full_covariance: bool,
+        found: list[Components] | None = None,
+    ) -> Prediction:
+        """Predict; what f is a mixture of is put into `found`."""
         n = X_test.shape[0]
         covariance = input_covariance(self.network, X_test, self.problem.X)
         rules = self._rules(np.concatenate([*map(np.asarray, covariance[1:])]))
@@ -122,6 +145,8 @@ class MixtureSolution(Solution):
             spectrum = self._single if len(self._groups) == 1 else self._law.spectrum(group.outer)
             weights, z = group.weights, group.z
             given: Conditional = spectrum.conditional(kernels, group.scale, z[:, 0])
+            if found is not None:
+                found.append(_components(group, given, spectrum.projections(group.scale)))
             if shift is None:
                 shift = weights @ given.mean / weights.sum()
             centred = given.mean - shift
@@ -138,6 +163,18 @@ class MixtureSolution(Solution):
             return Prediction(shift + mean, second - mean**2)
         second -= np.outer(mean, mean)
         return Prediction(shift + mean, np.diag(second).copy(), second)
+
+
+def _components(
+    group: Nodes, given: Conditional, projections: tuple[np.ndarray, np.ndarray]
+) -> Components:
+    """Return the Gaussians of the nodes that share a kernel, without those of no weight."""
+    z, shares = projections
+    weights = group.weights[:, None] * shares
+    node, point = np.nonzero(weights > _NO_WEIGHT)
+    shift = (z - group.z[:, :1])[node, point]
+    mean = given.mean[node] + shift[:, None] * given.slope[node]
+    return Components(weights[node, point], mean, given.variance[node])
 
 
 def solve_mixture(problem: Problem, theory: str) -> MixtureSolution:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,8 +15,8 @@ from jaxtyping import Float
 
 from ..._numerics.factor import Factor
 from ..._numerics.precision import float64, in_float64
+from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
-from ..._observables.squared_error import expected_error
 from ..._problem.network import Network
 from .._solution import Solution
 from ._fit import Fit, jackknife, subsets
@@ -84,7 +85,8 @@ class CavitySolution(Solution):
     correction of the bias that nonlinear functions of averages have are those of the jackknife
     over batches (Quenouille, Biometrika 43, 353 (1956)). They include the errors of the fixed
     point and of the sample. `predict` returns a `CavityPrediction`; `generalization_error` has
-    `error_se`, `bias2_se` and `variance_se` besides the three that every theory has.
+    `error_se`, `bias2_se` and `variance_se` besides the three that every theory has, and `scores`
+    likewise a standard error of each.
 
     Attributes
     ----------
@@ -263,20 +265,27 @@ class CavitySolution(Solution):
         spread, spread_error = jackknife(spreads)
         if full_covariance:
             covariance = np.asarray(spread)
-            return CavityPrediction(
-                mean, np.diag(covariance).copy(), covariance, mean_error, np.diag(spread_error)
-            )
-        return CavityPrediction(mean, spread, None, mean_error, spread_error)
+            spread, spread_error = np.diag(covariance).copy(), np.diag(spread_error)
+        else:
+            covariance = None
+        return CavityPrediction(
+            mean, spread, covariance, standard_error=mean_error, variance_error=spread_error
+        )
 
-    def _expected_error(self, X_test: np.ndarray, y_test: np.ndarray) -> xr.Dataset:
-        """Return error, bias2 and variance, and their standard errors `error_se` and so on."""
+    def _scores(
+        self, X_test: np.ndarray, y_test: np.ndarray, chosen: Sequence[Observable]
+    ) -> xr.Dataset:
+        """Return the quantities, and their standard errors `error_se` and so on."""
         blocks = [self._estimates(block, False) for block in self._blocks(X_test)]
         means = np.concatenate([block[0] for block in blocks], axis=1)
         variances = np.concatenate([block[1] for block in blocks], axis=1)
         whole = Prediction(jackknife(means)[0], jackknife(variances)[0])
-        result = expected_error(whole, y_test)
-        bias2 = np.mean((y_test - means) ** 2, axis=1)
-        variance = np.mean(variances, axis=1)
-        for name, values in (("bias2", bias2), ("variance", variance), ("error", bias2 + variance)):
+        result = xr.Dataset(predictions(chosen, whole, y_test))
+        parts = [
+            predictions(chosen, Prediction(mean, variance), y_test)
+            for mean, variance in zip(means, variances, strict=True)
+        ]
+        for name in list(result.data_vars):
+            values = np.array([part[str(name)] for part in parts])
             result[f"{name}_se"] = float(jackknife(values)[1])
         return result
