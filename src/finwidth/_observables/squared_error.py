@@ -25,7 +25,9 @@ class SquaredError(Observable):
     quantities = QUANTITIES
 
     def of_prediction(
-        self, prediction: Any, y_test: Float[np.ndarray, " test_pattern"]
+        self,
+        prediction: Any,
+        y_test: Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"],
     ) -> dict[str, float]:
         """Return error, bias2 and variance."""
         bias2 = float(np.mean((y_test - prediction.mean) ** 2))
@@ -53,8 +55,10 @@ def _errors(mean: np.ndarray, variance: np.ndarray | float, y_test: np.ndarray) 
     return np.mean((y_test - mean) ** 2 + variance, axis=-1)
 
 
-def expected_error(prediction: Any, y_test: Float[np.ndarray, " n"]) -> "xr.Dataset":
-    """Return error = bias2 + variance of a prediction, means over the test patterns."""
+def expected_error(
+    prediction: Any, y_test: Float[np.ndarray, " n"] | Float[np.ndarray, "n output"]
+) -> "xr.Dataset":
+    """Return error = bias2 + variance of a prediction, means over test patterns and outputs."""
     import xarray as xr
 
     return xr.Dataset(SquaredError().of_prediction(prediction, y_test))
