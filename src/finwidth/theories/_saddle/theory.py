@@ -215,13 +215,13 @@ class SaddleTheory(Theory):
         return solve_rotated(self, problem, start)
 
     @checked
-    def solve(self, problem: Problem, start: np.ndarray | None = None) -> Any:
+    def solve(self, problem: Problem, start: Any = None) -> Any:
         """Return the saddle point and what it predicts; `start` as for `order_parameters`.
 
-        A `SaddleSolution`, or with several outputs what `solve_outputs` returns.
+        A `SaddleSolution`; with several outputs what `solve_outputs` returns.
         """
         if problem.network.outputs > 1:
-            return self.solve_outputs(problem)
+            return self.solve_outputs(problem, start)
         if start is not None:
             start = check_start(start, self.equations(problem).size)
         if problem.temperature == 0 or not problem.likelihood.homogeneous:
