@@ -276,11 +276,14 @@ class TridiagonalFactor(Factorization):
 
     def _half(self, rotated: np.ndarray) -> np.ndarray:
         """Return D^{-1/2} L⁻¹ of a rotated block."""
+        root = np.sqrt(self._pivots)[:, None]
         if self._pivots.size > 1 and rotated.shape[1]:
             band = np.ones((2, self._pivots.size))
             band[1, :-1] = self._ratios
-            rotated = lapack.dtbtrs(band, rotated, uplo="L", diag="U")[0]
-        return rotated / np.sqrt(self._pivots)[:, None]
+            half = lapack.dtbtrs(band, rotated, uplo="L", diag="U")[0]
+            half /= root
+            return half
+        return rotated / root
 
     def _half_transposed(self, block: np.ndarray) -> np.ndarray:
         block = block / np.sqrt(self._pivots)[:, None]
@@ -293,6 +296,8 @@ class TridiagonalFactor(Factorization):
     def whiten_rotated(self, rotated: Float[np.ndarray, "pattern b"]) -> np.ndarray:
         """Return W b for Hᵀb."""
         half = self._half(rotated)
+        if not self._columns.shape[1]:
+            return half
         return half + self._columns @ (self._correction @ (self._columns.T @ half))
 
     def whiten(self, b: np.ndarray) -> np.ndarray:
@@ -311,5 +316,6 @@ class TridiagonalFactor(Factorization):
     def solve_rotated(self, rotated: Float[np.ndarray, "pattern b"]) -> np.ndarray:
         """Return HᵀA⁻¹ b for Hᵀb."""
         block = self.whiten_rotated(rotated)
-        block = block + self._columns @ (self._correction @ (self._columns.T @ block))
+        if self._columns.shape[1]:
+            block = block + self._columns @ (self._correction @ (self._columns.T @ block))
         return self._half_transposed(block)

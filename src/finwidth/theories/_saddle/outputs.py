@@ -264,7 +264,9 @@ def _scaled(
     """Return the prediction of directions whose kernel is of a scaled form; O(P) a test point."""
     scale, weights = form.scale(part.point.order), form.weights(part.point.order)
     at_test = block.columns * weights
-    kappa = scale * block.rotated + form.kernel.columns @ at_test.T
+    kappa = scale * block.rotated
+    if weights.size:
+        kappa += form.kernel.columns @ at_test.T
     half = factor.whiten_rotated(kappa)
     prior = scale * block.diagonal + np.sum(at_test * block.columns, axis=1)
     covariance = None
