@@ -52,9 +52,9 @@ class Nested(SaddleTheory):
         low_rank = not odd or network.bias_precision is not None
         if not network.dense or network.depth > 1 or (problem.temperature == 0 and low_rank):
             return None
-        return self._reduced(problem)
+        return self.reduced(problem)
 
-    def _reduced(self, problem: Problem) -> ScaledForm:
+    def reduced(self, problem: Problem) -> ScaledForm:
         """Return the form of one hidden layer, at any temperature."""
         network = problem.network
         odd = network.activation.parity == "odd"
@@ -84,7 +84,7 @@ class Nested(SaddleTheory):
         """
         network = problem.network
         if network.dense and network.depth == 1 and network.activation.parity != "odd":
-            return solve_matrix(self, problem, self._reduced(problem), start)
+            return solve_matrix(self, problem, start)
         return super().solve_outputs(problem, start)
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ..._numerics.factor import Factorization
 from ..._problem.problem import Problem
-from .action import ScaledForm, training_kernel
+from .action import training_kernel
 from .point import SaddlePoint
 
 __all__ = ["Direction", "Directions", "pairs"]
@@ -28,25 +28,22 @@ class Direction:
     factor
         Of A = T·1 + K_R.
     solved
-        A⁻¹ Y O, shape (pattern, output), in the basis of `form` where there is one.
-    form
-        The form of the kernel, or None.
+        A⁻¹ Y O, shape (pattern, output), in the basis of the theory's `form` where there is one.
     """
 
     problem: Problem
     point: SaddlePoint
     factor: Factorization
     solved: np.ndarray
-    form: ScaledForm | None
 
     def tangents(self, rule: Any, v: np.ndarray) -> np.ndarray:
         """Return (∂A/∂θ_i) v for every coordinate, shape (pattern, unknown)."""
         theta, order = self.point.theta, self.point.order
-        if self.form is not None:
-            kernel = self.form.kernel
-            scaled = kernel.times(self.form.scale(order), v[:, None])
-            terms = kernel.columns[:, : self.form.mean_terms]
-            weights = self.form.weights(order)[: self.form.mean_terms]
+        form = rule.form(self.problem)
+        if form is not None:
+            scaled = form.kernel.times(form.scale(order), v[:, None])
+            terms = form.kernel.columns[:, : form.mean_terms]
+            weights = form.weights(order)[: form.mean_terms]
             depth = self.problem.network.depth
             return np.hstack([np.repeat(scaled, depth, axis=1), terms * weights * (terms.T @ v)])
 
@@ -121,9 +118,13 @@ class Directions:
         return 0.5 * float(np.max(np.abs(self.gradient), initial=0.0)) / self.rows
 
     @functools.cached_property
+    def _value(self) -> float:
+        return sum(part.action for part in self.parts)
+
+    @property
     def value(self) -> float:
         """F(O)."""
-        return sum(part.action for part in self.parts)
+        return self._value
 
     @property
     def noise(self) -> float:

@@ -10,13 +10,12 @@ from jaxtyping import Float
 
 from ..._layers.dense import input_covariance
 from ..._numerics.continuation import track
-from ..._numerics.newton import newton
+from ..._numerics.newton import StationarityEquations, TrackResult, newton
 from ..._numerics.precision import float64
 from ..._numerics.tridiagonal import TridiagonalFactor
 from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
 from .._solution import Solution
-from .action import ScaledForm
 from .matrix_equations import MatrixEquations, MatrixPoint, solve_core
 from .outputs import ScaledBlock, order_dataset, refuse_likelihood
 from .rotation import find_rotation
@@ -24,48 +23,52 @@ from .rotation import find_rotation
 __all__ = ["MatrixSolution", "solve_matrix"]
 
 _TOLERANCE = 1e-9
+_FAR = 1.5  # in the logarithms of the order parameters
 
 
-def solve_matrix(
-    rule: Any, problem: Problem, form: ScaledForm, start: Any = None
-) -> "MatrixSolution":
+def solve_matrix(rule: Any, problem: Problem, start: Any = None) -> "MatrixSolution":
     """Return the saddle point in Q̄ and R, and what it predicts.
 
     Newton's method starts at the point where one rotation serves both matrices, which is followed
     from infinite width; where that does not lead to it the matrices themselves are followed.
     """
     refuse_likelihood(problem)
-    equations = MatrixEquations(form, problem.network.widths[0], problem.temperature)
+    equations = MatrixEquations(rule, problem)
+    form = equations.form
     stationarity = equations.equations()
-    theta = start.theta if isinstance(start, MatrixSolution) else _commuting(rule, problem)
-    theta = equations.theta(*theta) if isinstance(theta, tuple) else theta
-    residual, message = np.inf, ""
-    if theta is not None:
-        theta, residual, _ = newton(stationarity, theta, 40)
-    if not residual <= _TOLERANCE:
-        result = track(stationarity)
-        theta, residual, message = result.theta, result.residual, result.message
-        if not result.converged:
-            residual = max(residual, 2 * _TOLERANCE)
+    near = start.theta if isinstance(start, MatrixSolution) else _commuting(equations)
+    found = None if near is None else _close(stationarity, near)
+    if found is None:
+        found = track(stationarity)
+    theta = found.theta
     q_bar, r = equations.matrices(theta)
     no_columns = np.zeros(form.fixed_weights.size)
     factors = tuple(
         TridiagonalFactor(form.kernel, value / form.precision, no_columns, problem.temperature)
         for value in q_bar.values
     )
-    solution = MatrixSolution(problem, rule, equations, theta, q_bar, r, factors, residual, message)
+    solution = MatrixSolution(problem, rule, equations, found, q_bar, r, factors)
     if solution.converged:
         max(factors, key=lambda factor: factor.rounding).warn()
     return solution
 
 
-def _commuting(rule: Any, problem: Problem) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return log Q̄ and log R of the solution with one rotation; None if there is none."""
-    directions = find_rotation(rule, problem)
+def _commuting(equations: MatrixEquations) -> np.ndarray | None:
+    """Return θ of the solution with one rotation; None if there is none."""
+    directions = find_rotation(equations.rule, equations.problem)
     if not directions.converged:
         return None
     basis, thetas = directions.rotation, np.array(directions.thetas)
-    return (basis * thetas[:, 0]) @ basis.T, (basis * thetas[:, 1]) @ basis.T
+    q_bar, r = ((basis * column) @ basis.T for column in thetas.T)
+    return equations.theta(q_bar, r)
+
+
+def _close(stationarity: StationarityEquations, start: np.ndarray) -> TrackResult | None:
+    """Return the solution next to `start`, None where Newton's method leads elsewhere."""
+    theta, residual, _ = newton(stationarity, start, 40)
+    if not residual <= _TOLERANCE or np.max(np.abs(theta - start)) > _FAR:
+        return None
+    return TrackResult(theta, residual, True, "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -80,36 +83,30 @@ class MatrixSolution(Solution):
         The theory.
     equations
         The action and its equations.
-    theta
-        Logarithms of Q̄ and R, upper triangles.
+    found
+        Where the equations were solved: θ = (log Q̄, log R), the residual, and why they were not.
     q_bar, r
         Q̄ and R.
     factors
         Of T·1 + q_k K_0/λ_1, one for each eigenvalue q_k of Q̄.
-    missed
-        Largest |∂𝒮/∂θ|/(N + P).
-    reason
-        Why the saddle point was not reached, if it was not.
     """
 
     rule: Any
     equations: MatrixEquations
-    theta: np.ndarray
+    found: TrackResult
     q_bar: MatrixPoint
     r: MatrixPoint
     factors: tuple[TridiagonalFactor, ...]
-    missed: float
-    reason: str
 
     @property
     def residual(self) -> float:
         """Largest |∂𝒮/∂θ|, relative to N + P."""
-        return self.missed
+        return self.found.residual
 
     @property
     def message(self) -> str:
         """Why the saddle point was not reached, if it was not."""
-        return self.reason
+        return self.found.message
 
     @property
     def theory(self) -> str:
@@ -119,7 +116,12 @@ class MatrixSolution(Solution):
     @property
     def converged(self) -> bool:
         """Whether the saddle point was reached."""
-        return self.residual <= _TOLERANCE
+        return self.found.converged
+
+    @property
+    def theta(self) -> np.ndarray:
+        """log Q̄ and log R, upper triangles."""
+        return self.found.theta
 
     @functools.cached_property
     def order_parameters(self) -> xr.Dataset:

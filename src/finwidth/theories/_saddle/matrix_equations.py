@@ -11,11 +11,13 @@ of one Householder reduction, and the others have rank 2D: an evaluation is O(PD
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from ..._numerics.newton import StationarityEquations
+from ..._problem.problem import Problem
 from .action import ScaledForm
 
 __all__ = ["MatrixEquations", "MatrixPoint", "solve_core"]
@@ -57,24 +59,41 @@ class _Data:
 class MatrixEquations:
     """The action and its stationarity in θ = (log Q̄, log R), the upper triangles.
 
+    A pickle holds what they are made of.
+
     Parameters
     ----------
-    form
-        K_0 and U = (m, 1) on the training set, reduced, with the labels of all outputs.
-    width
-        N.
-    temperature
-        T.
+    rule
+        The theory, which reduces K_0 and U = (m, 1) on the training set.
+    problem
+        Network, training set and temperature.
     """
 
-    form: ScaledForm
-    width: int
-    temperature: float
+    rule: Any  # `nested`, which stands above
+    problem: Problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.rule, self.problem)
+
+    @functools.cached_property
+    def form(self) -> ScaledForm:
+        """K_0 and U, with the labels of all outputs."""
+        return self.rule.reduced(self.problem)
+
+    @property
+    def width(self) -> int:
+        """N."""
+        return self.problem.network.widths[0]
+
+    @property
+    def temperature(self) -> float:
+        """T."""
+        return self.problem.temperature
 
     @property
     def outputs(self) -> int:
         """D."""
-        return self.form.kernel.y.shape[1]
+        return self.problem.network.outputs
 
     @functools.cached_property
     def _triangle(self) -> tuple[np.ndarray, ...]:

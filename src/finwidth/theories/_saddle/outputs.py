@@ -211,7 +211,7 @@ class RotatedSolution(Solution):
         for part in self._parts(X_test, full_covariance):
             mean[:, part.places] = part.mean
             variance[:, part.places] = part.variance[:, None]
-            if covariance is not None:
+            if covariance is not None and part.covariance is not None:
                 projector = basis[:, part.places] @ basis[:, part.places].T
                 covariance += np.einsum("op,mn->monp", projector, part.covariance)
         outputs = np.einsum("ok,nk,pk->nop", basis, variance, basis)
@@ -222,14 +222,14 @@ class RotatedSolution(Solution):
         groups: dict[int, list[int]] = {}
         for k, part in enumerate(parts):
             groups.setdefault(id(part.factor), []).append(k)
-        block = None
+        form, block = self.rule.form(self.problem), None
         for places in groups.values():
             part = parts[places[0]]
             solved = np.stack([parts[k].solved[:, k] for k in places], axis=1)
-            if part.form is not None and isinstance(part.factor, TridiagonalFactor):
+            if form is not None and isinstance(part.factor, TridiagonalFactor):
                 if block is None:
-                    block = ScaledBlock.of(self.rule, self.problem, part.form, X_test, full)
-                yield _scaled(places, part, part.factor, part.form, block, solved)
+                    block = ScaledBlock.of(self.rule, self.problem, form, X_test, full)
+                yield _scaled(places, part, part.factor, form, block, solved)
             else:
                 kernel = self._kernel(part, X_test, self.problem.X)
                 kappa = np.asarray(kernel.cross)

@@ -111,6 +111,7 @@ class _Landscape:
     def __init__(self, rule: Any, problem: Problem) -> None:
         self._rule, self._problem = rule, problem
         form = rule.form(problem)  # the reduction is made here, with the labels of all outputs
+        self._scaled = form is not None
         self._labels = problem.y if form is None else form.kernel.y
 
     def at(self, rotation: np.ndarray, thetas: list[np.ndarray] | None) -> Directions:
@@ -124,12 +125,12 @@ class _Landscape:
             key = point.theta.tobytes()
             if key not in factors:  # all are alike at infinite width
                 factors[key] = _factor(self._rule, problem, point.order)
-            factor, form = factors[key], self._rule.form(problem)
-            if form is not None and isinstance(factor, TridiagonalFactor):
+            factor = factors[key]
+            if self._scaled and isinstance(factor, TridiagonalFactor):
                 solved = factor.solve_rotated(labels)
             else:
                 solved = factor.solve(labels)
-            parts.append(Direction(problem, point, factor, solved, form))
+            parts.append(Direction(problem, point, factor, solved))
         products = np.array([labels.T @ part.solved for part in parts])
         return Directions(rotation, tuple(parts), products)
 
