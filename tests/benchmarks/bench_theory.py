@@ -1,9 +1,10 @@
 """The cost of theory beside one eigendecomposition, in one run.
 
 Gaussian inputs, random labels (with D outputs, of D classes), one thread. The unit is SciPy's
-`eigh` with vectors (LAPACK's) of the kernel matrix. A theory's time is that of `solve` and `generalization_error` on the
-test set, kernels included; `solve_many` is that of a whole grid with its errors. Each is the best
-of a few repetitions after one that compiles, which is a column of its own.
+`eigh` with vectors (LAPACK's) of the kernel matrix. A theory's time is that of `solve` and
+`generalization_error` on the test set, kernels included; `solve_many` is that of a whole grid with
+its errors. Each is the best of a few repetitions after one that compiles, which is a column of its
+own.
 
     python tests/benchmarks/bench_theory.py [--patterns 2000] [--json]
 """

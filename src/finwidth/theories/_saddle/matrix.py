@@ -142,8 +142,9 @@ class MatrixSolution(Solution):
             covariance = input_covariance(self.problem.network, X)
             stack = form.stack.replace(rules=self.problem.rules)
             base = np.asarray(self.rule.kernel(stack, covariance, form.order).cross)
+            columns = form.columns(X)
         kernel = np.einsum("op,mn->monp", self.q_bar.matrix / form.precision, base)
-        for i, column in enumerate(form.columns(X).T):
+        for i, column in enumerate(columns.T):
             outputs = self.r.matrix if i < form.mean_terms else np.eye(self.equations.outputs)
             square = form.fixed_weights[i] * np.outer(column, column)
             kernel += np.einsum("op,mn->monp", outputs, square)
