@@ -1,4 +1,4 @@
-"""Several outputs (theory.md, section 11), against dense algebra on PD × PD matrices."""
+"""Several outputs (theory.md, section 14), against dense algebra on PD × PD matrices."""
 
 import copy
 import functools

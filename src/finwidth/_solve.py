@@ -34,7 +34,8 @@ def solve(
     X
         Training patterns, shape (pattern, input).
     y
-        Labels, shape (pattern,).
+        Labels, shape (pattern,), or (pattern, output) for a network of several outputs, which
+        "nested", "wishart" and "infinite" take.
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
     theory
@@ -64,7 +65,8 @@ def solve(
 
     References
     ----------
-    Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4.
+    Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4, and
+    14 for several outputs.
     """
     chosen = choose_theory(theory)
     return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)

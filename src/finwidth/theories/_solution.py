@@ -110,7 +110,7 @@ class Solution(abc.ABC):
         For one hidden layer this is λ_1 yᵀK⁻¹y/P of theory.md, section 2: below one where finite
         width lowers the error at T = 0, above one where it raises it. Infinite where the kernel
         is singular, since no noiseless fit exists. With several outputs the falling eigenvalues of
-        YᵀK⁻¹Y/P (section 11), one for each direction of the outputs, shape (output,).
+        YᵀK⁻¹Y/P (section 14), one for each direction of the outputs, shape (output,).
         """
         y = self.problem.y
         with float64():

@@ -77,7 +77,7 @@ class Nested(SaddleTheory):
         )
 
     def solve_outputs(self, problem: Problem, start: Any = None) -> Solution:
-        """Return the solution with several outputs (theory.md, section 11).
+        """Return the solution with several outputs (theory.md, section 14).
 
         One hidden layer with a mean term needs two matrices that do not commute. Deeper layers
         with mean terms have one rotation for all: an extension of this package's.

@@ -1,6 +1,6 @@
 """One hidden layer with a mean term and several outputs: the equations for two matrices.
 
-Q̄ and R = (1 + Q)⁻¹ are symmetric and need not commute (theory.md, section 11):
+Q̄ and R = (1 + Q)⁻¹ are symmetric and need not commute (theory.md, section 14):
 
     A = T·1 + Q̄ ⊗ K_0 + R ⊗ m mᵀ + 1_D ⊗ b·11ᵀ,   K_0 = (K − m mᵀ)/λ_1, m with 1/√λ_1
     Q = 𝒢(K_0)/N,   Q̄ = R − R 𝒢(m mᵀ) R/N,   𝒢(X)_de = tr[(A⁻¹)_de X] − a_dᵀ X a_e,   a = A⁻¹y

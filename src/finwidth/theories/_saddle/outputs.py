@@ -25,6 +25,7 @@ from .rotation import find_rotation
 __all__ = ["RotatedSolution", "ScaledBlock", "order_dataset", "refuse_likelihood", "solve_rotated"]
 
 _TOLERANCE = 1e-9
+_VANISHING = 1e-5  # order parameters that are on their way to 0
 
 
 def refuse_likelihood(problem: Problem) -> None:
@@ -155,7 +156,19 @@ class RotatedSolution(Solution):
     @property
     def message(self) -> str:
         """Why they were not reached, if they were not."""
-        return "" if self.converged else self.directions.message
+        if self.converged:
+            return ""
+        smallest = min(float(np.exp(np.min(theta))) for theta in self.directions.thetas)
+        hint = ""
+        if self._scales and smallest < _VANISHING:
+            hint = f"; an order parameter fell to {smallest:.0e}: labels that need no network there"
+        return self.directions.message + hint
+
+    @property
+    def _scales(self) -> bool:
+        """Whether every layer has scales, Q̄ and 1/(1 + Q), as its order parameters."""
+        orders = (part.point.order for part in self.directions.parts)
+        return all(isinstance(value, Scales) for order in orders for value in order.values)
 
     @functools.cached_property
     def action(self) -> float:
@@ -175,7 +188,7 @@ class RotatedSolution(Solution):
         orders = [part.point.order for part in parts]
         coords = {"output": np.arange(len(parts)), "direction": np.arange(len(parts))}
         basis = xr.Dataset({"rotation": (("output", "direction"), rotation)}, coords=coords)
-        if not all(isinstance(value, Scales) for order in orders for value in order.values):
+        if not self._scales:
             theta = ("direction", "unknown"), np.array(self.directions.thetas)
             return basis.assign(theta=theta).assign_coords(unknown=parts[0].point.chart.names)
         values = [np.stack([order.q_bar for order in orders], axis=1)]

@@ -1,6 +1,6 @@
 """Several outputs that decouple: one rotation of the outputs, and a one-output problem for each.
 
-Without mean terms the order parameters of all layers commute (theory.md, section 11). In their
+Without mean terms the order parameters of all layers commute (theory.md, section 14). In their
 common basis O = (o_1 … o_D) the problem is D one-output problems of labels Y o_k, and
 
     o_kᵀYᵀ(A_k⁻¹ − A_l⁻¹)Y o_l = 0   for k ≠ l

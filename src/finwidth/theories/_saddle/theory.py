@@ -207,7 +207,7 @@ class SaddleTheory(Theory):
         return check_conditioned(conditioned, problem.likelihood, problem.n_patterns)
 
     def solve_outputs(self, problem: Problem, start: Any = None) -> Solution:
-        """Return the solution with several outputs (theory.md, section 11).
+        """Return the solution with several outputs (theory.md, section 14).
 
         By default with one rotation for the order parameters of all layers. `start` is the
         solution of a nearby problem.
