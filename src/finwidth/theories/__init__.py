@@ -17,6 +17,7 @@ from .._layers.order import (
 from .._layers.stack import Stack as Stack, recursion as recursion
 from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
+from ._mixture.outputs import WishartMixtureSolution as WishartMixtureSolution
 from ._saddle.action import ScaledForm as ScaledForm
 from ._saddle.matrix import MatrixSolution as MatrixSolution
 from ._saddle.outputs import RotatedSolution as RotatedSolution
@@ -43,6 +44,7 @@ __all__ = [
     "Solution",
     "Stack",
     "Theory",
+    "WishartMixtureSolution",
     "available",
     "recursion",
 ]

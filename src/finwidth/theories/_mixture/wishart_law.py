@@ -1,0 +1,172 @@
+"""The scale mixture with several outputs: matrices of scales, their prior, and the likelihood.
+
+N_ℓ Q̄_ℓ ~ Wishart_D(N_ℓ, 1) independently, f | Q̄ ~ GP(0, M ⊗ K_0) with M = B Bᵀ, B = L_L … L_1 and
+Q̄_ℓ = L_ℓ L_ℓᵀ. The L_ℓ are Bartlett's: √N L is lower triangular, its diagonal entries χ with
+N, N − 1, … degrees of freedom and those below standard normal; for N < D it has N columns, and
+Q̄ no density.
+"""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+from scipy.special import gammaln
+
+__all__ = ["Batch", "WishartLaw"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """The law of f at some nodes, direction by direction of M's eigenvectors.
+
+    Attributes
+    ----------
+    scale, basis
+        Eigenvalues q and eigenvectors of M, shapes (node, k) and (node, output, k).
+    inverse
+        1/(T + q κ), shape (node, k, pattern) in the eigenbasis of K_0.
+    bias
+        Variance of the output's bias given the labels, shape (node, k).
+    """
+
+    scale: np.ndarray
+    basis: np.ndarray
+    inverse: np.ndarray
+    bias: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WishartLaw:
+    """Coordinates of the matrices, their prior, and the likelihood.
+
+    Parameters
+    ----------
+    widths
+        N_ℓ.
+    kernel
+        K_0 on the training set, without the output's bias.
+    labels
+        Y O in the basis of the outputs where the matrices are about diagonal, shape
+        (pattern, output).
+    temperature, bias
+        T, and the prior variance of the output's bias.
+    """
+
+    widths: tuple[int, ...]
+    kernel: Float[np.ndarray, "pattern pattern"]
+    labels: Float[np.ndarray, "pattern output"]
+    temperature: float
+    bias: float
+
+    @property
+    def outputs(self) -> int:
+        """D."""
+        return self.labels.shape[1]
+
+    @functools.cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (negative ones, of rounding, as 0) and eigenvectors of K_0."""
+        values, vectors = scipy.linalg.eigh(self.kernel)
+        return np.maximum(values, 0.0), vectors
+
+    @functools.cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        vectors = self.spectrum[1]
+        return vectors.T @ self.labels, vectors.T @ np.ones(self.labels.shape[0])
+
+    @functools.cached_property
+    def entries(self) -> list[tuple[int, int, int]]:
+        """(layer, row, column) of every coordinate."""
+        return [
+            (layer, row, column)
+            for layer, width in enumerate(self.widths)
+            for row in range(self.outputs)
+            for column in range(min(row + 1, width))
+        ]
+
+    @functools.cached_property
+    def degrees(self) -> Float[np.ndarray, " coordinate"]:
+        """Degrees of freedom of the diagonal entries, 0 for those below."""
+        return np.array(
+            [
+                self.widths[layer] - row if row == column else 0.0
+                for layer, row, column in self.entries
+            ]
+        )
+
+    def start(self, q_bar: Float[np.ndarray, "layer output"]) -> Float[np.ndarray, " coordinate"]:
+        """Return the coordinates of diagonal matrices."""
+        return np.array(
+            [
+                0.5 * math.log(self.widths[layer] * q_bar[layer, row]) if row == column else 0.0
+                for layer, row, column in self.entries
+            ]
+        )
+
+    def matrices(
+        self, x: Float[np.ndarray, "node coordinate"]
+    ) -> Float[np.ndarray, "node layer output output"]:
+        """Return L_ℓ; a column of zeros is one that N_ℓ < D does not have."""
+        factors = np.zeros((x.shape[0], len(self.widths), self.outputs, self.outputs))
+        for i, (layer, row, column) in enumerate(self.entries):
+            entry = np.exp(x[:, i]) if row == column else x[:, i]
+            factors[:, layer, row, column] = entry / math.sqrt(self.widths[layer])
+        return factors
+
+    def log_prior(self, x: Float[np.ndarray, "node coordinate"]) -> Float[np.ndarray, " node"]:
+        """Return the log density of the coordinates: log L_ii and L_ij."""
+        nu = self.degrees
+        diagonal = nu > 0
+        half = 0.5 * np.where(diagonal, nu, 1.0)
+        norm = np.where(
+            diagonal, math.log(2) * (1 - half) - gammaln(half), -0.5 * math.log(2 * math.pi)
+        )
+        with np.errstate(over="ignore"):
+            squares = np.where(diagonal, np.exp(2 * np.where(diagonal, x, 0.0)), x**2)
+        return np.sum(norm + nu * x - 0.5 * squares, axis=1)
+
+    def at(self, x: Float[np.ndarray, "node coordinate"]) -> Batch:
+        """Return the law of f at nodes."""
+        factors = self.matrices(x)
+        root = factors[:, 0]
+        for layer in range(1, len(self.widths)):
+            root = factors[:, layer] @ root
+        basis, singular, _ = np.linalg.svd(root)
+        scale = singular**2
+        total = self.temperature + scale[:, :, None] * self.spectrum[0]
+        with np.errstate(divide="ignore"):
+            inverse = 1.0 / total
+        ones = self._columns[1]
+        bias = self.bias / (1.0 + self.bias * (inverse @ ones**2))
+        return Batch(scale, basis, inverse, bias)
+
+    def log_posterior(self, x: Float[np.ndarray, "node coordinate"]) -> Float[np.ndarray, " node"]:
+        """Return log p(Y, x), −inf where the likelihood has no density."""
+        batch = self.at(x)
+        labels, ones = self._columns
+        with np.errstate(divide="ignore", invalid="ignore"):
+            regular = np.all(np.isfinite(batch.inverse), axis=(1, 2))
+            turned = np.einsum("pd,mdk->mkp", labels, batch.basis)
+            square = np.sum(turned**2 * batch.inverse, axis=2)
+            square -= batch.bias * ((turned * batch.inverse) @ ones) ** 2
+            logdet = -np.sum(np.log(batch.inverse), axis=2)
+            if self.bias > 0:
+                logdet += np.log(self.bias / batch.bias)
+            value = self.log_prior(x) - 0.5 * np.sum(square + logdet, axis=1)
+        value -= 0.5 * self.labels.size * math.log(2 * math.pi)
+        return np.where(regular & np.isfinite(value), value, -np.inf)
+
+    def duals(self, batch: Batch) -> Float[np.ndarray, "node k pattern"]:
+        """Return A⁻¹y in the eigenbases of M and K_0."""
+        labels, ones = self._columns
+        turned = np.einsum("pd,mdk->mkp", labels, batch.basis) * batch.inverse
+        shift = batch.bias * (turned @ ones)
+        return turned - shift[:, :, None] * batch.inverse * ones
+
+    @property
+    def ones(self) -> Float[np.ndarray, " pattern"]:
+        """1 in the eigenbasis of K_0."""
+        return self._columns[1]
