@@ -149,7 +149,7 @@ class WishartLaw:
         labels, ones = self._columns
         with np.errstate(divide="ignore", invalid="ignore"):
             regular = np.all(np.isfinite(batch.inverse), axis=(1, 2))
-            turned = np.einsum("pd,mdk->mkp", labels, batch.basis)
+            turned = np.swapaxes(batch.basis, 1, 2) @ labels.T
             square = np.sum(turned**2 * batch.inverse, axis=2)
             square -= batch.bias * ((turned * batch.inverse) @ ones) ** 2
             logdet = -np.sum(np.log(batch.inverse), axis=2)
@@ -162,7 +162,7 @@ class WishartLaw:
     def duals(self, batch: Batch) -> Float[np.ndarray, "node k pattern"]:
         """Return A⁻¹y in the eigenbases of M and K_0."""
         labels, ones = self._columns
-        turned = np.einsum("pd,mdk->mkp", labels, batch.basis) * batch.inverse
+        turned = (np.swapaxes(batch.basis, 1, 2) @ labels.T) * batch.inverse
         shift = batch.bias * (turned @ ones)
         return turned - shift[:, :, None] * batch.inverse * ones
 
