@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import reference
 import scipy.linalg
 from scipy.special import multigammaln
 
@@ -111,6 +112,47 @@ def test_one_unit_has_a_matrix_without_density():
     assert mixture.log_evidence == pytest.approx(np.log(total), abs=1e-7)
 
 
+@pytest.mark.parametrize("bias", [None, 2.0])
+def test_a_mean_term_by_sampling_the_readout(bias):
+    """f | V is Gaussian for Gaussian features of mean m and covariance K − mmᵀ (section 5)."""
+    points, labels, draws = X[:4], Y[:4, :2], 60_000
+    net = fw.Network((4,), "relu", bias_precision=bias, outputs=2)
+    mixture = fw.mixture(net, points, labels, temperature=T)
+    predicted = mixture.predict(X_TEST, full_covariance=True)
+    everything = np.vstack([points, X_TEST])
+    variance = 0.0 if bias is None else 1 / bias
+    c = everything @ everything.T / X.shape[1] + variance
+    kernel, m = reference.layer("relu", c)
+    # V with columns for two outputs: Σ_i v_i/√N multiplies m, VᵀV/N the rest
+    readout = np.random.default_rng(8).normal(size=(draws, 4, 2))
+    along, gram = readout.sum(axis=1) / 2, np.swapaxes(readout, 1, 2) @ readout / 4
+    full = np.einsum("ade,mn->admen", gram, kernel - np.outer(m, m))
+    full += variance * np.einsum("de,mn->dmen", np.eye(2), np.ones_like(kernel))
+    rest = labels.T.reshape(-1) - np.einsum("ad,m->adm", along, m[:4]).reshape(draws, -1)
+    a = full[:, :, :4, :, :4].reshape(draws, 8, 8) + T * np.eye(8)
+    dual = np.linalg.solve(a, rest[..., None])[..., 0]
+    logs = -0.5 * (np.sum(rest * dual, axis=1) + np.linalg.slogdet(2 * np.pi * a)[1])
+    weights = np.exp(logs)
+    error = np.std(weights) / np.mean(weights) / np.sqrt(draws)
+    assert abs(mixture.log_evidence - np.log(weights.mean())) < 4 * error + 4 * mixture.residual
+    cross = full[:, :, 4:, :, :4].reshape(draws, -1, 8)
+    values = (cross @ dual[..., None])[..., 0] + np.einsum("ad,m->adm", along, m[4:]).reshape(
+        draws, -1
+    )
+    given = full[:, :, 4:, :, 4:].reshape(draws, *cross.shape[1:2], -1)
+    given = given - cross @ np.linalg.solve(a, np.swapaxes(cross, 1, 2))
+    weights = weights / weights.sum()
+    mean = weights @ values
+    mean_error = np.sqrt(weights**2 @ (values - mean) ** 2)
+    found = predicted.mean.T.reshape(-1)
+    assert np.all(np.abs(found - mean) < 5 * mean_error + 1e-3)
+    covariance = np.einsum("a,aij->ij", weights, given) + (values - mean).T * weights @ (
+        values - mean
+    )
+    found = predicted.covariance.transpose(1, 0, 3, 2).reshape(covariance.shape)
+    np.testing.assert_allclose(found, covariance, atol=0.02 * np.max(covariance))
+
+
 @pytest.mark.parametrize("outputs", [2, 3])
 def test_rotated_labels_rotate_everything(outputs):
     turn = scipy.linalg.expm(
@@ -169,7 +211,7 @@ def test_errors_have_a_standard_error_where_points_are_random():
 
 def test_what_is_not_covered_is_refused():
     for net, theory in (
-        (fw.Network((5,), "relu", outputs=2), "nested"),
+        (fw.Network((5, 5), "relu", outputs=2), "nested"),
         (fw.Network((5, 5), "erf", outputs=2), "nested"),
     ):
         with pytest.raises(fw.InputError, match="the scale mixture"):

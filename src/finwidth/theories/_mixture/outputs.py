@@ -207,9 +207,10 @@ class WishartMixtureSolution(Solution):
                 weights, batch = np.exp(logs[part] - largest), law.at(nodes[part])
                 q, basis = batch.scale, self._rotation @ batch.basis
                 duals = law.duals(batch)
-                given = (q[:, :, None] * duals) @ kappa.T + law.bias * (duals @ law.ones)[
-                    :, :, None
-                ]
+                given = (q[:, :, None] * duals) @ kappa.T
+                given += law.bias * (duals @ law.ones)[:, :, None]
+                if kernels.mean is not None:
+                    given += batch.slopes[:, :, None] * kernels.mean
                 given = np.einsum("mdk,mkn->mnd", basis, given)
                 if shift is None:
                     shift = np.einsum("m,mnd->nd", weights, given) / np.sum(weights)
@@ -269,11 +270,11 @@ def solve_wishart_mixture(
     mixture: MixtureLaw, problem: Problem, theory: SaddleTheory
 ) -> WishartMixtureSolution:
     """Return the posterior of the scale mixture with several outputs."""
-    if mixture.has_mean or mixture.n_outer:
+    if mixture.n_outer:
         raise InputError(
-            "expected one hidden layer with an odd activation, the identity without biases, or "
-            "theory='wishart' for the scale mixture of several outputs, got activation "
-            f"{problem.network.activation.name!r} and {problem.network.depth} hidden layer(s)"
+            "expected one hidden layer, the identity without biases, or theory='wishart' for the "
+            f"scale mixture of several outputs, got {problem.network.depth} hidden layers and "
+            f"activation {problem.network.activation.name!r}"
         )
     least = min(problem.network.widths)
     if problem.temperature == 0 and least < problem.network.outputs:
@@ -281,25 +282,27 @@ def solve_wishart_mixture(
             "expected temperature > 0 for the scale mixture where a width is less than the number "
             f"of outputs, {problem.network.outputs} (f then has no density), got width {least}"
         )
-    kernel = mixture.kernels(problem.covariance, np.zeros(0), mixture.rules).cross
-    Factor(kernel, problem.temperature).warn()
-    saddle = theory.solve(problem)
-    order = saddle.order_parameters
-    rotation = order.rotation.values
+    kernels = mixture.kernels(problem.covariance, np.zeros(0), mixture.rules)
+    Factor(kernels.cross, problem.temperature).warn()
+    q_bar = theory.solve(problem).order_parameters.q_bar.values
+    # all of them are diagonal there, but for mean terms
+    rotation = np.linalg.eigh(q_bar[-1])[1]
     law = WishartLaw(
         problem.network.widths,
-        kernel,
+        kernels.cross,
         problem.y @ rotation,
         problem.temperature,
         problem.output_bias,
+        kernels.mean,
     )
 
     def function(x: np.ndarray) -> np.ndarray:
         parts = _parts(np.ones(len(x), dtype=bool), law.widths, problem.y.size)
         return np.concatenate([law.log_posterior(x[part]) for part in parts])
 
-    mode = find_mode(function, law.start(order.q_bar_direction.values))
-    exact = problem.network.depth == 1 and problem.network.outputs == 2
+    diagonals = np.einsum("ok,lop,pk->lk", rotation, q_bar, rotation)
+    mode = find_mode(function, law.start(diagonals))
+    exact = problem.network.depth == 1 and problem.network.outputs == 2 and not mixture.has_mean
     solution: WishartMixtureSolution | None = None
     if exact:
         spacing = 0.7

@@ -3,7 +3,8 @@
 N_ℓ Q̄_ℓ ~ Wishart_D(N_ℓ, 1) independently, f | Q̄ ~ GP(0, M ⊗ K_0) with M = B Bᵀ, B = L_L … L_1 and
 Q̄_ℓ = L_ℓ L_ℓᵀ. The L_ℓ are Bartlett's: √N L is lower triangular, its diagonal entries χ with
 N, N − 1, … degrees of freedom and those below standard normal; for N < D it has N columns, and
-Q̄ no density.
+Q̄ no density. With a mean term (one layer) the first of the N columns is g = √λ_1 a, standard
+normal, f has the mean g ⊗ m/√λ_1, and the others are Bartlett's for N − 1.
 """
 
 import dataclasses
@@ -30,12 +31,18 @@ class Batch:
         1/(T + q κ), shape (node, k, pattern) in the eigenbasis of K_0.
     bias
         Variance of the output's bias given the labels, shape (node, k).
+    labels
+        Labels less the mean of f, shape (node, k, pattern) in the eigenbasis of K_0.
+    slopes
+        g, shape (node, k): zeros without a mean term.
     """
 
     scale: np.ndarray
     basis: np.ndarray
     inverse: np.ndarray
     bias: np.ndarray
+    labels: np.ndarray
+    slopes: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,6 +60,8 @@ class WishartLaw:
         (pattern, output).
     temperature, bias
         T, and the prior variance of the output's bias.
+    mean
+        m/√λ_1 on the training set, shape (pattern,), or None.
     """
 
     widths: tuple[int, ...]
@@ -60,6 +69,7 @@ class WishartLaw:
     labels: Float[np.ndarray, "pattern output"]
     temperature: float
     bias: float
+    mean: Float[np.ndarray, " pattern"] | None = None
 
     @property
     def outputs(self) -> int:
@@ -73,46 +83,48 @@ class WishartLaw:
         return np.maximum(values, 0.0), vectors
 
     @functools.cached_property
-    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
-        vectors = self.spectrum[1]
-        return vectors.T @ self.labels, vectors.T @ np.ones(self.labels.shape[0])
+    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Y O, 1 and m in the eigenbasis of K_0."""
+        vectors, ones = self.spectrum[1], np.ones(self.labels.shape[0])
+        mean = np.zeros_like(ones) if self.mean is None else self.mean
+        return vectors.T @ self.labels, vectors.T @ ones, vectors.T @ mean
 
     @functools.cached_property
-    def entries(self) -> list[tuple[int, int, int]]:
-        """(layer, row, column) of every coordinate."""
-        return [
-            (layer, row, column)
-            for layer, width in enumerate(self.widths)
-            for row in range(self.outputs)
-            for column in range(min(row + 1, width))
-        ]
+    def entries(self) -> list[tuple[int, int, int, int]]:
+        """(layer, row, column, degrees of freedom) of every coordinate; 0: a normal one."""
+        first = 0 if self.mean is None else 1
+        rows = range(self.outputs)
+        found = [(0, row, 0, 0) for row in rows] if first else []
+        for layer, width in enumerate(self.widths):
+            found += [
+                (layer, row, column + first, width - first - row if row == column else 0)
+                for row in rows
+                for column in range(min(row + 1, width - first))
+            ]
+        return found
 
     @functools.cached_property
     def degrees(self) -> Float[np.ndarray, " coordinate"]:
-        """Degrees of freedom of the diagonal entries, 0 for those below."""
-        return np.array(
-            [
-                self.widths[layer] - row if row == column else 0.0
-                for layer, row, column in self.entries
-            ]
-        )
+        """Degrees of freedom of the diagonal entries, 0 for the others."""
+        return np.array([float(nu) for *_, nu in self.entries])
 
     def start(self, q_bar: Float[np.ndarray, "layer output"]) -> Float[np.ndarray, " coordinate"]:
         """Return the coordinates of diagonal matrices."""
         return np.array(
             [
-                0.5 * math.log(self.widths[layer] * q_bar[layer, row]) if row == column else 0.0
-                for layer, row, column in self.entries
+                0.5 * math.log(self.widths[layer] * q_bar[layer, row]) if nu else 0.0
+                for layer, row, _, nu in self.entries
             ]
         )
 
     def matrices(
         self, x: Float[np.ndarray, "node coordinate"]
-    ) -> Float[np.ndarray, "node layer output output"]:
+    ) -> Float[np.ndarray, "node layer output column"]:
         """Return L_ℓ; a column of zeros is one that N_ℓ < D does not have."""
-        factors = np.zeros((x.shape[0], len(self.widths), self.outputs, self.outputs))
-        for i, (layer, row, column) in enumerate(self.entries):
-            entry = np.exp(x[:, i]) if row == column else x[:, i]
+        columns = self.outputs + (self.mean is not None)
+        factors = np.zeros((x.shape[0], len(self.widths), self.outputs, columns))
+        for i, (layer, row, column, nu) in enumerate(self.entries):
+            entry = np.exp(x[:, i]) if nu else x[:, i]
             factors[:, layer, row, column] = entry / math.sqrt(self.widths[layer])
         return factors
 
@@ -134,22 +146,26 @@ class WishartLaw:
         root = factors[:, 0]
         for layer in range(1, len(self.widths)):
             root = factors[:, layer] @ root
-        basis, singular, _ = np.linalg.svd(root)
+        basis, singular, _ = np.linalg.svd(root, full_matrices=False)
         scale = singular**2
         total = self.temperature + scale[:, :, None] * self.spectrum[0]
         with np.errstate(divide="ignore"):
             inverse = 1.0 / total
-        ones = self._columns[1]
+        labels, ones, mean = self._columns
         bias = self.bias / (1.0 + self.bias * (inverse @ ones**2))
-        return Batch(scale, basis, inverse, bias)
+        across = np.swapaxes(basis, 1, 2)
+        turned, slopes = across @ labels.T, np.zeros(scale.shape)
+        if self.mean is not None:
+            slopes = math.sqrt(self.widths[0]) * (across @ factors[:, 0, :, :1])[:, :, 0]
+            turned -= slopes[:, :, None] * mean
+        return Batch(scale, basis, inverse, bias, turned, slopes)
 
     def log_posterior(self, x: Float[np.ndarray, "node coordinate"]) -> Float[np.ndarray, " node"]:
         """Return log p(Y, x), −inf where the likelihood has no density."""
         batch = self.at(x)
-        labels, ones = self._columns
+        turned, ones = batch.labels, self._columns[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             regular = np.all(np.isfinite(batch.inverse), axis=(1, 2))
-            turned = np.swapaxes(batch.basis, 1, 2) @ labels.T
             square = np.sum(turned**2 * batch.inverse, axis=2)
             square -= batch.bias * ((turned * batch.inverse) @ ones) ** 2
             logdet = -np.sum(np.log(batch.inverse), axis=2)
@@ -161,8 +177,7 @@ class WishartLaw:
 
     def duals(self, batch: Batch) -> Float[np.ndarray, "node k pattern"]:
         """Return A⁻¹y in the eigenbases of M and K_0."""
-        labels, ones = self._columns
-        turned = (np.swapaxes(batch.basis, 1, 2) @ labels.T) * batch.inverse
+        ones, turned = self._columns[1], batch.labels * batch.inverse
         shift = batch.bias * (turned @ ones)
         return turned - shift[:, :, None] * batch.inverse * ones
 
