@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -147,6 +148,32 @@ def test_a_mean_term_by_sampling_the_readout(bias):
     )
     found = predicted.covariance.transpose(1, 0, 3, 2).reshape(covariance.shape)
     np.testing.assert_allclose(found, covariance, atol=0.02 * np.max(covariance))
+
+
+def test_deep_linear_network_by_sampling_its_weights():
+    """Given all layers but the first, f is a process of covariance VᵀW Wᵀ V/(N_1N_2) ⊗ C."""
+    points, labels, draws = X[:4], Y[:4, :2], 60_000
+    net = fw.Network((3, 5), "identity", outputs=2)
+    with warnings.catch_warnings():  # the standard error of the evidence may be above 1e-3
+        warnings.simplefilter("ignore", fw.AccuracyWarning)
+        mixture = fw.mixture(net, points, labels, temperature=T)
+    rng = np.random.default_rng(8)
+    upper = rng.normal(size=(draws, 2, 5)) @ rng.normal(size=(draws, 5, 3))
+    gram = upper @ np.swapaxes(upper, 1, 2) / 15
+    everything = np.vstack([points, X_TEST])
+    full = np.einsum("ade,mn->admen", gram, everything @ everything.T / X.shape[1])
+    a = full[:, :, :4, :, :4].reshape(draws, 8, 8) + T * np.eye(8)
+    y = labels.T.reshape(-1)
+    dual = np.linalg.solve(a, np.broadcast_to(y, (draws, 8))[..., None])
+    weights = np.exp(-0.5 * (dual[..., 0] @ y + np.linalg.slogdet(2 * np.pi * a)[1]))
+    error = np.std(weights) / np.mean(weights) / np.sqrt(draws)
+    assert abs(mixture.log_evidence - np.log(weights.mean())) < 4 * (error + mixture.residual)
+    values = (full[:, :, 4:, :, :4].reshape(draws, -1, 8) @ dual)[..., 0]
+    weights = weights / weights.sum()
+    mean = weights @ values
+    mean_error = np.sqrt(weights**2 @ (values - mean) ** 2)
+    found = mixture.predict(X_TEST).mean.T.reshape(-1)
+    assert np.all(np.abs(found - mean) < 5 * mean_error + 1e-3)
 
 
 @pytest.mark.parametrize("outputs", [2, 3])
