@@ -180,6 +180,18 @@ def test_a_chart_of_ones_own_finds_the_same_saddle(depth):
     assert one.residual <= 1e-9
 
 
+def test_a_chart_of_ones_own_with_several_outputs():
+    labels = np.random.default_rng(4).normal(size=(len(X), 2))
+    toy = fw.Network(layers=(Softly(8),), activation="erf", outputs=2)
+    one, other = (
+        fw.solve(net, X, labels, temperature=T)
+        for net in (toy, fw.Network(toy.widths, "erf", outputs=2))
+    )
+    q_bar = other.order_parameters.q_bar.values
+    np.testing.assert_allclose(one.order_parameters.q_bar.values, q_bar, rtol=1e-8, atol=1e-9)
+    assert one.action == pytest.approx(other.action, rel=1e-10)
+
+
 # --- a likelihood: noise of another size for each pattern --------------------------------------
 
 

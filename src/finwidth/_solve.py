@@ -10,6 +10,7 @@ from ._numerics.precision import in_float64
 from ._problem.network import Network
 from ._problem.problem import make_problem
 from .theories._evidence import most_likely
+from .theories._mixture.outputs import WishartMixtureSolution
 from .theories._mixture.solution import MixtureSolution, solve_mixture
 from .theories._solution import Solution
 from .theories._student_t_process import StudentTProcessSolution, solve_student_t_process
@@ -38,7 +39,8 @@ def solve(
     X
         Training patterns, shape (pattern, input).
     y
-        Labels, shape (pattern,).
+        Labels, shape (pattern,), or (pattern, output) for a network of several outputs, which
+        "nested", "wishart" and "infinite" take.
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
         "evidence": the T for which the theory's `log_evidence` is largest, between 1e-5 and 10
@@ -78,7 +80,8 @@ def solve(
 
     References
     ----------
-    Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4.
+    Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4, and
+    14 for several outputs.
     """
     chosen = choose_theory(theory)
     by_evidence = isinstance(temperature, str) and temperature == "evidence"
@@ -152,7 +155,7 @@ def student_t_process(
 @in_float64
 def mixture(
     net: Network, X: Any, y: Any, *, temperature: float, theory: str = "nested"
-) -> MixtureSolution:
+) -> MixtureSolution | WishartMixtureSolution:
     """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
 
     Q̄_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2) independently, f | Q̄ ~ GP(0, K_R(Q̄)). For the identity this is
@@ -164,11 +167,12 @@ def mixture(
     net
         The network. With theory="nested": one hidden layer (with a mean term, the projection of
         the readout on it is integrated too), up to three with an odd activation, any number for
-        the identity without biases. With theory="wishart": any.
+        the identity without biases. With theory="wishart": any. With several outputs Q̄_ℓ is a
+        Wishart matrix: one hidden layer, the identity without biases, or theory="wishart".
     X
         Training patterns, shape (pattern, input).
     y
-        Labels, shape (pattern,).
+        Labels, shape (pattern,), or (pattern, output) with several outputs.
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel
         (without mean term and output bias).
@@ -179,29 +183,34 @@ def mixture(
     -------
     MixtureSolution
         Evidence, law of the order parameters, and `predict`; usable wherever a
-        `finwidth.Solution` is.
+        `finwidth.Solution` is. With several outputs a `WishartMixtureSolution`.
 
     Raises
     ------
     InputError
         If an argument is not as described, or the kernel is singular to working precision.
     ConvergenceError
-        If the quadrature error is above 1e-6; the result is attached as ``.best``.
+        If the quadrature error is above 1e-6, or with Sobol points the standard error of the
+        evidence above 5 % of it; the result is attached as ``.best``.
 
     Warns
     -----
     AccuracyWarning
-        If the quadrature error is above 1e-9, or rounding costs more than the eighth digit.
+        If the quadrature error is above 1e-9, or rounding costs more than the eighth digit. Where
+        Sobol points take the place of quadrature: if the standard error of the evidence is above
+        1e-3 of it.
 
     Notes
     -----
     Where only the scale of one kernel varies (one hidden layer, "wishart", the identity) the cost
     is one eigendecomposition and O(P) a node. Otherwise it is some 100 eigendecompositions for
-    two hidden layers and 10 000 for three.
+    two hidden layers and 10 000 for three. With several outputs, one hidden layer and D = 2, a
+    lattice over the entries of Bartlett's factor of Q̄; otherwise eight scramblings of Sobol points
+    around the mode, weighted by importance, whose spread is the standard error.
 
     References
     ----------
-    theory.md, section 5; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and Hanin and
-    Zlokapa, PNAS 120, e2301345120 (2023).
+    theory.md, sections 5 and 14; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and
+    Hanin and Zlokapa, PNAS 120, e2301345120 (2023).
     """
     return solve_mixture(make_problem(net, X, y, temperature), theory)

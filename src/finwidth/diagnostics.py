@@ -19,7 +19,7 @@ from ._observables.squared_error import QUANTITIES, expected_error
 from ._problem.network import Network, check_network
 from ._problem.problem import make_problem
 from .theories import SHELF, SaddleSolution, SaddleTheory
-from .theories._theory import solve_problem
+from .theories._theory import check_outputs, solve_problem
 
 __all__ = ["conditioning", "depth_profile", "roots", "width_response"]
 
@@ -165,7 +165,7 @@ def depth_profile(
     ----------
     theory.md, sections 2 and 4.
     """
-    check_network(net)
+    check_outputs(check_network(net), "depth_profile")
     rule = SHELF.get(theory) if isinstance(theory, str) and theory in SHELF.names() else None
     if not isinstance(rule, SaddleTheory):
         raise InputError(

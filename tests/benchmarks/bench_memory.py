@@ -5,6 +5,7 @@ process rises above what it held after a small solution of the same shape, in un
 matrix of float64 (8P² bytes).
 
     python tests/benchmarks/bench_memory.py [--patterns 2000] [--layers 1] [--theory nested]
+        [--outputs 1] [--activation erf]
 """
 
 import argparse
@@ -36,19 +37,24 @@ def main() -> None:
     parser.add_argument("--patterns", type=int, default=2000)
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--theory", default="nested")
+    parser.add_argument("--outputs", type=int, default=1, help="classes, if more than 1")
+    parser.add_argument("--activation", default="erf")
     options = parser.parse_args()
-    n, depth = options.patterns, options.layers
+    n, depth, outputs = options.patterns, options.layers, options.outputs
     rng = np.random.default_rng(0)
     X, X_test = rng.standard_normal((n, N_INPUTS)), rng.standard_normal((N_TEST, N_INPUTS))
     y, y_test = rng.choice([-1.0, 1.0], n), rng.choice([-1.0, 1.0], N_TEST)
+    if outputs > 1:
+        y, y_test = (np.eye(outputs)[rng.integers(0, outputs, size)] for size in (n, N_TEST))
     settings = {"temperature": TEMPERATURE, "theory": options.theory}
-    fw.solve(fw.Network((50,) * depth, "erf"), X[:300], y[:300], **settings)  # compiles
+    net = fw.Network((n // 4,) * depth, options.activation, outputs=outputs)
+    fw.solve(net.replace(widths=(50,) * depth), X[:300], y[:300], **settings)  # compiles
     before, began = peak(), time.process_time()
-    solution = fw.solve(fw.Network((n // 4,) * depth, "erf"), X, y, **settings)
+    solution = fw.solve(net, X, y, **settings)
     error = float(solution.generalization_error(X_test, y_test).error)
     seconds = time.process_time() - began
     print(
-        f"{options.theory}, L = {depth}, P = {n}: {seconds:.0f} CPU s, "
+        f"{options.theory}, L = {depth}, D = {outputs}, P = {n}: {seconds:.0f} CPU s, "
         f"{(peak() - before) / (8 * n**2):.2f} × 8P² bytes, residual {solution.residual:.1e}, "
         f"error {error:.4f}"
     )

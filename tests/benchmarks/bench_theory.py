@@ -1,9 +1,10 @@
 """The cost of theory beside one eigendecomposition, in one run.
 
-Gaussian inputs, random labels, one thread. The unit is SciPy's `eigh` with vectors (LAPACK's) of
-the kernel matrix. A theory's time is that of `solve` and `generalization_error` on the
-test set, kernels included; `solve_many` is that of a whole grid with its errors. Each is the best
-of a few repetitions after one that compiles, which is a column of its own.
+Gaussian inputs, random labels (with D outputs, of D classes), one thread. The unit is SciPy's
+`eigh` with vectors (LAPACK's) of the kernel matrix. A theory's time is that of `solve` and
+`generalization_error` on the test set, kernels included; `solve_many` is that of a whole grid with
+its errors. Each is the best of a few repetitions after one that compiles, which is a column of its
+own.
 
     python tests/benchmarks/bench_theory.py [--patterns 2000] [--json]
 """
@@ -29,7 +30,7 @@ from rich.table import Table  # noqa: E402
 
 import finwidth as fw  # noqa: E402
 
-N_INPUTS, N_TEST, REPEATS = 200, 500, 3
+N_INPUTS, N_TEST, N_CLASSES, REPEATS = 200, 500, 10, 3
 
 
 def seconds(call: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float]:
@@ -54,6 +55,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     X, X_test = rng.standard_normal((n, N_INPUTS)), rng.standard_normal((N_TEST, N_INPUTS))
     y, y_test = rng.choice([-1.0, 1.0], n), rng.choice([-1.0, 1.0], N_TEST)
+    classes = [np.eye(N_CLASSES)[rng.integers(0, N_CLASSES, size)] for size in (n, N_TEST)]
     kernel = fw.nngp_kernel(fw.Network((1,), "erf"), X)
     _, unit = seconds(lambda: scipy.linalg.eigh(kernel), repeats)
     _, numpy_unit = seconds(lambda: np.linalg.eigh(kernel), repeats)
@@ -61,9 +63,11 @@ def main() -> None:
     widths = np.unique(np.geomspace(n / 20, 20 * n, 64).astype(int)).tolist()
 
     def solve(net: fw.Network, theory: str) -> Callable[[], object]:
+        labels, labels_test = (y, y_test) if net.outputs == 1 else classes
+
         def call() -> object:
-            solution = fw.solve(net, X, y, temperature=0.1, theory=theory)
-            return solution.generalization_error(X_test, y_test)
+            solution = fw.solve(net, X, labels, temperature=0.1, theory=theory)
+            return solution.generalization_error(X_test, labels_test)
 
         return call
 
@@ -79,6 +83,14 @@ def main() -> None:
         f"solve_many, {len(widths)} widths, erf, L = 1": (
             solve_many(fw.Network((width,), "erf"), "nested"),
             1.0,
+        ),
+        f"nested, erf, L = 1, D = {N_CLASSES}": (
+            solve(fw.Network((width,), "erf", outputs=N_CLASSES), "nested"),
+            1.3,
+        ),
+        f"nested, relu, L = 1, D = {N_CLASSES}": (
+            solve(fw.Network((width,), "relu", outputs=N_CLASSES), "nested"),
+            None,
         ),
         "nested, erf, L = 3": (solve(fw.Network((width,) * 3, "erf"), "nested"), 3.0),
     }

@@ -9,6 +9,7 @@ O(P), and every factorisation of A = T·1 + s·K_0 + U diag(w) Uᵀ as well.
 # SciPy makes the LAPACK wrappers at run time:
 # pyright: reportAttributeAccessIssue=false
 
+import copy
 import functools
 from typing import Any
 
@@ -53,7 +54,8 @@ class ScaledKernel:
     columns
         U, shape (pattern, term); no columns where only the scale varies.
     y
-        Labels, shape (pattern,).
+        Labels, shape (pattern,), or (pattern, output) of several outputs, of which `along` makes
+        labels of one.
     overwrite
         Whether `kernel`, in Fortran order, may be overwritten to save memory.
 
@@ -62,7 +64,7 @@ class ScaledKernel:
     diagonal, off_diagonal
         Of 𝒯, shapes (pattern,) and (pattern − 1,).
     y
-        Hᵀy, shape (pattern,).
+        Hᵀy, of the shape of y.
     columns
         HᵀU, shape (pattern, term).
     """
@@ -71,7 +73,7 @@ class ScaledKernel:
         self,
         kernel: Float[np.ndarray, "pattern pattern"],
         columns: Float[np.ndarray, "pattern term"],
-        y: Float[np.ndarray, " pattern"],
+        y: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"],
         overwrite: bool = False,
     ) -> None:
         n = kernel.shape[0]
@@ -86,7 +88,7 @@ class ScaledKernel:
         self._reflectors = flat[1 : 1 + n * (n - 1)].reshape((n, n - 1), order="F")
         self.n_patterns = n
         self._labels = y
-        self.y = self.rotate(y[:, None])[:, 0]
+        self.y = self.rotate(y.reshape(n, -1)).reshape(y.shape)
         self.columns = self.rotate(columns) if columns.shape[1] else columns
 
     def rotate(
@@ -115,6 +117,17 @@ class ScaledKernel:
     def rotated(self, y: Float[np.ndarray, " pattern"]) -> Float[np.ndarray, " pattern"]:
         """Return Hᵀ `y`, which is at hand for the labels."""
         return self.y if y is self._labels else self.rotate(y[:, None])[:, 0]
+
+    def along(
+        self, y: Float[np.ndarray, " pattern"], direction: Float[np.ndarray, " output"]
+    ) -> "ScaledKernel":
+        """Return the same reduction with the labels `y` = Y o of one direction o of the outputs."""
+        if y is self._labels:
+            return self
+        _ = self.extreme_eigenvalues  # found once for all directions
+        other = copy.copy(self)
+        other._labels, other.y = y, self.y @ direction
+        return other
 
     @functools.cached_property
     def extreme_eigenvalues(self) -> tuple[float, float]:
@@ -157,23 +170,14 @@ class ScaledKernel:
         value, d/d log s, d/d log w
             Scalars and an array of shape (term,); NaN where A is not positive definite.
         """
-        d, e = scale * self.diagonal, scale * self.off_diagonal
         weights = np.asarray(weights, dtype=np.float64)
+        columns = self.columns * np.sqrt(weights)
         try:
-            pivots, ratios = _factor(temperature + d, e)
+            parts = self.parts(scale, temperature, np.column_stack([self.y, columns]))
         except np.linalg.LinAlgError:
             return np.nan, np.nan, np.full(weights.shape, np.nan)
-        columns = self.columns * np.sqrt(weights)
-        solved = _solve(pivots, ratios, np.column_stack([self.y, columns]))
+        value, solved, trace = parts
         a, x = solved[:, 0], solved[:, 1:]
-        # diagonal and first off-diagonal of the tridiagonal inverse: a sum of positive terms,
-        # x_i = 1/δ_i + l_i² x_{i+1}
-        band = np.ones((2, pivots.size))
-        band[0, 1:] = -(ratios**2)
-        inverse_diagonal = lapack.dtbtrs(band, 1.0 / pivots[:, None])[0][:, 0]
-        inverse_off = -ratios * inverse_diagonal[1:]
-        trace = float(d @ inverse_diagonal + 2.0 * (e @ inverse_off))
-        value = float(np.sum(np.log(pivots)))
         d_weights = np.zeros(weights.shape)
         if weights.size:
             capacitance = np.eye(weights.size) + columns.T @ x
@@ -181,15 +185,40 @@ class ScaledKernel:
             solve = lambda b: lapack.dpotrs(factor, b, lower=1)[0]  # noqa: E731
             a = a - x @ solve(columns.T @ a)
             value += 2.0 * float(np.sum(np.log(np.diag(factor))))
-            trace -= float(np.trace(solve(x.T @ self._tridiagonal_times(d, e, x))))
+            trace -= float(np.trace(solve(x.T @ self.times(scale, x))))
             gram = columns.T @ x
             d_weights = np.diag(gram - gram @ solve(gram)) - (columns.T @ a) ** 2
         value += float(self.y @ a)
-        d_scale = trace - float(a @ self._tridiagonal_times(d, e, a[:, None])[:, 0])
+        d_scale = trace - float(a @ self.times(scale, a[:, None])[:, 0])
         return value, d_scale, d_weights
 
-    @staticmethod
-    def _tridiagonal_times(d: np.ndarray, e: np.ndarray, block: np.ndarray) -> np.ndarray:
+    def parts(
+        self, scale: float, temperature: float, block: Float[np.ndarray, "pattern b"]
+    ) -> tuple[float, Float[np.ndarray, "pattern b"], float]:
+        """Return logdet B, B⁻¹ `block` and tr B⁻¹s𝒯 for B = T·1 + s·𝒯, without U.
+
+        Raises
+        ------
+        LinAlgError
+            If B is not positive definite.
+        """
+        d, e = scale * self.diagonal, scale * self.off_diagonal
+        pivots, ratios = _factor(temperature + d, e)
+        solved = _solve(pivots, ratios, block)
+        # diagonal and first off-diagonal of the tridiagonal inverse: a sum of positive terms,
+        # x_i = 1/δ_i + l_i² x_{i+1}
+        band = np.ones((2, pivots.size))
+        band[0, 1:] = -(ratios**2)
+        inverse_diagonal = lapack.dtbtrs(band, 1.0 / pivots[:, None])[0][:, 0]
+        inverse_off = -ratios * inverse_diagonal[1:]
+        trace = float(d @ inverse_diagonal + 2.0 * (e @ inverse_off))
+        return float(np.sum(np.log(pivots))), solved, trace
+
+    def times(
+        self, scale: float, block: Float[np.ndarray, "pattern b"]
+    ) -> Float[np.ndarray, "pattern b"]:
+        """Return s·𝒯 `block`."""
+        d, e = scale * self.diagonal, scale * self.off_diagonal
         product = d[:, None] * block
         product[:-1] += e[:, None] * block[1:]
         product[1:] += e[:, None] * block[:-1]
@@ -247,11 +276,14 @@ class TridiagonalFactor(Factorization):
 
     def _half(self, rotated: np.ndarray) -> np.ndarray:
         """Return D^{-1/2} L⁻¹ of a rotated block."""
+        root = np.sqrt(self._pivots)[:, None]
         if self._pivots.size > 1 and rotated.shape[1]:
             band = np.ones((2, self._pivots.size))
             band[1, :-1] = self._ratios
-            rotated = lapack.dtbtrs(band, rotated, uplo="L", diag="U")[0]
-        return rotated / np.sqrt(self._pivots)[:, None]
+            half = lapack.dtbtrs(band, rotated, uplo="L", diag="U")[0]
+            half /= root
+            return half
+        return rotated / root
 
     def _half_transposed(self, block: np.ndarray) -> np.ndarray:
         block = block / np.sqrt(self._pivots)[:, None]
@@ -261,20 +293,29 @@ class TridiagonalFactor(Factorization):
             block = lapack.dtbtrs(band, block, uplo="L", trans="T", diag="U")[0]
         return block
 
-    def _whitened(self, rotated: np.ndarray) -> np.ndarray:
+    def whiten_rotated(self, rotated: Float[np.ndarray, "pattern b"]) -> np.ndarray:
+        """Return W b for Hᵀb."""
         half = self._half(rotated)
+        if not self._columns.shape[1]:
+            return half
         return half + self._columns @ (self._correction @ (self._columns.T @ half))
 
     def whiten(self, b: np.ndarray) -> np.ndarray:
         """Return W b with WᵀW = A⁻¹."""
-        return self._whitened(self._kernel.rotate(b))
+        return self.whiten_rotated(self._kernel.rotate(b))
 
     def quadratic(self, y: np.ndarray) -> float:
         """Return yᵀA⁻¹y."""
-        return float(np.sum(self._whitened(self._kernel.rotated(y)[:, None]) ** 2))
+        return float(np.sum(self.whiten_rotated(self._kernel.rotated(y)[:, None]) ** 2))
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return A⁻¹ b, for b of shape (pattern,) or (pattern, b)."""
-        block = self.whiten(b.reshape(b.shape[0], -1))
-        block = block + self._columns @ (self._correction @ (self._columns.T @ block))
-        return self._kernel.rotate(self._half_transposed(block), back=True).reshape(b.shape)
+        rotated = self._kernel.rotate(b.reshape(b.shape[0], -1))
+        return self._kernel.rotate(self.solve_rotated(rotated), back=True).reshape(b.shape)
+
+    def solve_rotated(self, rotated: Float[np.ndarray, "pattern b"]) -> np.ndarray:
+        """Return HᵀA⁻¹ b for Hᵀb."""
+        block = self.whiten_rotated(rotated)
+        if self._columns.shape[1]:
+            block = block + self._columns @ (self._correction @ (self._columns.T @ block))
+        return self._half_transposed(block)

@@ -46,6 +46,9 @@ class Problem:
     temperature: float
     likelihood: Likelihood = GAUSSIAN
     _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    # of a problem that `along` makes: the labels of all outputs, and the direction
+    _whole: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    direction: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave out what is shared: it is made again, bit for bit, where it is needed."""
@@ -102,7 +105,24 @@ class Problem:
             y=self.y[rows],
             likelihood=self.likelihood.subset(rows),
             _shared=shared,
+            _whole=None,
+            direction=None,
         )
+
+    def along(self, direction: Float[np.ndarray, " output"]) -> "Problem":
+        """Return the one-output problem of the labels Y o, which shares what this one shares."""
+        return dataclasses.replace(
+            self,
+            network=self.network.replace(outputs=1),
+            y=self.y @ direction,
+            _whole=self.y,
+            direction=direction,
+        )
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels of all outputs, of which `along` may have left one direction."""
+        return self.y if self._whole is None else self._whole
 
     @property
     def stack(self) -> Stack:

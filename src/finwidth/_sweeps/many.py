@@ -14,7 +14,7 @@ from .._problem.network import Network
 from .._problem.problem import make_problem
 from ..theories import Theory
 from ..theories._saddle.column import solve_column
-from ..theories._theory import choose_theory
+from ..theories._theory import check_covered, choose_theory
 
 __all__ = ["solve_many"]
 
@@ -39,7 +39,8 @@ def solve_many(
     net
         The network; every hidden layer takes the grid's width.
     X, y
-        Training set, shapes (pattern, input) and (pattern,).
+        Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
+        outputs.
     widths
         Widths, ints ≥ 1.
     temperature
@@ -49,15 +50,16 @@ def solve_many(
     theory
         As for `finwidth.solve`.
     X_test, y_test
-        Test set, shapes (test_pattern, input) and (test_pattern,), for the errors.
+        Test set, shapes (test_pattern, input) and those of its labels, for the errors.
 
     Returns
     -------
     xarray.Dataset
-        The order parameters (width, temperature, layer), action, log_evidence, residual and, with
-        a test set, error, bias2 and variance (width, temperature); coordinates width,
-        temperature, layer and load = P/width. With `weight_precision` given, a leading dimension
-        precision, and the coordinate weight_precision (precision, weight_layer).
+        The order parameters (width, temperature, layer), with several outputs their further
+        dimensions too; action, log_evidence, residual and, with a test set, error, bias2 and
+        variance (width, temperature); coordinates width, temperature, layer and load = P/width.
+        With `weight_precision` given, a leading dimension precision, and the coordinate
+        weight_precision (precision, weight_layer).
 
     Raises
     ------
@@ -70,7 +72,8 @@ def solve_many(
     -----
     Kernels are built once for all points that differ in widths, temperature and readout precision.
     Where only the kernel's scale varies (one hidden layer, or theory="wishart") they are also
-    reduced once, after which a point costs O(P) and its predictions O(P) a test pattern. Widths
+    reduced once, after which a point costs O(P) and its predictions O(P) a test pattern (with
+    several outputs O(P²), as for one point). Widths
     are solved from the largest to the smallest, each from the one before.
 
     References
@@ -90,9 +93,9 @@ def solve_many(
         raise InputError("expected X_test and y_test together, got one of them")
     if X_test is not None:
         X_test = problem.test_inputs(X_test)
-        test = X_test, check_labels(y_test, X_test.shape[0], name="y_test", of="X_test")
+        test = X_test, check_labels(y_test, X_test.shape[0], "y_test", "X_test", net.outputs)
     networks = _networks(net, weight_precision)
-    chosen.check(net)
+    check_covered(problem, chosen)
     depth = net.depth
     by_widths = [problem.vary((width,) * depth, temperatures[0]) for width in widths]
     order = np.argsort([-p.network.widths[0] for p in by_widths], kind="stable")
@@ -146,8 +149,11 @@ def _dataset(
     lead = ("precision", "width", "temperature")
     keys = sorted(rows)
     variables = {}
-    for name in rows[keys[0]]:
+    coords: dict[Any, Any] = {}
+    for name, first in rows[keys[0]].items():
         array = np.asarray([rows[key][name] for key in keys], dtype=np.float64)
-        dims = (*lead, "layer") if array.ndim > 1 else lead
-        variables[name] = (dims, array.reshape(*shape, *array.shape[1:]))
-    return xr.Dataset(variables)
+        inner = ()
+        if isinstance(first, xr.DataArray):
+            inner, coords = first.dims, coords | dict(first.coords)
+        variables[name] = ((*lead, *inner), array.reshape(*shape, *array.shape[1:]))
+    return xr.Dataset(variables, coords)

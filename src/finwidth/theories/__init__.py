@@ -17,7 +17,10 @@ from .._layers.order import (
 from .._layers.stack import Stack as Stack, recursion as recursion
 from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
+from ._mixture.outputs import WishartMixtureSolution as WishartMixtureSolution
 from ._saddle.action import ScaledForm as ScaledForm
+from ._saddle.matrix import MatrixSolution as MatrixSolution
+from ._saddle.outputs import RotatedSolution as RotatedSolution
 from ._saddle.point import SaddlePoint as SaddlePoint
 from ._saddle.theory import SaddleSolution as SaddleSolution, SaddleTheory as SaddleTheory
 from ._solution import Solution as Solution
@@ -28,10 +31,12 @@ __all__ = [
     "Covariance",
     "Layer",
     "Link",
+    "MatrixSolution",
     "OrderParameter",
     "OrderParameters",
     "Prediction",
     "Problem",
+    "RotatedSolution",
     "SaddlePoint",
     "SaddleSolution",
     "SaddleTheory",
@@ -39,6 +44,7 @@ __all__ = [
     "Solution",
     "Stack",
     "Theory",
+    "WishartMixtureSolution",
     "available",
     "recursion",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from .._basics.arrays import check_labels
 from .._basics.checks import check_flag
@@ -107,24 +108,28 @@ class Solution(abc.ABC):
 
     @property
     def log_evidence(self) -> float:
-        """log p(y) = −½(𝒮 + P log 2π), at the order of the theory."""
-        return -0.5 * (self.action + self.problem.n_patterns * math.log(2 * math.pi))
+        """log p(y) = −½(𝒮 + PD log 2π), at the order of the theory."""
+        return -0.5 * (self.action + self.problem.y.size * math.log(2 * math.pi))
 
     @functools.cached_property
-    def criterion(self) -> float:
+    def criterion(self) -> float | Float[np.ndarray, " output"]:
         """yᵀK⁻¹y/P with the infinite-width kernel K (1/λ_L included) at T = 0.
 
         For one hidden layer this is λ_1 yᵀK⁻¹y/P of theory.md, section 2: below one where finite
         width lowers the error at T = 0, above one where it raises it. Infinite where the kernel
-        is singular, since no noiseless fit exists.
+        is singular, since no noiseless fit exists. With several outputs the falling eigenvalues of
+        YᵀK⁻¹Y/P (section 14), one for each direction of the outputs, shape (output,).
         """
         y = self.problem.y
         with float64():
             kernel = self.problem.nngp
         try:
-            return float(y @ Factor(kernel, 0.0).solve(y)) / y.size
+            solved = Factor(kernel, 0.0).solve(y)
         except InputError:
-            return math.inf
+            return math.inf if y.ndim == 1 else np.full(y.shape[1], math.inf)
+        if y.ndim == 1:
+            return float(y @ solved) / y.size
+        return np.linalg.eigvalsh(y.T @ solved)[::-1] / y.shape[0]
 
     @in_float64
     def predict(self, X_test: Any, full_covariance: bool = False) -> Prediction:
@@ -140,7 +145,8 @@ class Solution(abc.ABC):
         Returns
         -------
         Prediction
-            mean and variance, shape (test_pattern,), and the covariance if asked for; T is not
+            mean and variance, shape (test_pattern,), or (test_pattern, output) with several
+            outputs and then `output_covariance` too, and the covariance if asked for; T is not
             added.
 
         Raises

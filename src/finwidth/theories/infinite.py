@@ -1,10 +1,13 @@
 """Infinite width: the neural-network Gaussian process, every Q̄ = 1 and Q = 0."""
 
+from typing import Any
+
 import numpy as np
 
 from .._layers.stack import infinite_width
 from .._plugins.hooks import hookimpl
 from .._problem.problem import Problem
+from ._saddle.outputs import RotatedSolution, solve_rotated
 from ._saddle.point import SaddlePoint
 from ._theory import Theory
 from .nested import Nested
@@ -30,6 +33,10 @@ class Infinite(Nested):
             theta=np.zeros(chart.size),
             chart=chart,
         )
+
+    def solve_outputs(self, problem: Problem, start: Any = None) -> RotatedSolution:
+        """Return the same Gaussian process for every output."""
+        return solve_rotated(self, problem, rotation=np.eye(problem.network.outputs))
 
 
 @hookimpl

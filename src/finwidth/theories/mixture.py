@@ -4,6 +4,7 @@ from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
 from ._mixture.law import check_mixture
+from ._mixture.outputs import WishartMixtureSolution
 from ._mixture.solution import MixtureSolution, solve_mixture
 from ._theory import Theory, check_dense, checked
 
@@ -14,14 +15,15 @@ class Mixture(Theory):
     """What `finwidth.mixture` computes, with theory="nested" (theory.md, section 5)."""
 
     name = "mixture"
+    several_outputs = True
 
     def check(self, network: Network) -> None:
         """Refuse layers that are not dense, and deep networks whose activation is not odd."""
         check_dense(network, self.name)
-        check_mixture(network, "nested")
+        check_mixture(network, "nested", several=True)
 
     @checked
-    def solve(self, problem: Problem) -> MixtureSolution:
+    def solve(self, problem: Problem) -> MixtureSolution | WishartMixtureSolution:
         """Integrate over the order parameters."""
         return solve_mixture(problem, "nested")
 

@@ -3,6 +3,8 @@
 K_ℓ = [Q̄_ℓ (K∘K_{ℓ-1} − m_ℓ m_ℓᵀ) + m_ℓ m_ℓᵀ/(1 + Q_ℓ)]/λ_ℓ (+ 1/λ^b_ℓ), K_0 = C.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,8 +18,10 @@ from .._problem.network import Network
 from .._problem.problem import Problem
 from ..activations import _moments
 from ._saddle.action import ScaledForm, scaled_kernel
+from ._saddle.matrix import solve_matrix
 from ._saddle.point import SaddlePoint
 from ._saddle.theory import SaddleTheory
+from ._solution import Solution
 from ._theory import Theory
 
 __all__ = ["Nested"]
@@ -48,6 +52,12 @@ class Nested(SaddleTheory):
         low_rank = not odd or network.bias_precision is not None
         if not network.dense or network.depth > 1 or (problem.temperature == 0 and low_rank):
             return None
+        return self.reduced(problem)
+
+    def reduced(self, problem: Problem) -> ScaledForm:
+        """Return the form of one hidden layer, at any temperature."""
+        network = problem.network
+        odd = network.activation.parity == "odd"
         precision, bias = problem.stack.precisions[0], problem.stack.biases[0]
         weights = [] if odd else [1.0 / precision]
         if network.bias_precision is not None:
@@ -65,6 +75,17 @@ class Nested(SaddleTheory):
         return ScaledForm(
             kernel, unit, order, columns, float(precision), np.asarray(weights), int(not odd)
         )
+
+    def solve_outputs(self, problem: Problem, start: Any = None) -> Solution:
+        """Return the solution with several outputs (theory.md, section 14).
+
+        One hidden layer with a mean term needs two matrices that do not commute. Deeper layers
+        with mean terms have one rotation for all: an extension of this package's.
+        """
+        network = problem.network
+        if network.dense and network.depth == 1 and network.activation.parity != "odd":
+            return solve_matrix(self, problem, start)
+        return super().solve_outputs(problem, start)
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Solve for Q̄_ℓ and Q_ℓ; one odd layer without noise and bias in closed form."""

@@ -51,11 +51,14 @@ class Nodes(NamedTuple):
     q_bar_squared: np.ndarray
 
 
-def check_mixture(network: Network, theory: Any) -> bool:
-    """Check that the mixture is defined; return whether it has a mean term."""
+def check_mixture(network: Network, theory: Any, several: bool = False) -> bool:
+    """Check that the mixture is defined; return whether it has a mean term.
+
+    `several`: whether what asks for it covers several outputs.
+    """
     check_choice("theory", theory, ("nested", "wishart"))
     check_dense(network, f"mixture-{theory}")
-    check_outputs(network, "the scale mixture")
+    check_outputs(network, "the scale mixture", several)
     has_mean = theory == "nested" and network.activation.parity != "odd"
     if has_mean and network.depth > 1:
         raise InputError(

@@ -25,6 +25,7 @@ from .._saddle.theory import SaddleTheory
 from .._solution import Solution
 from .._theory import SHELF
 from .law import MixtureLaw, Nodes, check_mixture, largest_error, largest_scales
+from .outputs import WishartMixtureSolution, solve_wishart_mixture
 
 __all__ = ["MixtureSolution", "solve_mixture"]
 
@@ -177,13 +178,15 @@ def _components(
     return Components(weights[node, point], mean, given.variance[node])
 
 
-def solve_mixture(problem: Problem, theory: str) -> MixtureSolution:
+def solve_mixture(problem: Problem, theory: str) -> MixtureSolution | WishartMixtureSolution:
     """Return the posterior of the scale mixture, as `finwidth.mixture` describes it."""
-    has_mean = check_mixture(problem.network, theory)
+    has_mean = check_mixture(problem.network, theory, several=True)
     depth = problem.network.depth
     chosen = SHELF.get(theory)
     assert isinstance(chosen, SaddleTheory)
     law = MixtureLaw(problem, chosen, has_mean, problem.rules)
+    if problem.network.outputs > 1:
+        return solve_wishart_mixture(law, problem, chosen)
     if law.n_outer > 2:
         raise InputError(
             "expected at most 3 hidden layers for theory='nested' (theory='wishart' takes any "

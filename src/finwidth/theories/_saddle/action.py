@@ -147,7 +147,7 @@ def scaled_kernel(
 ) -> ScaledKernel:
     """Return K_0 and U on the training set, reduced (see `ScaledForm`)."""
     matrix = training_kernel(problem, kernel, stack, order)
-    return ScaledKernel(matrix, columns(problem.X), problem.y, overwrite=True)
+    return ScaledKernel(matrix, columns(problem.X), problem.labels, overwrite=True)
 
 
 def dense_gradient(

@@ -23,7 +23,8 @@ Test = tuple[np.ndarray, np.ndarray] | None
 
 def solve_column(rule: Theory, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
     """Solve problems that differ in width, from the widest to the narrowest."""
-    if isinstance(rule, SaddleTheory) and rule.form(problems[0]) is not None:
+    several = problems[0].network.outputs > 1
+    if isinstance(rule, SaddleTheory) and not several and rule.form(problems[0]) is not None:
         return _scaled_column(rule, problems, test)
     rows = []
     start = None
@@ -31,7 +32,7 @@ def solve_column(rule: Theory, problems: list[Problem], test: Test) -> list[dict
         if isinstance(rule, SaddleTheory):
             solution = rule.solve(problem, start)
             check_converged(solution)
-            start = solution.point.theta
+            start = solution if several else solution.point.theta
         else:
             solution = solve_problem(problem, rule)
         row = _row(solution)
@@ -83,7 +84,7 @@ def _scaled_column(rule: SaddleTheory, problems: list[Problem], test: Test) -> l
 
 
 def _row(solution: Any) -> dict[str, Any]:
-    values = {str(name): array.values for name, array in solution.order_parameters.items()}
+    values: dict[str, Any] = {str(name): array for name, array in solution.order_parameters.items()}
     return values | {
         "action": solution.action,
         "log_evidence": solution.log_evidence,

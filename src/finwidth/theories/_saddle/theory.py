@@ -30,9 +30,11 @@ from ..._problem.network import Network
 from ..._problem.problem import Problem
 from ...activations._activation import get_activation
 from .._gaussian_process import GaussianProcessSolution
+from .._solution import Solution
 from .._theory import Theory, checked
 from .action import ScaledForm, dense_gradient, training_kernel
 from .equations import DataPart, PriorPart, check_start
+from .outputs import solve_rotated
 from .point import SaddlePoint
 
 __all__ = ["SaddleSolution", "SaddleTheory"]
@@ -48,6 +50,7 @@ class SaddleTheory(Theory):
     """
 
     any_likelihood = True
+    several_outputs = True
 
     @abc.abstractmethod
     def kernel(self, stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
@@ -104,7 +107,10 @@ class SaddleTheory(Theory):
 
     def form(self, problem: Problem) -> ScaledForm | None:
         """Return `scaled_form` where the likelihood has use for it."""
-        return self.scaled_form(problem) if problem.likelihood.homogeneous else None
+        form = self.scaled_form(problem) if problem.likelihood.homogeneous else None
+        if form is None or problem.direction is None:
+            return form
+        return form._replace(kernel=form.kernel.along(problem.y, problem.direction))
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Follow the saddle point from infinite width, or from `start`, to the network's widths.
@@ -200,9 +206,22 @@ class SaddleTheory(Theory):
         conditioned = problem.likelihood.condition(kernel, problem.y, problem.temperature)
         return check_conditioned(conditioned, problem.likelihood, problem.n_patterns)
 
+    def solve_outputs(self, problem: Problem, start: Any = None) -> Solution:
+        """Return the solution with several outputs (theory.md, section 14).
+
+        By default with one rotation for the order parameters of all layers. `start` is the
+        solution of a nearby problem.
+        """
+        return solve_rotated(self, problem, start)
+
     @checked
-    def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
-        """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
+    def solve(self, problem: Problem, start: Any = None) -> Any:
+        """Return the saddle point and what it predicts; `start` as for `order_parameters`.
+
+        A `SaddleSolution`; with several outputs what `solve_outputs` returns.
+        """
+        if problem.network.outputs > 1:
+            return self.solve_outputs(problem, start)
         if start is not None:
             start = check_start(start, self.equations(problem).size)
         if problem.temperature == 0 or not problem.likelihood.homogeneous:
