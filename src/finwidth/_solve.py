@@ -3,7 +3,7 @@
 from typing import Any
 
 from ._basics.checks import check_number
-from ._likelihoods import Likelihood
+from ._likelihoods import Likelihood, choose_likelihood
 from ._numerics.precision import in_float64
 from ._problem.network import Network
 from ._problem.problem import make_problem
@@ -21,9 +21,10 @@ def solve(
     X: Any,
     y: Any,
     *,
-    temperature: float,
+    temperature: float | None = None,
     theory: str | Theory = "nested",
     likelihood: str | Likelihood = "gaussian",
+    approximation: str | None = None,
 ) -> Solution:
     """Solve a theory of the posterior for one network, training set and temperature.
 
@@ -34,9 +35,10 @@ def solve(
     X
         Training patterns, shape (pattern, input).
     y
-        Labels, shape (pattern,).
+        Labels, shape (pattern,); −1 and +1 with a likelihood of two classes.
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
+        Other likelihoods are tempered, p(y|f)^(1/T) with T > 0, by default 1.
     theory
         A name out of `finwidth.list_theories`, or a `finwidth.theories.Theory`: "nested", the
         effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width kernel times
@@ -46,7 +48,11 @@ def solve(
         turned towards the labels (odd activations); "perturbative", first order in 1/N_1; "cavity",
         the law of one neuron among the others.
     likelihood
-        "gaussian", or a likelihood of your own; the temperature tempers it.
+        "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with
+        theory="nested", "wishart" or "infinite"; or a likelihood of your own.
+    approximation
+        How f is conditioned on classes: "ep" (the default), expectation propagation, or "laplace",
+        around the mode of f.
 
     Returns
     -------
@@ -64,10 +70,17 @@ def solve(
 
     References
     ----------
-    Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4.
+    Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4; for
+    classes section 14.
     """
     chosen = choose_theory(theory)
+    likelihood = _approximated(likelihood, approximation)
     return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)
+
+
+def _approximated(likelihood: Any, approximation: Any) -> Likelihood:
+    likelihood = choose_likelihood(likelihood)
+    return likelihood if approximation is None else likelihood.approximated(approximation)
 
 
 @in_float64

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._basics.arrays import shown
+from .._basics.checks import check_temperature
 from .._basics.errors import InputError
 
 __all__ = ["Conditioned", "Likelihood", "check_likelihood"]
@@ -59,11 +60,31 @@ class Likelihood(abc.ABC):
         Whether f given the labels is exactly Gaussian, so that a readout can be integrated.
     homogeneous
         Whether A = K + T·1, one noise for all patterns: then only a scale of K may vary cheaply.
+    default_temperature
+        T where none is given; None where one has to be.
     """
 
     name: ClassVar[str]
     conjugate: ClassVar[bool] = False
     homogeneous: ClassVar[bool] = False
+    default_temperature: ClassVar[float | None] = None
+
+    def temperature(self, temperature: Any) -> float:
+        """Return T, the default for None, or raise InputError; T = 0 is for regression alone."""
+        if temperature is None:
+            if self.default_temperature is None:
+                raise InputError(
+                    f"expected temperature = a float with likelihood={self.name!r}, got None"
+                )
+            return self.default_temperature
+        return check_temperature(temperature, zero=self.homogeneous)
+
+    def approximated(self, approximation: Any) -> "Likelihood":
+        """Return the likelihood with another approximation of f given labels, or InputError."""
+        raise InputError(
+            f"expected approximation = None with likelihood={self.name!r}, got "
+            f"{shown(approximation)}"
+        )
 
     @abc.abstractmethod
     def check(self, y: Float[np.ndarray, " pattern"]) -> Float[np.ndarray, " pattern"]:
@@ -93,6 +114,21 @@ class Likelihood(abc.ABC):
             return self.condition(kernel, y, temperature).gradient()
         except InputError:
             return None
+
+    def gradients(
+        self, y: Float[np.ndarray, " pattern"], temperature: float
+    ) -> Callable[[np.ndarray], Tile | None]:
+        """Return kernel -> `gradient`, for kernels that change little from call to call.
+
+        What it returned before may save it work, and changes what it returns by rounding alone.
+        """
+        return lambda kernel: self.gradient(kernel, y, temperature)
+
+    def probabilities(
+        self, mean: Float[np.ndarray, " point"], variance: Float[np.ndarray, " point"]
+    ) -> Float[np.ndarray, "point class_"] | None:
+        """Return E p(c|f) for f ~ N(mean, variance), None where labels are no classes."""
+        return None
 
     @abc.abstractmethod
     def observe(self, f: Any, y: Any, temperature: Any) -> None:

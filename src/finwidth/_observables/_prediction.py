@@ -27,6 +27,9 @@ class Prediction:
     output_covariance
         Covariance of the outputs at each point, shape (test_pattern, output, output), where there
         are several, else None.
+    probabilities
+        Of each class, shape (test_pattern, class_), where the likelihood is one of classes, the
+        lowest label first (−1, +1), else None: E p(c|f), at T = 1.
     """
 
     mean: Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"]
@@ -37,6 +40,7 @@ class Prediction:
         | None
     ) = None
     output_covariance: Float[np.ndarray, "test_pattern output output"] | None = None
+    probabilities: Float[np.ndarray, "test_pattern class_"] | None = None
 
     @classmethod
     def join(cls, blocks: "Sequence[Prediction]") -> "Prediction":

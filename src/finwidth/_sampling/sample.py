@@ -49,7 +49,7 @@ def sample(
     X: Any,
     y: Any,
     *,
-    temperature: float,
+    temperature: float | None = None,
     X_test: Any = None,
     y_test: Any = None,
     model: str | type[Posterior] = "marginal",
@@ -81,7 +81,8 @@ def sample(
     X, y
         Training set, shapes (pattern, input) and (pattern,).
     temperature
-        T > 0.
+        T > 0; it tempers the likelihood, p(y|f)^(1/T). For likelihoods of classes it is 1 if it is
+        not given.
     X_test, y_test
         Test points, shapes (test_pattern, input) and (test_pattern,), for predictions of f.
     model
@@ -95,7 +96,8 @@ def sample(
         With model="student_t" how the order parameters enter the kernel: "nested" (default) or
         "wishart".
     likelihood
-        "gaussian", or a likelihood of your own with model="network"; the temperature tempers it.
+        "gaussian"; with model="network" also "logit" and "probit", for labels −1 and +1, or a
+        likelihood of your own.
     num_warmup
         Transitions that adapt the sampler, per chain. By default the run decides: the warm-up of
         "split_hmc" and "langevin" ends when the chains agree on the log density and the
@@ -162,7 +164,7 @@ def sample(
         net,
         X,
         y,
-        temperature,
+        chosen.temperature(temperature),
         X_test,
         y_test,
         theory=theory,

@@ -133,7 +133,7 @@ class Solution(abc.ABC):
         -------
         Prediction
             mean and variance, shape (test_pattern,), and the covariance if asked for; T is not
-            added.
+            added. With a likelihood of classes also their probabilities.
 
         Raises
         ------
@@ -146,9 +146,16 @@ class Solution(abc.ABC):
         """
         X_test = self.problem.test_inputs(X_test)
         if check_flag("full_covariance", full_covariance):
-            return self._predict_block(X_test, True)
-        blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
-        return type(blocks[0]).join(blocks)
+            prediction = self._predict_block(X_test, True)
+        else:
+            blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
+            prediction = type(blocks[0]).join(blocks)
+        if prediction.probabilities is not None:
+            return prediction
+        probabilities = self.problem.likelihood.probabilities(
+            prediction.mean, prediction.variance
+        )
+        return dataclasses.replace(prediction, probabilities=probabilities)
 
     @in_float64
     def generalization_error(self, X_test: Any, y_test: Any) -> xr.Dataset:
