@@ -7,7 +7,8 @@ from ._likelihoods import Likelihood, choose_likelihood
 from ._numerics.precision import in_float64
 from ._problem.network import Network
 from ._problem.problem import make_problem
-from .theories._mixture.solution import MixtureSolution, solve_mixture
+from .theories._mixture.approximate import solve_any
+from .theories._mixture.solution import MixtureSolution
 from .theories._solution import Solution
 from .theories._student_t_process import StudentTProcessSolution, solve_student_t_process
 from .theories._theory import Theory, choose_theory, solve_problem
@@ -134,7 +135,14 @@ def student_t_process(
 
 @in_float64
 def mixture(
-    net: Network, X: Any, y: Any, *, temperature: float, theory: str = "nested"
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    temperature: float | None = None,
+    theory: str = "nested",
+    likelihood: str | Likelihood = "gaussian",
+    approximation: str | None = None,
 ) -> MixtureSolution:
     """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
 
@@ -154,9 +162,13 @@ def mixture(
         Labels, shape (pattern,).
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel
-        (without mean term and output bias).
+        (without mean term and output bias). Other likelihoods are tempered, p(y|f)^(1/T) with
+        T > 0, by default 1.
     theory
         How the order parameters enter the kernel, "nested" or "wishart".
+    likelihood, approximation
+        As for `solve`. Other likelihoods than the Gaussian where only the scale of one kernel
+        varies: one hidden layer with an odd activation, "wishart", the identity without biases.
 
     Returns
     -------
@@ -179,12 +191,14 @@ def mixture(
     Notes
     -----
     Where only the scale of one kernel varies (one hidden layer, "wishart", the identity) the cost
-    is one eigendecomposition and O(P) a node. Otherwise it is some 100 eigendecompositions for
+    is one eigendecomposition and O(P) a node (for other likelihoods than the Gaussian: their
+    approximation at every node). Otherwise it is some 100 eigendecompositions for
     two hidden layers and 10 000 for three.
 
     References
     ----------
-    theory.md, section 5; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and Hanin and
-    Zlokapa, PNAS 120, e2301345120 (2023).
+    theory.md, sections 5 and 14; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and
+    Hanin and Zlokapa, PNAS 120, e2301345120 (2023).
     """
-    return solve_mixture(make_problem(net, X, y, temperature), theory)
+    likelihood = _approximated(likelihood, approximation)
+    return solve_any(make_problem(net, X, y, temperature, likelihood), theory)

@@ -73,20 +73,20 @@ def expectation_propagation(
     state = _evaluate(match, kernel, start or Sites(zeros, zeros))
     if state is None and start is not None:
         state = _evaluate(match, kernel, Sites(zeros, zeros))
-    damping, newton = 1.0, True
+    damping, sweeps = 1.0, 0  # sweeps: how many must pass before Newton's method is tried again
     for _ in range(_STEPS):
         if state is None:
             break
         if state.residual <= _TOLERANCE:
             return _conditioned(state), state.sites
-        if newton and state.residual < _CLOSE:
+        if sweeps == 0 and state.residual < _CLOSE:
             other = _evaluate(match, kernel, _newton(state))
             if other is not None and other.residual < 0.5 * state.residual:
                 state = other
                 continue
             if state.residual < _ACCEPTED:
                 return _conditioned(state), state.sites
-            newton = False
+            sweeps = 3
         other = _evaluate(match, kernel, _moved(state.sites, state.change, damping))
         if other is None or other.residual > state.residual:
             damping *= 0.5
@@ -94,8 +94,7 @@ def expectation_propagation(
                 break
             if other is None or other.residual > 2.0 * state.residual:
                 continue
-        newton = newton or other.residual < 0.5 * state.residual
-        state = other
+        state, sweeps = other, max(0, sweeps - 1)
     reached = math.inf if state is None else state.residual
     raise ConvergenceError(
         f"expected expectation propagation to converge, got sites that differ by {reached:.1e}"
@@ -159,7 +158,9 @@ def _newton(state: _State) -> Sites:
         new_nu = (d_a + b * d_mu + mu * d_b - matching_nu * d_q) / q
         return scale * np.concatenate([new_nu - d_nu, new_tau - d_tau])
 
-    operator = scipy.sparse.linalg.LinearOperator((2 * n, 2 * n), matvec=change, dtype=np.float64)
+    size = (2 * n, 2 * n)
+    # its stubs know the class from before it has an operation
+    operator = scipy.sparse.linalg.LinearOperator(size, matvec=change, dtype=float)  # pyright: ignore[reportCallIssue]
     right = -scale * np.concatenate(state.change)
     tight = max(1e-10, min(1e-3, state.residual))
     step, _ = scipy.sparse.linalg.gmres(operator, right, rtol=tight, restart=60, maxiter=5)

@@ -13,6 +13,7 @@ from .._numerics.tilted import Factor1D, Strip, Terms, Tilted, tilted
 from ._expectation_propagation import Sites, expectation_propagation
 from ._laplace import laplace
 from ._likelihood import Conditioned, Likelihood, Tile
+from ._sites import SitesConditioned
 
 __all__ = ["APPROXIMATIONS", "Factorised"]
 
@@ -60,15 +61,21 @@ class Factorised(Likelihood):
 
     def condition(self, kernel: np.ndarray, y: np.ndarray, temperature: float) -> Conditioned:
         """Approximate f given the labels."""
-        return _Conditioning(self, y, temperature)(kernel)
+        return self.conditioner(y, temperature)(kernel)
+
+    def conditioner(
+        self, y: np.ndarray, temperature: float
+    ) -> Callable[[np.ndarray], SitesConditioned]:
+        """Return kernel -> `condition`, each call starting from what the one before has found."""
+        return _Conditioning(self, y, temperature)
 
     def gradient(self, kernel: np.ndarray, y: np.ndarray, temperature: float) -> Tile | None:
         """Return the tiles of ∂action/∂K, or None where f cannot be conditioned."""
         return self.gradients(y, temperature)(kernel)
 
     def gradients(self, y: np.ndarray, temperature: float) -> Callable[[np.ndarray], Tile | None]:
-        """Return kernel -> `gradient`, each call starting from what the one before has found."""
-        conditioning = _Conditioning(self, y, temperature)
+        """Return kernel -> `gradient`, likewise."""
+        conditioning = self.conditioner(y, temperature)
 
         def gradient(kernel: np.ndarray) -> Tile | None:
             try:
@@ -106,7 +113,7 @@ class _Conditioning:
         self._mode: np.ndarray | None = None
         self._sites: Sites | None = None
 
-    def __call__(self, kernel: np.ndarray) -> Conditioned:
+    def __call__(self, kernel: np.ndarray) -> SitesConditioned:
         _check_scale(kernel, self._temperature)
         likelihood, y, temperature = self._likelihood, self._y, self._temperature
         if likelihood.approximation == "laplace":

@@ -115,13 +115,19 @@ class Likelihood(abc.ABC):
         except InputError:
             return None
 
+    def conditioner(
+        self, y: Float[np.ndarray, " pattern"], temperature: float
+    ) -> Callable[[np.ndarray], Conditioned]:
+        """Return kernel -> `condition`, for kernels that change little from call to call.
+
+        What it has found before may save it work, and changes what it returns by rounding alone.
+        """
+        return lambda kernel: self.condition(kernel, y, temperature)
+
     def gradients(
         self, y: Float[np.ndarray, " pattern"], temperature: float
     ) -> Callable[[np.ndarray], Tile | None]:
-        """Return kernel -> `gradient`, for kernels that change little from call to call.
-
-        What it returned before may save it work, and changes what it returns by rounding alone.
-        """
+        """Return kernel -> `gradient`, likewise."""
         return lambda kernel: self.gradient(kernel, y, temperature)
 
     def probabilities(

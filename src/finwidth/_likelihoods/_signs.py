@@ -46,7 +46,7 @@ class Signs(dist.Distribution):
         T. It tempers what is observed; draws are those of T = 1.
     """
 
-    support = _PlusMinus()
+    support = _PlusMinus()  # pyright: ignore[reportAssignmentType]
     pytree_data_fields = ("f", "temperature")
     pytree_aux_fields = ("log_sigmoid",)
 

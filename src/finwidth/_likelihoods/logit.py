@@ -38,6 +38,8 @@ class Logit(TwoClasses):
 
     def mean_sigmoid(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """Return E 1/(1 + exp(−f)) by quadrature."""
+        if not variance.any():
+            return expit(mean)
         return gaussian_mean(expit, mean, variance, self.strip(1.0))
 
 

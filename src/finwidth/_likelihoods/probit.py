@@ -57,6 +57,9 @@ class Probit(TwoClasses):
         return ndtr(mean / np.sqrt(1.0 + variance))
 
 
+likelihood = Probit()
+
+
 def _derivatives(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the first four derivatives of log Φ."""
     with np.errstate(over="ignore"):

@@ -87,12 +87,17 @@ def _cumulants(terms: Terms, z: np.ndarray, s: np.ndarray) -> np.ndarray:
     total = weights.sum(axis=1, keepdims=True)
     log_norm = top[:, 0] + np.log(total[:, 0] * (z[:, 1] - z[:, 0]) / math.sqrt(2 * math.pi))
     weights /= total
-    centred = z - np.sum(weights * z, axis=1, keepdims=True)
-    c2, c3, c4 = (np.sum(weights * centred**k, axis=1) for k in (2, 3, 4))
-    first = np.sum(weights * terms.first, axis=1)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.einsum("ij,ij->i", weights, values)
+
+    centred = z - mean(z)[:, None]
+    squared = centred * centred
+    c2, c3, c4 = mean(squared), mean(squared * centred), mean(squared * squared)
+    first = mean(terms.first)
     # the second derivative from the factor's own where it is weak, from the variance where it is
     # strong: neither cancels there
-    weak = np.sum(weights * (terms.second + (terms.first - first[:, None]) ** 2), axis=1)
+    weak = mean(terms.second + (terms.first - first[:, None]) ** 2)
     s = s[:, 0]
     safe = np.where(s > 0, s, 1.0)
     second = np.where(c2 < 0.5, (c2 - 1.0) / safe**2, weak)

@@ -57,10 +57,14 @@ class Draws:
     mean, variance
         Shape (chain, draw, test_pattern): conditional moments of f where the readout was
         integrated exactly; otherwise f and 0.
+    probabilities
+        Of each class given the draw, shape (chain, draw, test_pattern, class_), where the labels
+        are classes to the likelihood, else None.
     """
 
     mean: Float[np.ndarray, "chain draw test_pattern"]
     variance: Float[np.ndarray, "chain draw test_pattern"]
+    probabilities: Float[np.ndarray, "chain draw test_pattern class_"] | None = None
 
     @functools.cached_property
     def patterns(self) -> Series:
@@ -103,6 +107,10 @@ class Observable(abc.ABC):
 
     def defined(self, y_test: Float[np.ndarray, " test_pattern"]) -> bool:
         """Return whether the numbers have a meaning for these labels; by default always."""
+        return True
+
+    def covers(self, given: Any) -> bool:
+        """Return whether a prediction, or draws, have what the numbers need; by default always."""
         return True
 
     @abc.abstractmethod
@@ -209,6 +217,8 @@ def predictions(
     usual = _usual(prediction.mean, prediction.variance, y_test)
     result = {}
     for one in chosen:
+        if not one.covers(prediction):
+            continue
         values = _named(one, "of_prediction", one.of_prediction(prediction, y_test))
         for quantity, value in values.items():
             number = as_number(value)
@@ -236,6 +246,8 @@ def estimates(
     shape = draws.mean.shape[:2]
     result = {}
     for one in chosen:
+        if not one.covers(draws):
+            continue
         try:
             values = _named(one, "of_draws", one.of_draws(draws, y_test))
             for quantity, value in values.items():

@@ -119,8 +119,8 @@ def compare(
         )
     draws, estimator = _draws(tree, y_test.size)
     y_test = np.asarray(y_test, dtype=np.float64)
-    chosen = observables(y_test)
     prediction = theory.predict(x_test)
+    chosen = [one for one in observables(y_test) if one.covers(prediction) and one.covers(draws)]
     answers = predictions(chosen, prediction, y_test)
     predicted = np.array(list(answers.values()))
 
@@ -223,7 +223,15 @@ def _draws(tree: "xr.DataTree", n_test: int) -> tuple[Draws, str]:
             )
     if conditional:
         return Draws(arrays[0], arrays[1]), "conditional moments (Rao-Blackwell)"
-    return Draws(arrays[0], np.zeros_like(arrays[0])), "draws of f"
+    return Draws(arrays[0], np.zeros_like(arrays[0]), _probabilities(variables)), "draws of f"
+
+
+def _probabilities(variables: Any) -> np.ndarray | None:
+    """Return the probabilities of the classes −1 and +1 given each draw, where the run has them."""
+    if "p" not in variables:
+        return None
+    p = variables["p"].transpose("chain", "draw", "test_pattern").values.astype(np.float64)
+    return np.stack([1.0 - p, p], axis=-1)
 
 
 def _quantities(sampled: list[Estimate], moving: bool) -> Series:

@@ -70,6 +70,12 @@ def build_tree(
             {name: ((*lead, "test_pattern"), draws[name]) for name in posterior.predictions},
             coords=coords,
         )
+        likelihood, f = getattr(posterior, "likelihood", None), draws["f"]
+        p = None
+        if likelihood is not None:
+            p = likelihood.probabilities(f.ravel(), np.zeros(f.size))
+        if p is not None:  # of the class +1
+            groups["predictions"]["p"] = ((*lead, "test_pattern"), p[:, 1].reshape(f.shape))
         constants: dict[str, Any] = {"X_test": (("test_pattern", "input"), X_test)}
         if y_test is not None:
             constants["y_test"] = ("test_pattern", y_test)

@@ -142,9 +142,10 @@ def sample(
     xarray.DataTree
         Groups posterior, sample_stats, observed_data, constant_data and, with test points,
         predictions (f; but for model="network" also f_mean and f_variance, the exact moments of f
-        given the hidden weights or the order parameters of a draw) and
-        predictions_constant_data. Dimensions chain, draw, pattern, test_pattern, unit (unit_ℓ for
-        several hidden layers), input, layer. The attribute provenance is a JSON record.
+        given the hidden weights or the order parameters of a draw; for two classes p, the
+        probability of +1 given f) and predictions_constant_data. Dimensions chain, draw, pattern,
+        test_pattern, unit (unit_ℓ for several hidden layers), input, layer. The attribute
+        provenance is a JSON record.
 
     Raises
     ------

@@ -152,9 +152,7 @@ class Solution(abc.ABC):
             prediction = type(blocks[0]).join(blocks)
         if prediction.probabilities is not None:
             return prediction
-        probabilities = self.problem.likelihood.probabilities(
-            prediction.mean, prediction.variance
-        )
+        probabilities = self.problem.likelihood.probabilities(prediction.mean, prediction.variance)
         return dataclasses.replace(prediction, probabilities=probabilities)
 
     @in_float64
