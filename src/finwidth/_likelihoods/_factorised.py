@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -85,7 +85,7 @@ class Factorised(Likelihood):
 
         return gradient
 
-    def approximated(self, approximation: Any) -> Self:
+    def approximated(self, approximation: Any) -> "Factorised":
         """Return the likelihood with this approximation."""
         return type(self)(approximation)
 
