@@ -99,9 +99,10 @@ def _cumulants(terms: Terms, z: np.ndarray, s: np.ndarray) -> np.ndarray:
     # strong: neither cancels there
     weak = mean(terms.second + (terms.first - first[:, None]) ** 2)
     s = s[:, 0]
-    safe = np.where(s > 0, s, 1.0)
-    second = np.where(c2 < 0.5, (c2 - 1.0) / safe**2, weak)
-    third, fourth = c3 / safe**3, (c4 - 3 * c2**2) / safe**4
+    second = np.where(c2 < 0.5, (c2 - 1.0) / np.maximum(s, 1e-150) ** 2, weak)
+    # narrower Gaussians see no curvature beyond rounding
+    wide = np.where(s > 1e-5, s, np.inf)
+    third, fourth = c3 / wide**3, (c4 - 3 * c2**2) / wide**4
     return np.array([log_norm, first, second, third, fourth, c2])
 
 
