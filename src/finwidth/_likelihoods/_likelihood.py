@@ -62,12 +62,15 @@ class Likelihood(abc.ABC):
         Whether A = K + T·1, one noise for all patterns: then only a scale of K may vary cheaply.
     default_temperature
         T where none is given; None where one has to be.
+    one_label
+        Whether each pattern has one label, the index of its class, whatever the number of outputs.
     """
 
     name: ClassVar[str]
     conjugate: ClassVar[bool] = False
     homogeneous: ClassVar[bool] = False
     default_temperature: ClassVar[float | None] = None
+    one_label: ClassVar[bool] = False
 
     def temperature(self, temperature: Any) -> float:
         """Return T, the default for None, or raise InputError; T = 0 is for regression alone."""
@@ -89,6 +92,9 @@ class Likelihood(abc.ABC):
     @abc.abstractmethod
     def check(self, y: Float[np.ndarray, " pattern"]) -> Float[np.ndarray, " pattern"]:
         """Return finite labels as the likelihood takes them, or raise InputError."""
+
+    def check_classes(self, y: Float[np.ndarray, " pattern"], outputs: int) -> None:  # noqa: B027
+        """Raise InputError where checked labels do not fit the number of outputs."""
 
     @abc.abstractmethod
     def condition(

@@ -15,7 +15,7 @@ __all__ = ["SiteFactor", "SitesConditioned"]
 
 
 class SiteFactor:
-    """The factorisation of B = 1 + W^½ K W^½, for sites of precision W ≥ 0 that may vanish.
+    """The factorisation of B = 1 + SᵀK S, for sites of precision W = S Sᵀ ≥ 0 that may vanish.
 
     Parameters
     ----------
@@ -28,12 +28,11 @@ class SiteFactor:
     def __init__(
         self,
         kernel: Float[np.ndarray, "pattern pattern"],
-        precision: Float[np.ndarray, " pattern"],
+        precision: np.ndarray,
     ) -> None:
-        self.kernel, self.precision, self.root = kernel, precision, np.sqrt(precision)
-        b = np.multiply(kernel, self.root[:, None], order="F")
-        b *= self.root
-        b[np.diag_indices(precision.size)] += 1.0
+        self.kernel, self.precision, self.root = kernel, precision, self.square_root(precision)
+        b = np.asfortranarray(self.rooted(self.rooted(kernel).T))
+        b[np.diag_indices(len(b))] += 1.0
         self.lower, info = scipy.linalg.lapack.dpotrf(b, lower=1, overwrite_a=1, clean=0)
         if info != 0 or not np.all(np.isfinite(np.diag(self.lower))):
             raise InputError(
@@ -41,18 +40,35 @@ class SiteFactor:
                 "working precision, got one that is not"
             )
 
+    def square_root(self, precision: np.ndarray) -> np.ndarray:
+        """Return W^½."""
+        return np.sqrt(precision)
+
+    def rooted(self, b: np.ndarray) -> np.ndarray:
+        """Return Sᵀ b with W = S Sᵀ, S = W^½, for b of shape (pattern, b)."""
+        return self.root[:, None] * b
+
+    def unrooted(self, b: np.ndarray) -> np.ndarray:
+        """Return S b."""
+        return self.rooted(b)
+
+    def weigh(self, f: np.ndarray) -> np.ndarray:
+        """Return W f, for f of shape (pattern,)."""
+        return self.precision * f
+
     @property
     def logdet(self) -> float:
         """logdet(1 + W K)."""
         return 2.0 * float(np.sum(np.log(np.diag(self.lower))))
 
     def whiten(self, b: np.ndarray) -> np.ndarray:
-        """Return V b with VᵀV = R = W^½ B⁻¹ W^½ = (W⁻¹ + K)⁻¹, for b of shape (pattern, b)."""
-        return scipy.linalg.solve_triangular(self.lower, self.root[:, None] * b, lower=True)
+        """Return V b with VᵀV = R = S B⁻¹ Sᵀ, (W⁻¹ + K)⁻¹ if that exists; b is (pattern, b)."""
+        return scipy.linalg.solve_triangular(self.lower, self.rooted(b), lower=True)
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return R b, for b of shape (pattern,)."""
-        return self.root * scipy.linalg.cho_solve((self.lower, True), self.root * b)
+        solved = scipy.linalg.cho_solve((self.lower, True), self.rooted(b[:, None]))
+        return self.unrooted(solved)[:, 0]
 
     def reduced(self, b: np.ndarray) -> np.ndarray:
         """Return (1 + W K)⁻¹ b, for b of shape (pattern,)."""

@@ -134,10 +134,11 @@ class Problem:
 def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = GAUSSIAN) -> Problem:
     """Check all arguments and return the `Problem`; raises before any long work."""
     network = check_network(net)
-    X, y = check_training(X, y, network.outputs)
     likelihood = choose_likelihood(likelihood)
+    X, y = check_training(X, y, 1 if likelihood.one_label else network.outputs)
     temperature = likelihood.temperature(temperature)
     y = likelihood.check(y)
+    likelihood.check_classes(y, network.outputs)
     validate_kernel(network.activation)
     input_variances(network, X)
     return Problem(network, X, y, temperature, likelihood)

@@ -32,6 +32,7 @@ from ...activations._activation import get_activation
 from .._gaussian_process import GaussianProcessSolution
 from .._theory import Theory, checked
 from .action import ScaledForm, dense_gradient, training_kernel
+from .classes import solve_classes
 from .equations import DataPart, PriorPart, check_start
 from .point import SaddlePoint
 
@@ -201,8 +202,10 @@ class SaddleTheory(Theory):
         return check_conditioned(conditioned, problem.likelihood, problem.n_patterns)
 
     @checked
-    def solve(self, problem: Problem, start: np.ndarray | None = None) -> "SaddleSolution":
+    def solve(self, problem: Problem, start: np.ndarray | None = None) -> Any:
         """Return the saddle point and what it predicts; `start` as for `order_parameters`."""
+        if problem.likelihood.one_label:
+            return solve_classes(self, problem)
         if start is not None:
             start = check_start(start, self.equations(problem).size)
         if problem.temperature == 0 or not problem.likelihood.homogeneous:
