@@ -37,13 +37,11 @@ class TwoClasses(Factorised):
     def mean_sigmoid(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """Return E S(f) for f ~ N(mean, variance)."""
 
-    def probabilities(
-        self, mean: Float[np.ndarray, " point"], variance: Float[np.ndarray, " point"]
-    ) -> Float[np.ndarray, "point class_"]:
-        """Return E p(y|f) for y = −1 and +1, not tempered, shape (point, 2)."""
-        variance = np.maximum(variance, 0.0)  # rounding may take it below
-        both = [self.mean_sigmoid(sign * mean, variance) for sign in (-1.0, 1.0)]
-        return np.stack(both, axis=-1)
+    def probabilities(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """Return E p(y|f) for y = −1 and +1, not tempered, on a last axis more."""
+        spread = np.maximum(variance, 0.0).ravel()  # rounding may take it below
+        both = [self.mean_sigmoid(sign * mean.ravel(), spread) for sign in (-1.0, 1.0)]
+        return np.stack(both, axis=-1).reshape(*mean.shape, 2)
 
     def observe(self, f: Any, y: Any, temperature: Any) -> None:
         """Sample y ~ p(y|f), or observe it with p(y|f)^(1/T)."""
@@ -51,5 +49,8 @@ class TwoClasses(Factorised):
 
         from ._signs import Signs
 
-        with numpyro.plate("pattern", f.shape[0]):
-            numpyro.sample("y", Signs(f, self.log_sigmoid, temperature), obs=y)
+        with (
+            numpyro.plate("pattern", f.shape[0]),
+            numpyro.handlers.scale(scale=1.0 / temperature),
+        ):
+            numpyro.sample("y", Signs(f, self.log_sigmoid), obs=y)

@@ -136,10 +136,11 @@ class Likelihood(abc.ABC):
         """Return kernel -> `gradient`, likewise."""
         return lambda kernel: self.gradient(kernel, y, temperature)
 
-    def probabilities(
-        self, mean: Float[np.ndarray, " point"], variance: Float[np.ndarray, " point"]
-    ) -> Float[np.ndarray, "point class_"] | None:
-        """Return E p(c|f) for f ~ N(mean, variance), None where labels are no classes."""
+    def probabilities(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray | None:
+        """Return E p(c|f) for f ~ N(mean, variance), classes last; None where there are none.
+
+        The arrays have the shape of f: any for one output, outputs last for several.
+        """
         return None
 
     @abc.abstractmethod

@@ -34,7 +34,7 @@ class _PlusMinus(Constraint):
 
 
 class Signs(dist.Distribution):
-    """y = ±1 with p(y|f) = S(y f); its log density is that of p(y|f)^(1/T).
+    """y = ±1 with p(y|f) = S(y f).
 
     Parameters
     ----------
@@ -42,18 +42,14 @@ class Signs(dist.Distribution):
         Latent values.
     log_sigmoid
         log S.
-    temperature
-        T. It tempers what is observed; draws are those of T = 1.
     """
 
     support = _PlusMinus()  # pyright: ignore[reportAssignmentType]
-    pytree_data_fields = ("f", "temperature")
+    pytree_data_fields = ("f",)
     pytree_aux_fields = ("log_sigmoid",)
 
-    def __init__(
-        self, f: Any, log_sigmoid: Callable[[Any], Any], temperature: Any, **kwargs: Any
-    ) -> None:
-        self.f, self.log_sigmoid, self.temperature = f, log_sigmoid, temperature
+    def __init__(self, f: Any, log_sigmoid: Callable[[Any], Any], **kwargs: Any) -> None:
+        self.f, self.log_sigmoid = f, log_sigmoid
         super().__init__(batch_shape=jnp.shape(f), event_shape=(), **kwargs)
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
@@ -63,5 +59,5 @@ class Signs(dist.Distribution):
         return jnp.where(up, 1.0, -1.0)
 
     def log_prob(self, value: Any) -> Array:
-        """Return log p(y|f)/T."""
-        return self.log_sigmoid(value * self.f) / self.temperature
+        """Return log p(y|f)."""
+        return self.log_sigmoid(value * self.f)

@@ -79,7 +79,7 @@ class Softmax(Likelihood):
             numpyro.handlers.scale(scale=1.0 / temperature),
         ):
             index = None if y is None else y.astype(int)
-            numpyro.sample("y", dist.Categorical(logits=logits), obs=index)
+            numpyro.sample("y", dist.CategoricalLogits(logits=logits), obs=index)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from .._basics.errors import InputError
 from .._numerics.chains import summarize
 from .._plugins.hooks import hookimpl
 from ._observable import Draws, Estimate, Observable
@@ -22,13 +23,14 @@ class LogLoss(Observable):
     quantities = ("log_loss",)
 
     def defined(self, y_test: Float[np.ndarray, " test_pattern"]) -> bool:
-        """Return whether all labels are −1 or +1."""
-        return y_test.ndim == 1 and bool(np.all(np.abs(y_test) == 1.0))
+        """Return whether all labels are −1 or +1, or class indices."""
+        signs = np.abs(y_test) == 1.0
+        index = (y_test >= 0) & (y_test == np.round(y_test))
+        return y_test.ndim == 1 and bool(np.all(signs) or np.all(index))
 
     def covers(self, given: Any) -> bool:
-        """Return whether there are probabilities of two classes."""
-        probabilities = getattr(given, "probabilities", None)
-        return probabilities is not None and probabilities.shape[-1] == 2
+        """Return whether there are probabilities of classes."""
+        return getattr(given, "probabilities", None) is not None
 
     def of_prediction(
         self, prediction: Any, y_test: Float[np.ndarray, " test_pattern"]
@@ -54,8 +56,12 @@ class LogLoss(Observable):
 
 
 def _of_labels(probabilities: Any, y_test: np.ndarray) -> np.ndarray:
-    """Return the probability of each label, shape (…, test_pattern)."""
-    index = (y_test > 0).astype(int)
+    """Return the probability of each label, shape (…, test_pattern); −1 is the first of two."""
+    index = np.maximum(y_test, 0.0).astype(int)
+    if index.max() >= probabilities.shape[-1]:
+        raise InputError(
+            f"expected y_test = labels of {probabilities.shape[-1]} classes, got {index.max()}"
+        )
     return probabilities[..., np.arange(y_test.size), index]
 
 

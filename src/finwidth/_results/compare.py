@@ -227,11 +227,11 @@ def _draws(tree: "xr.DataTree", n_test: int) -> tuple[Draws, str]:
 
 
 def _probabilities(variables: Any) -> np.ndarray | None:
-    """Return the probabilities of the classes −1 and +1 given each draw, where the run has them."""
+    """Return the probabilities of the classes given each draw, where the run has them."""
     if "p" not in variables:
         return None
-    p = variables["p"].transpose("chain", "draw", "test_pattern").values.astype(np.float64)
-    return np.stack([1.0 - p, p], axis=-1)
+    p = variables["p"].transpose("chain", "draw", "test_pattern", ...).values.astype(np.float64)
+    return p if p.ndim == 4 else np.stack([1.0 - p, p], axis=-1)
 
 
 def _quantities(sampled: list[Estimate], moving: bool) -> Series:

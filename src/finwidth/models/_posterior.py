@@ -160,7 +160,8 @@ def make_posterior(
         If the class lacks a part of a posterior, or its sites have no shapes.
     """
     check_network(net)
-    X, y = check_training(X, y, net.outputs)
+    labels = 1 if getattr(given.get("likelihood"), "one_label", False) else net.outputs
+    X, y = check_training(X, y, labels)
     temperature = check_temperature(temperature, zero=False)
     validate_kernel(net.activation)
     if X_test is not None:
@@ -168,7 +169,7 @@ def make_posterior(
     if y_test is not None:
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
-        y_test = check_labels(y_test, X_test.shape[0], "y_test", "X_test", net.outputs)
+        y_test = check_labels(y_test, X_test.shape[0], "y_test", "X_test", labels)
     _check_kind(kind)
     if net.outputs > 1 and not kind.several_outputs:
         raise InputError(f"expected outputs = 1 with model={kind.name!r}, got {net.outputs}")

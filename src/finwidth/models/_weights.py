@@ -244,6 +244,7 @@ class Weights(Posterior):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", self.likelihood.check(self.y))
+        self.likelihood.check_classes(self.y, self.network.outputs)
 
     @property
     def settings(self) -> dict[str, Any]:

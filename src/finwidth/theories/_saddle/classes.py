@@ -182,7 +182,10 @@ class ClassesSolution(Solution):
     found: TrackResult
     conditioned: SoftmaxConditioned
 
-    criterion = math.nan  # of squared errors
+    @functools.cached_property
+    def criterion(self) -> float:
+        """NaN: it is one of squared errors."""
+        return math.nan
 
     @property
     def theory(self) -> str:
