@@ -432,7 +432,7 @@ def test_log_loss_of_draws_is_that_of_their_mean():
     repeated = rng.uniform(0.05, 0.95, size=(400, 600, 3)).mean(axis=1)
     values = -np.log(np.where(y > 0, repeated, 1 - repeated)).mean(axis=-1)
     assert np.std(estimate.series) / math.sqrt(600) == pytest.approx(values.std(), rel=0.15)
-    assert not LogLoss().covers(Draws(p, 0 * p)) and not LogLoss().defined(p[0, 0])
+    assert not LogLoss().covers(Draws(p, 0 * p), y) and not LogLoss().defined(p[0, 0])
 
 
 # --- bad input, before any work ------------------------------------------------------------------

@@ -36,7 +36,8 @@ def solve(
     X
         Training patterns, shape (pattern, input).
     y
-        Labels, shape (pattern,); −1 and +1 with a likelihood of two classes.
+        Labels, shape (pattern,); −1 and +1 with a likelihood of two classes, class indices with
+        "softmax".
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
         Other likelihoods are tempered, p(y|f)^(1/T) with T > 0, by default 1.
@@ -50,10 +51,11 @@ def solve(
         the law of one neuron among the others.
     likelihood
         "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with
-        theory="nested", "wishart" or "infinite"; or a likelihood of your own.
+        theory="nested", "wishart", "infinite" or "mixture"; "softmax", for labels 0 … D − 1 and an
+        output each, with one odd hidden layer or theory="infinite"; or a likelihood of your own.
     approximation
-        How f is conditioned on classes: "ep" (the default), expectation propagation, or "laplace",
-        around the mode of f.
+        How f is conditioned on two classes: "ep" (the default), expectation propagation, or
+        "laplace", around the mode of f.
 
     Returns
     -------

@@ -28,7 +28,7 @@ class LogLoss(Observable):
         index = (y_test >= 0) & (y_test == np.round(y_test))
         return y_test.ndim == 1 and bool(np.all(signs) or np.all(index))
 
-    def covers(self, given: Any) -> bool:
+    def covers(self, given: Any, y_test: np.ndarray) -> bool:
         """Return whether there are probabilities of classes."""
         return getattr(given, "probabilities", None) is not None
 

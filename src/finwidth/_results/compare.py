@@ -120,7 +120,11 @@ def compare(
     draws, estimator = _draws(tree, y_test.size)
     y_test = np.asarray(y_test, dtype=np.float64)
     prediction = theory.predict(x_test)
-    chosen = [one for one in observables(y_test) if one.covers(prediction) and one.covers(draws)]
+    chosen = [
+        one
+        for one in observables(y_test)
+        if one.covers(prediction, y_test) and one.covers(draws, y_test)
+    ]
     answers = predictions(chosen, prediction, y_test)
     predicted = np.array(list(answers.values()))
 
