@@ -151,8 +151,9 @@ def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
             f"{float(theory.temperature)!r} in the theory and {temperature!r} in the tree"
         )
     problem = getattr(theory, "problem", None)
-    if problem is not None:
-        ours, theirs = problem.likelihood.name, record.get("likelihood", "gaussian")
+    likelihood = getattr(problem, "likelihood", None)
+    if likelihood is not None:
+        ours, theirs = likelihood.name, record.get("likelihood", "gaussian")
         if ours != theirs:
             raise InputError(
                 f"expected theory and tree of the same likelihood, got {ours!r} in the theory and "
