@@ -56,19 +56,21 @@ class Case:
     temperature: float = 0.1
     n_patterns: int = 20
     n_inputs: int = 4
+    likelihood: str = "gaussian"
 
     def __str__(self) -> str:
         widths = "-".join(map(str, self.net.widths))
         bias = "-bias" if self.net.bias_precision else ""
         outputs = "" if self.net.outputs == 1 else f"-D{self.net.outputs}"
-        return f"{self.model}-{self.net.activation.name}-{widths}{bias}{outputs}"
+        kind = "" if self.likelihood == "gaussian" else f"-{self.likelihood}"
+        return f"{self.model}-{self.net.activation.name}-{widths}{bias}{outputs}{kind}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """Ranks 0 … N_DRAWS of the truth, by quantity, each of shape (replicate,).
 
-    `independence` is 1 − ρ for the correlation ρ of neighbouring draws of Σ(y−f)²/T.
+    `independence` is 1 − ρ for the correlation ρ of neighbouring draws of the misfit.
     """
 
     ranks: dict[str, np.ndarray]
@@ -132,6 +134,21 @@ def inputs(case: Case) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(X[1:]), jnp.asarray(X[:1])
 
 
+def draw_labels(case: Case, f: jax.Array, key: jax.Array) -> jax.Array:
+    """Y given f; of two classes at T = 1."""
+    if case.likelihood == "gaussian":
+        return f + math.sqrt(case.temperature) * random.normal(key, f.shape)
+    assert case.temperature == 1.0
+    return jnp.where(random.uniform(key, f.shape) < 1 / (1 + jnp.exp(-f)), 1.0, -1.0)
+
+
+def misfit(case: Case, f: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    """What the likelihood is a function of."""
+    if case.likelihood == "gaussian":
+        return {"Σ(y−f)²/T": jnp.sum((y - f) ** 2) / case.temperature}
+    return {"Σ log(1+exp(−yf))": jnp.sum(jnp.log1p(jnp.exp(-y * f)))}
+
+
 def quantities(case: Case, weights: dict[str, jax.Array], y: jax.Array) -> dict[str, jax.Array]:
     """What is ranked: a prediction, sizes of weights, and how well f fits the data."""
     X, X_test = inputs(case)
@@ -147,7 +164,7 @@ def quantities(case: Case, weights: dict[str, jax.Array], y: jax.Array) -> dict[
         }
     return {
         "f(x_test)": prediction.ravel()[0],
-        "Σ(y−f)²/T": jnp.sum((y - f) ** 2) / case.temperature,
+        **misfit(case, f, y),
         "y·f": jnp.vdot(y, f),
         **sizes,
         **signed,
@@ -160,8 +177,7 @@ def one_replicate(case: Case, key: jax.Array, temperature: jax.Array) -> dict[st
     net, (X, _) = case.net, inputs(case)
     truth_key, noise_key, place_key, chain_key, readout_key, tie_key = random.split(key, 6)
     truth = draw_weights(net, case.n_inputs, truth_key)
-    f = output(net, truth, X)
-    y = f + math.sqrt(case.temperature) * random.normal(noise_key, f.shape)
+    y = draw_labels(case, output(net, truth, X), noise_key)
 
     latent = set(truth) - ({"v", "b_out"} if case.model == "marginal" else set())
     kernel = SplitHMC(
@@ -171,7 +187,11 @@ def one_replicate(case: Case, key: jax.Array, temperature: jax.Array) -> dict[st
         step_size=case.step_size,
         adapt_step_size=False,
     )
-    model = {"model_args": (net, X, y), "model_kwargs": {"temperature": temperature}}
+    settings = {} if case.likelihood == "gaussian" else {"likelihood": case.likelihood}
+    model = {
+        "model_args": (net, X, y),
+        "model_kwargs": {"temperature": temperature} | settings,
+    }
     start = kernel.init(
         jax.random.key_data(chain_key), 0, {name: truth[name] for name in latent}, **model
     )
@@ -210,13 +230,13 @@ def one_replicate(case: Case, key: jax.Array, temperature: jax.Array) -> dict[st
     for name, values in draws.items():
         low, ties = jnp.sum(values < own[name]), jnp.sum(values == own[name])
         ranks[name] = low + random.randint(tie_key, (), 0, ties + 1)
-    misfit = draws["Σ(y−f)²/T"]
+    (fit,) = (draws[name] for name in misfit(case, y, y))
     neighbours = jnp.arange(1, N_DRAWS) != place
     return {
         "ranks": ranks,
         "acceptance": jnp.mean(accept),
-        "near": jnp.sum(neighbours * jnp.abs(jnp.diff(misfit))) / jnp.sum(neighbours),
-        "far": jnp.where(place < N_DRAWS // 2, jnp.abs(misfit[0] - misfit[-1]), jnp.nan),
+        "near": jnp.sum(neighbours * jnp.abs(jnp.diff(fit))) / jnp.sum(neighbours),
+        "far": jnp.where(place < N_DRAWS // 2, jnp.abs(fit[0] - fit[-1]), jnp.nan),
     }
 
 
@@ -314,6 +334,32 @@ def test_ranks_of_the_truth_are_uniform_with_several_outputs(case):
 @pytest.mark.parametrize("case", SEVERAL[:2], ids=str)
 def test_ranks_of_the_truth_stay_uniform_with_several_outputs(case):
     assert_calibrated(case, calibrate(case, 2000))
+
+
+# large outputs, so that labels tell; a step that the prior alone bounds
+CLASSES = [
+    Case(
+        fw.Network(widths, "erf", (0.5, 0.2, 0.1)[: len(widths) + 1]),
+        "network",
+        step_size=0.25,
+        thin=2,
+        temperature=1.0,
+        likelihood="logit",
+    )
+    for widths in ((4,), (5, 4))
+]
+
+
+@pytest.mark.parametrize("case", some_slow(CLASSES))
+def test_ranks_of_the_truth_are_uniform_with_two_classes(case):
+    assert_calibrated(case, calibrate(case, 1000))
+    # classes at half the slope are seen
+    wrong = calibrate(case, 1000, factor=2.0)
+    assert min(wrong.p_values().values()) < 1e-6, wrong.report()
+
+
+def test_ranks_with_two_classes_quickly():
+    assert_calibrated(CLASSES[0], calibrate(CLASSES[0], 200))
 
 
 @pytest.mark.parametrize("case", some_slow(MANY))

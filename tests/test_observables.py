@@ -119,7 +119,7 @@ def test_what_is_not_defined_for_the_labels_is_left_out() -> None:
 
 def test_what_a_prediction_or_draws_lack_is_left_out(run: tuple[fw.Solution, xr.DataTree]) -> None:
     class OfProbabilities(RightSign):
-        def covers(self, given):
+        def covers(self, given, y_test):
             return given.probabilities is not None
 
     fw.register_plugin(plugin(OfProbabilities()), "probabilities")

@@ -152,6 +152,7 @@ VALID: dict[str, Any] = {
     "activation": fw.get_activation("erf"),
     "adapt_step_size": True,
     "adjusted": True,
+    "approximation": None,
     "args": (NET, X, Y),
     "attrs": {},
     "ax": None,

@@ -5,13 +5,14 @@ from typing import Any
 from ._basics.arrays import shown
 from ._basics.checks import check_choice, check_number
 from ._basics.errors import InputError
-from ._likelihoods import GAUSSIAN, Likelihood
+from ._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from ._numerics.precision import in_float64
 from ._problem.network import Network
 from ._problem.problem import make_problem
 from .theories._evidence import most_likely
+from .theories._mixture.approximate import solve_any
 from .theories._mixture.outputs import WishartMixtureSolution
-from .theories._mixture.solution import MixtureSolution, solve_mixture
+from .theories._mixture.solution import MixtureSolution
 from .theories._solution import Solution
 from .theories._student_t_process import StudentTProcessSolution, solve_student_t_process
 from .theories._theory import Theory, choose_theory, solve_problem
@@ -25,9 +26,10 @@ def solve(
     X: Any,
     y: Any,
     *,
-    temperature: float | str,
+    temperature: float | str | None = None,
     theory: str | Theory = "nested",
     likelihood: str | Likelihood = "gaussian",
+    approximation: str | None = None,
     readout_precision: str | None = None,
 ) -> Solution:
     """Solve a theory of the posterior for one network, training set and temperature.
@@ -40,11 +42,13 @@ def solve(
         Training patterns, shape (pattern, input).
     y
         Labels, shape (pattern,), or (pattern, output) for a network of several outputs, which
-        "nested", "wishart" and "infinite" take.
+        "nested", "wishart" and "infinite" take; −1 and +1 with a likelihood of two classes, class
+        indices, shape (pattern,), with "softmax".
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel.
         "evidence": the T for which the theory's `log_evidence` is largest, between 1e-5 and 10
         times the mean square of the labels; the solution's `evidence_curve` shows it.
+        Other likelihoods are tempered, p(y|f)^(1/T) with T > 0, by default 1.
     theory
         A name out of `finwidth.list_theories`, or a `finwidth.theories.Theory`: "nested", the
         effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width kernel times
@@ -54,7 +58,12 @@ def solve(
         turned towards the labels (odd activations); "perturbative", first order in 1/N_1; "cavity",
         the law of one neuron among the others.
     likelihood
-        "gaussian", or a likelihood of your own; the temperature tempers it.
+        "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with
+        theory="nested", "wishart", "infinite" or "mixture"; "softmax", for labels 0 … D − 1 and an
+        output each, with one odd hidden layer or theory="infinite"; or a likelihood of your own.
+    approximation
+        How f is conditioned on two classes: "ep" (the default), expectation propagation, or
+        "laplace", around the mode of f.
     readout_precision
         With temperature="evidence", "evidence" chooses λ_L with T: the result's network has it.
 
@@ -81,9 +90,10 @@ def solve(
     References
     ----------
     Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4, and
-    14 for several outputs.
+    14 for several outputs, 15 for classes.
     """
     chosen = choose_theory(theory)
+    likelihood = _approximated(likelihood, approximation)
     by_evidence = isinstance(temperature, str) and temperature == "evidence"
     if readout_precision is not None:
         check_choice("readout_precision", readout_precision, ("evidence",))
@@ -93,14 +103,19 @@ def solve(
                 f"{readout_precision!r} with temperature = {shown(temperature)}"
             )
     if by_evidence:
-        problem = make_problem(net, X, y, 1.0, likelihood)
-        if problem.likelihood != GAUSSIAN:
+        if likelihood != GAUSSIAN:
             raise InputError(
                 "expected temperature = a number with a likelihood other than 'gaussian', got "
                 "'evidence': tempered, it is not normalised"
             )
+        problem = make_problem(net, X, y, 1.0, likelihood)
         return most_likely(problem, chosen, readout_precision is not None)
     return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)
+
+
+def _approximated(likelihood: Any, approximation: Any) -> Likelihood:
+    likelihood = choose_likelihood(likelihood)
+    return likelihood if approximation is None else likelihood.approximated(approximation)
 
 
 @in_float64
@@ -154,7 +169,14 @@ def student_t_process(
 
 @in_float64
 def mixture(
-    net: Network, X: Any, y: Any, *, temperature: float, theory: str = "nested"
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    temperature: float | None = None,
+    theory: str = "nested",
+    likelihood: str | Likelihood = "gaussian",
+    approximation: str | None = None,
 ) -> MixtureSolution | WishartMixtureSolution:
     """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
 
@@ -175,9 +197,13 @@ def mixture(
         Labels, shape (pattern,), or (pattern, output) with several outputs.
     temperature
         T ≥ 0, the variance of the Gaussian likelihood. T = 0 needs a positive definite kernel
-        (without mean term and output bias).
+        (without mean term and output bias). Other likelihoods are tempered, p(y|f)^(1/T) with
+        T > 0, by default 1.
     theory
         How the order parameters enter the kernel, "nested" or "wishart".
+    likelihood, approximation
+        As for `solve`. Other likelihoods than the Gaussian where only the scale of one kernel
+        varies: one hidden layer with an odd activation, "wishart", the identity without biases.
 
     Returns
     -------
@@ -203,14 +229,16 @@ def mixture(
     Notes
     -----
     Where only the scale of one kernel varies (one hidden layer, "wishart", the identity) the cost
-    is one eigendecomposition and O(P) a node. Otherwise it is some 100 eigendecompositions for
-    two hidden layers and 10 000 for three. With several outputs, one hidden layer and D = 2, a
-    lattice over the entries of Bartlett's factor of Q̄; otherwise eight scramblings of Sobol points
-    around the mode, weighted by importance, whose spread is the standard error.
+    is one eigendecomposition and O(P) a node (for other likelihoods than the Gaussian: their
+    approximation at every node). Otherwise it is some 100 eigendecompositions for two hidden layers
+    and 10 000 for three. With several outputs, one hidden layer and D = 2, a lattice over the
+    entries of Bartlett's factor of Q̄; otherwise eight scramblings of Sobol points around the mode,
+    weighted by importance, whose spread is the standard error.
 
     References
     ----------
     theory.md, sections 5 and 14; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and
     Hanin and Zlokapa, PNAS 120, e2301345120 (2023).
     """
-    return solve_mixture(make_problem(net, X, y, temperature), theory)
+    likelihood = _approximated(likelihood, approximation)
+    return solve_any(make_problem(net, X, y, temperature, likelihood), theory)

@@ -74,8 +74,14 @@ class Setting:
     test: Annotated[int, int_option("--test", "Number of test patterns.")] = 100
     activation: Annotated[str, option("--activation", "Activation, built in or plugin.")] = "erf"
     temperature: Annotated[
-        float, float_option("--temperature", "T: variance of the likelihood.")
-    ] = 0.01
+        Any,
+        float_option(
+            "--temperature", "T: variance of the Gaussian likelihood; default: 0.01, classes 1."
+        ),
+    ] = None
+    likelihood: Annotated[
+        str, option("--likelihood", "gaussian (regression); logit or probit (classes).")
+    ] = "gaussian"
     weight_precision: Annotated[
         Any, option("--weight-precision", "Weight precisions, input layer first.", **PRECISIONS)
     ] = 1.0
@@ -85,6 +91,14 @@ class Setting:
     ] = None
     theory: Annotated[str, option("--theory", "Theory; 'finwidth info' lists them.")] = "nested"
     seed: Annotated[int, int_option("--seed", "Seed of the sampler.")] = 0
+
+    def __post_init__(self) -> None:
+        """Set the temperature where none is given."""
+        if self.temperature is None:
+            from .._likelihoods import choose_likelihood
+
+            default = choose_likelihood(self.likelihood).default_temperature
+            object.__setattr__(self, "temperature", 0.01 if default is None else default)
 
     def network(self, widths: list[int]) -> "Network":
         """Return the network with these widths, or raise InputError."""
@@ -165,12 +179,13 @@ class Sampling:
     """How the posterior is sampled."""
 
     model: Annotated[
-        str,
+        str | None,
         option(
             "--model",
-            "marginal (readout integrated), network, or student_t (the theory's scale mixture).",
+            "marginal (readout integrated; the default), network (all weights; the default with "
+            "classes), or student_t (the theory's scale mixture).",
         ),
-    ] = "marginal"
+    ] = None
     sampler: Annotated[
         str | None,
         option("--sampler", "Sampler; 'finwidth info' lists them. Default: the model's."),

@@ -45,6 +45,7 @@ def solve_theory(
         data.y_train,
         temperature=setting.temperature,
         theory=theory or setting.theory,
+        likelihood=setting.likelihood,
     )
 
 
@@ -68,7 +69,9 @@ def sample_and_compare(
     from ..models._names import posterior_kind
     from ..models._posterior import extras
 
-    takes_theory = "theory" in extras(posterior_kind(sampling.model))
+    usual = "marginal" if setting.likelihood == "gaussian" else "network"
+    model = sampling.model or usual
+    takes_theory = "theory" in extras(posterior_kind(model))
     tree = fw.sample(
         network,
         data.X_train,
@@ -76,7 +79,8 @@ def sample_and_compare(
         temperature=setting.temperature,
         X_test=data.X_test,
         y_test=data.y_test,
-        model=sampling.model,
+        model=model,
+        likelihood=setting.likelihood,
         sampler=sampling.sampler,
         theory=setting.theory if takes_theory else None,
         num_warmup=sampling.warmup,

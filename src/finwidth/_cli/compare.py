@@ -106,5 +106,6 @@ def _compare_file(file: Path, theory: str) -> "xr.Dataset":
         tree["observed_data"]["y"].values,
         temperature=record["temperature"],
         theory=theory,
+        likelihood=record.get("likelihood", "gaussian"),
     )
     return fw.compare(solution, tree)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._basics.arrays import shown
+from .._basics.checks import check_temperature
 from .._basics.errors import InputError
 
 __all__ = ["Conditioned", "Likelihood", "check_likelihood"]
@@ -59,15 +60,41 @@ class Likelihood(abc.ABC):
         Whether f given the labels is exactly Gaussian, so that a readout can be integrated.
     homogeneous
         Whether A = K + T·1, one noise for all patterns: then only a scale of K may vary cheaply.
+    default_temperature
+        T where none is given; None where one has to be.
+    one_label
+        Whether each pattern has one label, the index of its class, whatever the number of outputs.
     """
 
     name: ClassVar[str]
     conjugate: ClassVar[bool] = False
     homogeneous: ClassVar[bool] = False
+    default_temperature: ClassVar[float | None] = None
+    one_label: ClassVar[bool] = False
+
+    def temperature(self, temperature: Any) -> float:
+        """Return T, the default for None, or raise InputError; T = 0 is for regression alone."""
+        if temperature is None:
+            if self.default_temperature is None:
+                raise InputError(
+                    f"expected temperature = a float with likelihood={self.name!r}, got None"
+                )
+            return self.default_temperature
+        return check_temperature(temperature, zero=self.homogeneous)
+
+    def approximated(self, approximation: Any) -> "Likelihood":
+        """Return the likelihood with another approximation of f given labels, or InputError."""
+        raise InputError(
+            f"expected approximation = None with likelihood={self.name!r}, got "
+            f"{shown(approximation)}"
+        )
 
     @abc.abstractmethod
     def check(self, y: Float[np.ndarray, " pattern"]) -> Float[np.ndarray, " pattern"]:
         """Return finite labels as the likelihood takes them, or raise InputError."""
+
+    def check_classes(self, y: np.ndarray, outputs: int) -> None:  # noqa: B027
+        """Raise InputError where checked labels do not fit the number of outputs."""
 
     @abc.abstractmethod
     def condition(
@@ -93,6 +120,28 @@ class Likelihood(abc.ABC):
             return self.condition(kernel, y, temperature).gradient()
         except InputError:
             return None
+
+    def conditioner(
+        self, y: Float[np.ndarray, " pattern"], temperature: float
+    ) -> Callable[[np.ndarray], Conditioned]:
+        """Return kernel -> `condition`, for kernels that change little from call to call.
+
+        What it has found before may save it work, and changes what it returns by rounding alone.
+        """
+        return lambda kernel: self.condition(kernel, y, temperature)
+
+    def gradients(
+        self, y: Float[np.ndarray, " pattern"], temperature: float
+    ) -> Callable[[np.ndarray], Tile | None]:
+        """Return kernel -> `gradient`, likewise."""
+        return lambda kernel: self.gradient(kernel, y, temperature)
+
+    def probabilities(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray | None:
+        """Return E p(c|f) for f ~ N(mean, variance), classes last; None where there are none.
+
+        The arrays have the shape of f: any for one output, outputs last for several.
+        """
+        return None
 
     @abc.abstractmethod
     def observe(self, f: Any, y: Any, temperature: Any) -> None:

@@ -126,7 +126,7 @@ class Observable(abc.ABC):
         """Return whether the numbers have a meaning for these labels; by default always."""
         return True
 
-    def covers(self, given: Any) -> bool:
+    def covers(self, given: Any, y_test: np.ndarray) -> bool:
         """Return whether a prediction, or draws, have what the numbers need; by default always."""
         return True
 
@@ -230,7 +230,7 @@ def predictions(chosen: Sequence[Observable], prediction: Any, y_test: Labels) -
     usual = _usual(prediction.mean, prediction.variance, y_test)
     result = {}
     for one in chosen:
-        if not one.covers(prediction):
+        if not one.covers(prediction, y_test):
             continue
         values = _named(one, "of_prediction", one.of_prediction(prediction, y_test))
         for quantity, value in values.items():
@@ -257,7 +257,7 @@ def estimates(chosen: Sequence[Observable], draws: Draws, y_test: Labels) -> dic
     shape = draws.mean.shape[:2]
     result = {}
     for one in chosen:
-        if not one.covers(draws):
+        if not one.covers(draws, y_test):
             continue
         try:
             values = _named(one, "of_draws", one.of_draws(draws, y_test))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plugins.hooks import hookimpl
+from ._labels import as_rows
 from ._observable import Draws, Estimate, Labels, Observable
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def expected_error(prediction: Any, y_test: Labels) -> "xr.Dataset":
 
 def error_series(blocks: Sequence[dict[str, np.ndarray]], y_test: np.ndarray) -> np.ndarray:
     """Return the test error of every draw, shape (chain, draw), from blocks of draws."""
+    if y_test.ndim < blocks[0]["f"].ndim - 2:  # class indices
+        y_test = as_rows(y_test, blocks[0]["f"].shape[-1])
     series = [
         _errors(block["f_mean"], block["f_variance"], y_test)
         if "f_mean" in block

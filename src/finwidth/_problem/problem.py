@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from .._basics.arrays import check_inputs, check_training
-from .._basics.checks import check_temperature
 from .._basics.errors import InputError
 from .._layers.covariance import Covariance
 from .._layers.dense import input_covariance, input_variances
@@ -156,10 +155,11 @@ class Problem:
 def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = GAUSSIAN) -> Problem:
     """Check all arguments and return the `Problem`; raises before any long work."""
     network = check_network(net)
-    X, y = check_training(X, y, network.outputs)
     likelihood = choose_likelihood(likelihood)
-    temperature = check_temperature(temperature, zero=likelihood.homogeneous)
+    X, y = check_training(X, y, 1 if likelihood.one_label else network.outputs)
+    temperature = likelihood.temperature(temperature)
     y = likelihood.check(y)
+    likelihood.check_classes(y, network.outputs)
     validate_kernel(network.activation)
     input_variances(network, X)
     if likelihood.homogeneous:

@@ -122,7 +122,11 @@ def compare(
     run = read_test_run(tree)
     draws, y_test = run.draws, run.y_test
     prediction = predictive_law(theory, run.x_test)
-    chosen = [one for one in observables(y_test) if one.covers(prediction) and one.covers(draws)]
+    chosen = [
+        one
+        for one in observables(y_test)
+        if one.covers(prediction, y_test) and one.covers(draws, y_test)
+    ]
     answers = predictions(chosen, prediction, y_test)
     predicted = np.array(list(answers.values()))
 

@@ -151,6 +151,14 @@ def require_same_run(theory: Any, tree: "xr.DataTree") -> dict[str, Any]:
             f"{float(theory.temperature)!r} in the theory and {temperature!r} in the tree"
         )
     problem = getattr(theory, "problem", None)
+    likelihood = getattr(problem, "likelihood", None)
+    if likelihood is not None:
+        ours, theirs = likelihood.name, record.get("likelihood", "gaussian")
+        if ours != theirs:
+            raise InputError(
+                f"expected theory and tree of the same likelihood, got {ours!r} in the theory and "
+                f"{theirs!r} in the tree"
+            )
     for group, name in (("constant_data", "X"), ("observed_data", "y")):
         data = tree.children.get(group)
         if problem is None or data is None or name not in data.data_vars:

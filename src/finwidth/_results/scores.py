@@ -8,6 +8,7 @@ from .._basics.checks import check_tree
 from .._basics.errors import InputError
 from .._numerics.chains import Series, summarize
 from .._observables._baseline import baselines
+from .._observables._labels import as_rows
 from .._observables._observable import Draws, Estimate, Observable, estimates, observables
 from .attach import prediction_points
 
@@ -81,7 +82,8 @@ def guesses(tree: "xr.DataTree", y_test: np.ndarray) -> dict[str, float]:
     group = tree.children.get("observed_data")
     if group is None or "y" not in group.data_vars:
         return {}
-    return baselines(group.data_vars["y"].transpose("pattern", ...).values, y_test)
+    y = group.data_vars["y"].transpose("pattern", ...).values
+    return baselines(as_rows(y, y_test.shape[1], "y") if y.ndim < y_test.ndim else y, y_test)
 
 
 def read_test_run(tree: "xr.DataTree") -> TestRun:
@@ -89,7 +91,8 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
 
     f, or f_mean and f_variance, has dimensions (chain, draw, test_pattern), and output with several
     outputs; f_covariance, where the outputs are not independent given a draw, output_ as well; p,
-    the probability of the class +1 where the likelihood is one of two classes, those of f.
+    the probability of the class +1 where the likelihood is one of two classes, or of every class,
+    those of f. Class indices become rows of a one and zeros.
     """
     x_test, y_test = prediction_points(tree)
     if y_test is None:
@@ -98,9 +101,11 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
             "sample with y_test=…"
         )
     y_test = np.asarray(y_test, dtype=np.float64)
+    group = tree.children.get("predictions")
+    if y_test.ndim == 1 and group is not None and "p" in group and "output" in group["p"].dims:
+        y_test = as_rows(y_test, group.sizes["output"])
     dims = ("chain", "draw", "test_pattern", "output")[: y_test.ndim + 2]
     expected = f"expected tree with f ({', '.join(dims)}) in group 'predictions'"
-    group = tree.children.get("predictions")
     if group is None:
         raise InputError(f"{expected}, got no such group: sample with X_test=…")
     variables = group.data_vars
@@ -121,9 +126,9 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
 
     if not {"f_mean", "f_variance"} <= set(variables):
         f, probabilities = read("f", dims, y_test.shape), None
-        if "p" in variables and y_test.ndim == 1:
+        if "p" in variables:
             p = read("p", dims, y_test.shape)
-            probabilities = np.stack([1.0 - p, p], axis=-1)
+            probabilities = p if y_test.ndim > 1 else np.stack([1.0 - p, p], axis=-1)
         draws = Draws(f, np.zeros_like(f), probabilities=probabilities)
         return TestRun(x_test, y_test, draws, "draws of f")
     covariance = None

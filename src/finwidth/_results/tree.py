@@ -61,6 +61,12 @@ def build_tree(
         groups["predictions"] = _indexed(
             {name: ((*lead, *site.dims), draws[name]) for name, site in posterior.predicted.items()}
         )
+        likelihood, f = getattr(posterior, "likelihood", None), draws["f"]
+        p = None if likelihood is None else likelihood.probabilities(f, np.zeros_like(f))
+        if p is not None:  # of the class +1, or of each class
+            outputs = ("output",) if f.ndim == 4 else ()
+            p = p if outputs else p[..., 1]
+            groups["predictions"]["p"] = ((*lead, "test_pattern", *outputs), p)
         constants: dict[str, Any] = {"X_test": (("test_pattern", "input"), X_test)}
         if y_test is not None:
             constants["y_test"] = (_label_dims("test_pattern", y_test), y_test)

@@ -55,7 +55,7 @@ def observed_groups(
         if posterior_predictive:
             keys = random.split(_key(seed, _REPLICATED), f.shape[:2])
             values = np.asarray(_replicated(likelihood, keys, jnp.asarray(f), temperature))
-            groups["posterior_predictive"] = {"y": ((*lead, *site.dims), values)}
+            groups["posterior_predictive"] = {"y": ((*lead, *site.dims[: values.ndim - 2]), values)}
     return groups
 
 
@@ -103,7 +103,9 @@ def _observed(likelihood: Likelihood, key: Array, f: Any, y: Any, temperature: A
 def _densities(likelihood: Likelihood, f: Array, y: Array, temperature: Array) -> Array:
     def density(f: Array) -> Array:
         site = _observed(likelihood, random.key(0), f, y, temperature)
-        return site["fn"].log_prob(y) * (1.0 if site["scale"] is None else site["scale"])
+        return site["fn"].log_prob(site["value"]) * (
+            1.0 if site["scale"] is None else site["scale"]
+        )
 
     return jax.vmap(jax.vmap(density))(f)
 

@@ -50,7 +50,7 @@ def sample(
     X: Any,
     y: Any,
     *,
-    temperature: float,
+    temperature: float | None = None,
     X_test: Any = None,
     y_test: Any = None,
     model: str | type[Posterior] = "marginal",
@@ -86,7 +86,8 @@ def sample(
         Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
         outputs.
     temperature
-        T > 0.
+        T > 0; it tempers the likelihood, p(y|f)^(1/T). For likelihoods of classes it is 1 if it is
+        not given.
     X_test, y_test
         Test points, of such shapes, for predictions of f.
     model
@@ -100,7 +101,8 @@ def sample(
         With model="student_t" how the order parameters enter the kernel: "nested" (default) or
         "wishart".
     likelihood
-        "gaussian", or a likelihood of your own with model="network"; the temperature tempers it.
+        "gaussian"; with model="network" also "logit" and "probit", for labels −1 and +1, or a
+        likelihood of your own.
     num_warmup
         Transitions that adapt the sampler, per chain. By default the run decides: the warm-up of
         "split_hmc" and "langevin" ends when the chains agree on the log density and the
@@ -152,11 +154,12 @@ def sample(
     xarray.DataTree
         Groups posterior, sample_stats, observed_data, constant_data and, with test points,
         predictions (f; but for model="network" also f_mean and f_variance, the exact moments of f
-        given the hidden weights or the order parameters of a draw) and
-        predictions_constant_data. Dimensions chain, draw, pattern, test_pattern, unit (unit_ℓ for
-        several hidden layers), input, layer, and with several outputs output, the last one of y,
-        f, its moments and the readout; model="student_t" then also has f_covariance, since its
-        order parameters couple the outputs. The attribute provenance is a JSON record.
+        given the hidden weights or the order parameters of a draw; for two classes p, the
+        probability of +1 given f, for more those of all) and predictions_constant_data. Dimensions
+        chain, draw, pattern, test_pattern, unit (unit_ℓ for several hidden layers), input, layer,
+        and with several outputs output, the last one of y, f, its moments and the readout;
+        model="student_t" then also has f_covariance, since its order parameters couple the
+        outputs. The attribute provenance is a JSON record.
 
     Raises
     ------
@@ -176,7 +179,7 @@ def sample(
         net,
         X,
         y,
-        temperature,
+        chosen.temperature(temperature),
         X_test,
         y_test,
         theory=theory,

@@ -124,7 +124,7 @@ class Mixture(Posterior):
     @property
     def derived(self) -> Mapping[str, Site]:
         """f on the training set."""
-        return fitted(self.y)
+        return fitted(self.network, self.X.shape[0])
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:
         """Return `student_t`, without labels."""

@@ -160,9 +160,11 @@ class Posterior(abc.ABC):
         """Return the program that stores the sites `keep`."""
 
 
-def fitted(y: np.ndarray) -> dict[str, Site]:
-    """Return the description of f on the training set, which is shaped as the labels are."""
-    return {"f": Site(("pattern", "output")[: y.ndim], y.shape)}
+def fitted(net: Network, n_patterns: int) -> dict[str, Site]:
+    """Return the description of f on the training set."""
+    if net.outputs == 1:
+        return {"f": Site(("pattern",), (n_patterns,))}
+    return {"f": Site(("pattern", "output"), (n_patterns, net.outputs))}
 
 
 def extras(kind: type[Posterior]) -> tuple[str, ...]:
@@ -200,7 +202,8 @@ def make_posterior(
         If the class lacks a part of a posterior, or its sites have no shapes.
     """
     check_network(net)
-    X, y = check_training(X, y, net.outputs)
+    labels = 1 if getattr(given.get("likelihood"), "one_label", False) else net.outputs
+    X, y = check_training(X, y, labels)
     temperature = check_temperature(temperature, zero=False)
     validate_kernel(net.activation)
     if X_test is not None:
@@ -208,7 +211,7 @@ def make_posterior(
     if y_test is not None:
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")
-        y_test = check_labels(y_test, X_test.shape[0], "y_test", "X_test", net.outputs)
+        y_test = check_labels(y_test, X_test.shape[0], "y_test", "X_test", labels)
     kind = kind.for_network(net)
     _check_kind(kind)
     if net.outputs > 1 and not kind.several_outputs:

@@ -270,6 +270,7 @@ class Weights(Posterior):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", self.likelihood.check(self.y))
+        self.likelihood.check_classes(self.y, self.network.outputs)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -294,7 +295,7 @@ class Weights(Posterior):
     @property
     def derived(self) -> Mapping[str, Site]:
         """f on the training set, and the log density of the weights under the prior."""
-        return fitted(self.y) | {"log_prior": Site((), ())}
+        return fitted(self.network, self.X.shape[0]) | {"log_prior": Site((), ())}
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:
         """Return `network`, without labels."""

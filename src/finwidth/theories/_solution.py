@@ -17,6 +17,7 @@ from .._basics.errors import InputError
 from .._numerics.factor import Factor
 from .._numerics.precision import float64, in_float64
 from .._observables._baseline import baselines
+from .._observables._labels import as_rows
 from .._observables._observable import Observable, observables, predictions
 from .._observables._prediction import Prediction
 from .._observables.squared_error import SquaredError
@@ -147,7 +148,7 @@ class Solution(abc.ABC):
         Prediction
             mean and variance, shape (test_pattern,), or (test_pattern, output) with several
             outputs and then `output_covariance` too, and the covariance if asked for; T is not
-            added.
+            added. With a likelihood of classes also their probabilities.
 
         Raises
         ------
@@ -160,9 +161,14 @@ class Solution(abc.ABC):
         """
         X_test = self.problem.test_inputs(X_test)
         if check_flag("full_covariance", full_covariance):
-            return self._predict_block(X_test, True)
-        blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
-        return type(blocks[0]).join(blocks)
+            prediction = self._predict_block(X_test, True)
+        else:
+            blocks = [self._predict_block(block, False) for block in self._blocks(X_test)]
+            prediction = type(blocks[0]).join(blocks)
+        if prediction.probabilities is not None:
+            return prediction
+        probabilities = self.problem.likelihood.probabilities(prediction.mean, prediction.variance)
+        return dataclasses.replace(prediction, probabilities=probabilities)
 
     def predictive_law(self, X_test: Any) -> Prediction:
         """Return `predict` with all that is known of the law of f at each test point.
@@ -187,8 +193,10 @@ class Solution(abc.ABC):
 
     def _test_set(self, X_test: Any, y_test: Any) -> tuple[np.ndarray, np.ndarray]:
         X_test = self.problem.test_inputs(X_test)
-        outputs = self.network.outputs
-        return X_test, check_labels(y_test, X_test.shape[0], "y_test", "X_test", outputs)
+        index, outputs = self.problem.likelihood.one_label, self.network.outputs
+        n = X_test.shape[0]
+        y_test = check_labels(y_test, n, "y_test", "X_test", 1 if index else outputs)
+        return X_test, as_rows(y_test, outputs) if index else y_test
 
     @in_float64
     def scores(self, X_test: Any, y_test: Any) -> xr.Dataset:
@@ -225,7 +233,8 @@ class Solution(abc.ABC):
         """
         X_test, y_test = self._test_set(X_test, y_test)
         result = self._scores(X_test, y_test, observables(y_test))
-        guess = baselines(self.problem.y, y_test)
+        y = self.problem.y
+        guess = baselines(as_rows(y, y_test.shape[1], "y") if y.ndim < y_test.ndim else y, y_test)
         return result.assign_attrs({f"{k}_baseline": v for k, v in guess.items() if k in result})
 
     @in_float64

@@ -161,7 +161,8 @@ def solve_problem(problem: Problem, theory: Theory) -> Solution:
 def check_covered(problem: Problem, theory: Theory) -> None:
     """Raise InputError where the theory is not defined for the problem."""
     theory.check(problem.network)
-    check_outputs(problem.network, f"theory={theory.name!r}", theory.several_outputs)
+    several = theory.several_outputs or (theory.any_likelihood and problem.likelihood.one_label)
+    check_outputs(problem.network, f"theory={theory.name!r}", several)
     if not problem.likelihood.homogeneous and not theory.any_likelihood:
         raise InputError(
             f"expected likelihood = 'gaussian' with theory={theory.name!r}, got "

@@ -3,9 +3,10 @@
 from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
+from ._mixture.approximate import solve_any
 from ._mixture.law import check_mixture
 from ._mixture.outputs import WishartMixtureSolution
-from ._mixture.solution import MixtureSolution, solve_mixture
+from ._mixture.solution import MixtureSolution
 from ._theory import Theory, check_dense, checked
 
 __all__ = ["Mixture"]
@@ -16,6 +17,7 @@ class Mixture(Theory):
 
     name = "mixture"
     several_outputs = True
+    any_likelihood = True
 
     def check(self, network: Network) -> None:
         """Refuse layers that are not dense, and deep networks whose activation is not odd."""
@@ -25,7 +27,7 @@ class Mixture(Theory):
     @checked
     def solve(self, problem: Problem) -> MixtureSolution | WishartMixtureSolution:
         """Integrate over the order parameters."""
-        return solve_mixture(problem, "nested")
+        return solve_any(problem, "nested")
 
 
 @hookimpl

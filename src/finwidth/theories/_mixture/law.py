@@ -23,9 +23,9 @@ from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
 from .._theory import check_dense, check_outputs
 
-__all__ = ["MixtureLaw", "Nodes", "check_mixture", "largest_error", "largest_scales"]
+__all__ = ["NEGLIGIBLE", "MixtureLaw", "Nodes", "check_mixture", "largest_error", "largest_scales"]
 
-_NEGLIGIBLE = 1e-17  # weight of a node that predictions leave out
+NEGLIGIBLE = 1e-17  # weight of a node that predictions leave out
 
 
 class Nodes(NamedTuple):
@@ -138,7 +138,7 @@ class MixtureLaw:
 
     def flatten(self, integral: Integral, outer: np.ndarray, weight: float) -> list[Nodes]:
         """Return the nodes of an integral over the layers after `outer`."""
-        keep = integral.weights * weight > _NEGLIGIBLE
+        keep = integral.weights * weight > NEGLIGIBLE
         x, weights = integral.nodes[keep], integral.weights[keep] * weight
         if outer.size < self.n_outer:
             groups = []

@@ -160,10 +160,11 @@ def dense_gradient(
     that is held.
     """
     stack, covariance = problem.stack, tile_covariance(problem)
+    conditioned = problem.likelihood.gradients(problem.y, problem.temperature)
 
     def gradient(theta: np.ndarray) -> np.ndarray:
         matrix = training_kernel(problem, kernel, stack, chart.value(theta), covariance)
-        cotangent = problem.likelihood.gradient(matrix, problem.y, problem.temperature)
+        cotangent = conditioned(matrix)
         if cotangent is None:
             return np.full(theta.shape, np.nan)
         point = jnp.asarray(theta, jnp.float64)

@@ -33,6 +33,7 @@ from .._gaussian_process import GaussianProcessSolution
 from .._solution import Solution
 from .._theory import Theory, checked
 from .action import ScaledForm, dense_gradient, training_kernel
+from .classes import solve_classes
 from .equations import DataPart, PriorPart, check_start
 from .outputs import solve_rotated
 from .point import SaddlePoint
@@ -220,6 +221,8 @@ class SaddleTheory(Theory):
 
         A `SaddleSolution`; with several outputs what `solve_outputs` returns.
         """
+        if problem.likelihood.one_label:
+            return solve_classes(self, problem)
         if problem.network.outputs > 1:
             return self.solve_outputs(problem, start)
         if start is not None:
