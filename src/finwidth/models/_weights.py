@@ -40,7 +40,7 @@ __all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
 
 
 def _checked(
-    net: Any, X: Any, y: Any, temperature: Any
+    net: Any, X: Any, y: Any, temperature: Any, likelihood: Likelihood = GAUSSIAN
 ) -> tuple[Network | TraceableNetwork, Array, Array | None, float | Array]:
     check_net(net)
     # of arrays of JAX, traced ones, too, the values are the caller's to check
@@ -48,10 +48,11 @@ def _checked(
         check_inputs_shape(X.shape)
     else:
         X = check_inputs(X)
+    outputs = 1 if likelihood.one_label else net.outputs
     if isinstance(y, Array):
-        check_labels_shape(y.shape, X.shape[0], outputs=net.outputs)
+        check_labels_shape(y.shape, X.shape[0], outputs=outputs)
     elif y is not None:
-        y = check_labels(y, X.shape[0], outputs=net.outputs)
+        y = check_labels(y, X.shape[0], outputs=outputs)
     temperature = check_likelihood(temperature)
     dtype = jnp.result_type(float)
     return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
@@ -99,13 +100,14 @@ def network(
     ----------
     theory.md, sections 1 and 11.
     """
-    net, X, y, temperature = _checked(net, X, y, temperature)
+    chosen = choose_likelihood(likelihood)
+    net, X, y, temperature = _checked(net, X, y, temperature, chosen)
     values = _sample_hidden(net, X.shape[1])
     features = hidden_features(net, values, X)
     readout = {name: sample_site(name, site) for name, site in readout_sites(net).items()}
     f = _output(net, features, readout)
     numpyro.deterministic("f", f)
-    choose_likelihood(likelihood).observe(f, y, temperature)
+    chosen.observe(f, y, temperature)
 
 
 def marginal(
