@@ -15,6 +15,7 @@ __all__ = [
     "int_option",
     "named",
     "option",
+    "temperature_option",
     "widths_option",
 ]
 
@@ -121,6 +122,16 @@ def option(
     return typer.Option(
         name, *more, help=help_text, parser=parser, metavar=metavar, show_default=shown
     )
+
+
+def _temperature(text: Any) -> float | str:
+    return text if text == "evidence" else float(text)
+
+
+def temperature_option(help_text: str) -> Any:
+    """Return the option that takes T, or the word evidence."""
+    expected = "a float, or evidence"
+    return option("--temperature", help_text, kind=_temperature, metavar="FLOAT", expected=expected)
 
 
 def int_option(name: str, help_text: str) -> Any:

@@ -22,6 +22,7 @@ from ._option import (
     int_option,
     named,
     option,
+    temperature_option,
     widths_option,
 )
 from ._output import progress
@@ -75,12 +76,17 @@ class Setting:
     activation: Annotated[str, option("--activation", "Activation, built in or plugin.")] = "erf"
     temperature: Annotated[
         Any,
-        float_option(
-            "--temperature", "T: variance of the Gaussian likelihood; default: 0.01, classes 1."
+        temperature_option(
+            "T: variance of the Gaussian likelihood, or 'evidence', where the theory's evidence is "
+            "largest; default: 0.01, classes 1."
         ),
     ] = None
     likelihood: Annotated[
-        str, option("--likelihood", "gaussian (regression); logit or probit (classes).")
+        str,
+        option(
+            "--likelihood",
+            "gaussian (regression); logit, probit (two classes); softmax (classes).",
+        ),
     ] = "gaussian"
     weight_precision: Annotated[
         Any, option("--weight-precision", "Weight precisions, input layer first.", **PRECISIONS)
@@ -100,17 +106,24 @@ class Setting:
             default = choose_likelihood(self.likelihood).default_temperature
             object.__setattr__(self, "temperature", 0.01 if default is None else default)
 
+    @property
+    def indexed(self) -> bool:
+        """Whether labels are class indices, of which the likelihood wants one a pattern."""
+        from .._likelihoods import choose_likelihood
+
+        return choose_likelihood(self.likelihood).one_label
+
     def network(self, widths: list[int]) -> "Network":
         """Return the network with these widths, or raise InputError."""
         import finwidth as fw
 
-        n_classes = len(self.classes or ())
+        n_classes, fewest = len(self.classes or ()), 2 if self.indexed else 3
         return fw.Network(
             widths=tuple(widths),
             activation=self.activation,
             weight_precision=self.weight_precision,
             bias_precision=self.bias_precision,
-            outputs=n_classes if n_classes > 2 else 1,
+            outputs=n_classes if n_classes >= fewest else 1,
         )
 
     def dataset(self) -> "Dataset":
@@ -122,6 +135,8 @@ class Setting:
             pairs.append(("path", self.data_path))
         if self.target is not None:
             pairs.append(("target", self.target))
+        if self.indexed:
+            pairs.append(("outputs", "index"))
         data = fw.load_dataset(
             self.data,
             classes=self.classes,

@@ -76,7 +76,7 @@ def sample_and_compare(
         network,
         data.X_train,
         data.y_train,
-        temperature=setting.temperature,
+        temperature=solutions[0].temperature,  # which the evidence may have chosen
         X_test=data.X_test,
         y_test=data.y_test,
         model=model,

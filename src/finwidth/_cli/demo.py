@@ -47,6 +47,11 @@ def demo(setting: Setting, widths: Widths, sampling: Sampling, files: Files) -> 
     training labels, and their most frequent class.
     """
     wanted = widths.flat()
+    if isinstance(setting.temperature, str):
+        raise InputError(
+            "expected --temperature = a float, the same for all widths, got "
+            f"{setting.temperature!r}"
+        )
     folder = Folder(files.out, "comparison.png", *map(_file_name, wanted))
     if len(set(wanted)) < len(wanted):
         raise InputError(f"expected --widths = different widths, got {wanted}")

@@ -41,13 +41,13 @@ def sample(
     path = folder.file("sample.nc")
     fw.save(tree, path)
     if files.json:
-        asked = setting_record(network, setting.temperature, data)
+        asked = setting_record(network, solution.temperature, data)
         print_json(asked | comparison_record(comparison) | {"file": path})
     else:
         sampled = comparison.attrs["posterior"]
         print_table(
             f"{sampled} posterior, {data.name}, "
-            f"widths {list(network.widths)}, T = {setting.temperature:g}",
+            f"widths {list(network.widths)}, T = {solution.temperature:g}",
             ("", f"{setting.theory} theory", f"{sampled} ± MCSE", "baseline"),
             diagnostics_rows(comparison),
         )

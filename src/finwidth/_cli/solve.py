@@ -51,7 +51,7 @@ def solve(
     folder = None if report.out is None else Folder(report.out, "solve.json")
     network, data = setting.network(hidden.width), setting.dataset()
     solution = solve_theory(setting, network, data)
-    record = setting_record(network, setting.temperature, data)
+    record = setting_record(network, solution.temperature, data)
     record |= solution_record(solution, data, roots)
     if folder is not None:
         write_json(record, folder.file("solve.json"))
@@ -60,7 +60,7 @@ def solve(
         return
     print_table(
         f"{setting.theory} theory, {data.name}, widths {list(network.widths)}, "
-        f"T = {setting.temperature:g}",
+        f"T = {solution.temperature:g}",
         ("", "value", "baseline"),
         _order_rows(solution.order_parameters) + _rows(record),
     )

@@ -27,6 +27,10 @@ class SquaredError(Observable):
     name = "squared_error"
     quantities = QUANTITIES
 
+    def covers(self, given: Any, y_test: Labels) -> bool:
+        """Return whether labels are numbers: of an output for each class f is no estimate."""
+        return y_test.ndim == 1 or getattr(given, "probabilities", None) is None
+
     def of_prediction(self, prediction: Any, y_test: Labels) -> dict[str, float]:
         """Return error, bias2 and variance."""
         bias2 = float(np.mean((y_test - prediction.mean) ** 2))

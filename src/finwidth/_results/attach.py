@@ -8,6 +8,7 @@ import xarray as xr
 
 from .._basics.checks import check_solution, check_tree
 from .._basics.errors import InputError, PluginError
+from .._observables._labels import as_rows
 from .._observables._observable import observables, predictions
 from .provenance import require_same_run
 
@@ -27,7 +28,8 @@ def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | Non
     X_test
         Shape (test_pattern, input).
     y_test
-        Shape (test_pattern,), or (test_pattern, output) for several outputs, or None.
+        Shape (test_pattern,), or (test_pattern, output) for several outputs, or None. Class
+        indices become rows of a one and zeros.
 
     Raises
     ------
@@ -43,7 +45,11 @@ def prediction_points(tree: "xr.DataTree") -> tuple[np.ndarray, np.ndarray | Non
     x_test = data.data_vars["X_test"].transpose("test_pattern", ...).values
     if "y_test" not in data.data_vars:
         return x_test, None
-    return x_test, data.data_vars["y_test"].transpose("test_pattern", ...).values
+    y_test = data.data_vars["y_test"].transpose("test_pattern", ...).values
+    drawn = tree.children.get("predictions")
+    if y_test.ndim == 1 and drawn is not None and "p" in drawn and "output" in drawn["p"].dims:
+        y_test = as_rows(np.asarray(y_test, np.float64), drawn.sizes["output"])
+    return x_test, y_test
 
 
 def predictive_law(theory: Any, x_test: np.ndarray) -> Any:

@@ -92,7 +92,7 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
     f, or f_mean and f_variance, has dimensions (chain, draw, test_pattern), and output with several
     outputs; f_covariance, where the outputs are not independent given a draw, output_ as well; p,
     the probability of the class +1 where the likelihood is one of two classes, or of every class,
-    those of f. Class indices become rows of a one and zeros.
+    those of f.
     """
     x_test, y_test = prediction_points(tree)
     if y_test is None:
@@ -101,10 +101,8 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
             "sample with y_test=…"
         )
     y_test = np.asarray(y_test, dtype=np.float64)
-    group = tree.children.get("predictions")
-    if y_test.ndim == 1 and group is not None and "p" in group and "output" in group["p"].dims:
-        y_test = as_rows(y_test, group.sizes["output"])
     dims = ("chain", "draw", "test_pattern", "output")[: y_test.ndim + 2]
+    group = tree.children.get("predictions")
     expected = f"expected tree with f ({', '.join(dims)}) in group 'predictions'"
     if group is None:
         raise InputError(f"{expected}, got no such group: sample with X_test=…")

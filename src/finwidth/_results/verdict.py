@@ -171,7 +171,8 @@ def _agreement(report: "xr.Dataset", name: str) -> str:
     return (
         f"No disagreement found: {_numbers(report, name, 0)}; {', '.join(others)} and the means at "
         f"all {report.mean_z.size} {_points(report)} are within their limits too; this run "
-        f"could have seen a difference in error of {_percent(power)} or more ({limit:g} MCSE){low}"
+        f"could have seen a difference in {report['quantity'].values[0]} of {_percent(power)} or "
+        f"more ({limit:g} MCSE){low}"
     )
 
 

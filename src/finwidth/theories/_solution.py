@@ -263,6 +263,11 @@ class Solution(abc.ABC):
         ----------
         theory.md, section 3.
         """
+        if self.problem.likelihood.one_label:
+            raise InputError(
+                "expected a likelihood of numbers for a squared error, got likelihood="
+                f"{self.problem.likelihood.name!r}"
+            )
         X_test, y_test = self._test_set(X_test, y_test)
         return self._scores(X_test, y_test, [SquaredError()])
 

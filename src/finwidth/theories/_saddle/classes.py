@@ -257,12 +257,6 @@ class ClassesSolution(Solution):
         variance = np.einsum("nbb->nb", outputs).copy()
         return Prediction(mean, variance, covariance, outputs, mean_softmax(mean, outputs))
 
-    def _expected_error(self, X_test: np.ndarray, y_test: np.ndarray) -> xr.Dataset:
-        raise InputError(
-            "expected a likelihood of numbers for a squared error, got likelihood="
-            f"{self.problem.likelihood.name!r}"
-        )
-
     def __repr__(self) -> str:
         values = ", ".join(f"{value:.6g}" for value in np.exp(self._matrix.logs)[::-1])
         return (
