@@ -196,3 +196,44 @@ def test_bad_input_is_refused_in_one_line(what):
     with pytest.raises(fw.InputError, match=message) as caught:
         fw.solve(arguments.pop("net"), arguments.pop("X"), arguments.pop("y"), **arguments)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_class_indices_are_sampled_scored_and_compared():
+    """Log densities are those of the softmax; nobody is told a squared error of f."""
+    data = fw.load_dataset("digits", classes=(0, 1, 2), outputs="index", n_train=15, n_test=12)
+    net = fw.Network((4,), "erf", outputs=3)
+    tree = fw.sample(
+        net,
+        data.X_train,
+        data.y_train,
+        likelihood="softmax",
+        model="network",
+        X_test=data.X_test,
+        y_test=data.y_test,
+        num_chains=2,
+        num_warmup=60,
+        num_samples=60,
+        keep=["v", "f"],
+        progress=False,
+    )
+    f, index = tree["posterior"].f.values, data.y_train.astype(int)
+    density = np.take_along_axis(
+        scipy.special.log_softmax(f, axis=-1), index[None, None, :, None], axis=-1
+    )
+    np.testing.assert_allclose(tree["log_likelihood"].y.values, density[..., 0], rtol=1e-9)
+    assert set(np.unique(tree["posterior_predictive"].y)) <= {0, 1, 2}
+    p = tree["predictions"].p
+    np.testing.assert_allclose(p.sum("output"), 1.0)
+    solution = fw.solve(net, data.X_train, data.y_train, likelihood="softmax")
+    names = {"accuracy", "accuracy_mean", "log_loss"}
+    found, theory = fw.scores(tree), solution.scores(data.X_test, data.y_test)
+    assert set(theory.data_vars) == names
+    assert set(found.data_vars) == names | {f"{name}_mcse" for name in names}
+    right = p.values.mean(axis=(0, 1))[np.arange(12), data.y_test.astype(int)]
+    # but for the noise of the mean of p, which is taken off
+    assert abs(found.log_loss + np.mean(np.log(right))) < 4 * found.log_loss_mcse
+    assert list(fw.compare(solution, tree).quantity.values) == list(theory.data_vars)
+    with pytest.raises(fw.InputError, match="expected a likelihood of numbers"):
+        solution.generalization_error(data.X_test, data.y_test)
+    with pytest.raises(fw.InputError, match="expected y_test = class indices 0 … 2"):
+        solution.scores(data.X_test, data.y_test + 1)
