@@ -320,12 +320,12 @@ def some_slow(cases: list[Case], *fast: str) -> list:
     ]
 
 
-@pytest.mark.parametrize("case", some_slow(SMALL, "network-erf-5", "marginal-relu-5-bias"))
+@pytest.mark.parametrize("case", some_slow(SMALL, "marginal-relu-5-bias"))
 def test_ranks_of_the_truth_are_uniform(case):
     assert_calibrated(case, calibrate(case, 500))
 
 
-@pytest.mark.parametrize("case", some_slow(SEVERAL, "marginal-erf-5-bias-D3"))
+@pytest.mark.parametrize("case", some_slow(SEVERAL))
 def test_ranks_of_the_truth_are_uniform_with_several_outputs(case):
     assert_calibrated(case, calibrate(case, 250))
 

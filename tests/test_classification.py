@@ -285,7 +285,9 @@ def test_wide_networks_become_the_process(approximation):
     assert infinite.action == pytest.approx(conditioned(likelihood, kernel, Y).action, rel=1e-12)
 
 
-@pytest.mark.parametrize("theory", ["nested", "wishart", "mixture"])
+@pytest.mark.parametrize(
+    "theory", ["nested", "wishart", pytest.param("mixture", marks=pytest.mark.slow)]
+)
 def test_the_other_names_of_the_classes(theory):
     net = NETWORKS["erf"]
     one = fw.solve(net, X, Y, likelihood="logit", theory=theory)
@@ -389,6 +391,7 @@ def test_the_mixture_of_the_identity_by_direct_integration():
     np.testing.assert_allclose(whole.probabilities, prediction.probabilities, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_sampled_network_of_the_identity_is_that_mixture():
     import arviz as az
 
@@ -423,7 +426,7 @@ def test_the_sampled_network_of_the_identity_is_that_mixture():
 def test_log_loss_of_draws_is_that_of_their_mean():
     rng = np.random.default_rng(1)
     p = rng.uniform(0.05, 0.95, size=(2, 300, 3))
-    draws = Draws(p, 0 * p, np.stack([1 - p, p], axis=-1))
+    draws = Draws(p, 0 * p, probabilities=np.stack([1 - p, p], axis=-1))
     y = np.array([1.0, -1.0, 1.0])
     estimate = LogLoss().of_draws(draws, y)["log_loss"]
     of_labels = np.where(y > 0, p, 1 - p)

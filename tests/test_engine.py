@@ -61,6 +61,7 @@ def test_chains_side_by_side_sample_the_posterior(sampler):
         assert np.all(steps == steps[0, 0])
 
 
+@pytest.mark.filterwarnings("ignore:expected y = labels")
 def test_a_start_without_finite_density_is_refused():
     with pytest.raises(fw.InputError, match="expected a finite log density"):
         fw.sample(fw.Network((3,), "erf"), X, 1e200 * Y, temperature=0.1, progress=False)

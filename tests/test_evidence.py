@@ -54,6 +54,7 @@ def test_noise_and_readout_of_infinite_width_are_those_of_a_dense_search():
     assert solution.evidence_curve.attrs["readout_precision"] == found[1]
 
 
+@pytest.mark.slow
 def test_units_of_the_labels_are_found_again():
     """y → cy is T → c²T and λ_L → λ_L/c²."""
     choice = {"temperature": "evidence", "readout_precision": "evidence"}

@@ -52,7 +52,7 @@ def distances(activation, theory, ratios, bias, width):
     "activation, theory, ratios, bias",
     [
         pytest.param(*case, marks=pytest.mark.slow)
-        if case == DEEP or len(case[2]) > 2 or case[1] == "wishart"
+        if case == DEEP or len(case[2]) > 2 or "wishart" in case or case[3] == 1.0
         else case
         for case in CASES
     ],

@@ -116,6 +116,7 @@ def test_sites_sit_in_named_plates():
     assert trace["b_out"]["value"].shape == ()
 
 
+@pytest.mark.slow
 def test_models_work_with_other_numpyro_tools():
     """An automatic guide needs gradients through a vmapped model."""
     from numpyro.infer import SVI, Trace_ELBO

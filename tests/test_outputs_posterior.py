@@ -361,6 +361,7 @@ def test_sites_of_the_mixture_are_gaussian_matrices():
 def test_storage_counts_the_outputs(monkeypatch):
     monkeypatch.setattr("finwidth._sampling.sample.run", lambda plan: plan.storage())
     net, draws = fw.Network((1,), "erf", outputs=2), {"num_samples": 2**14, "num_chains": 1}
+    draws |= {"log_likelihood": False, "posterior_predictive": False}
     # 8 bytes of v (1, 2), and of three predictions of 4 points and 2 outputs; of the mixture of
     # g (1, 2), q_bar (1, 2, 2) and also the covariances (4, 2, 2)
     size = (2 + 3 * 8) / 8

@@ -79,7 +79,8 @@ def test_a_layer_of_ones_own_is_solved(activation, theory):
     assert solutions[0].action == pytest.approx(solutions[1].action, rel=1e-8)
 
 
-@pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["marginal", "network"])
 def test_a_layer_of_ones_own_is_sampled_and_compared(model):
     """Also against the dense network of the same law: the same moments of f."""
     toy, dense = gains("erf")

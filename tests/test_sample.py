@@ -65,6 +65,9 @@ def test_groups_and_dimensions(small):
         "constant_data",
         "predictions",
         "predictions_constant_data",
+        "log_likelihood",
+        "log_prior",
+        "posterior_predictive",
     }
     dims = {name: value.dims for name, value in tree["posterior"].data_vars.items()}
     assert dims == {

@@ -198,6 +198,7 @@ def test_bad_input_is_refused_in_one_line(what):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_class_indices_are_sampled_scored_and_compared():
     """Log densities are those of the softmax; nobody is told a squared error of f."""
     data = fw.load_dataset("digits", classes=(0, 1, 2), outputs="index", n_train=15, n_test=12)

@@ -69,6 +69,7 @@ def test_evidence_is_the_multivariate_t_density(nu):
     assert result.log_evidence == pytest.approx(law.logpdf(Y), abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:expected y = labels")
 def test_conditional_is_the_ratio_of_two_multivariate_t_densities():
     """p(y*, y)/p(y) is a t with ν + P degrees of freedom; its second moment is the prediction's."""
     nu, net, everything = 6.0, NETS[1], np.concatenate([X, X_TEST[:1]])

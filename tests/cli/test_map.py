@@ -15,6 +15,7 @@ THEORIES = ("--theory", "nested", "--theory", "mixture")
 QUICK = ("--relative-mcse", "0.05", "--ess", "800", "--draws", "5000", "--out", "map")
 
 
+@pytest.mark.slow
 def test_map_and_its_second_call(run, run_json, folder, monkeypatch):
     record = run_json("map", *TINY, *THEORIES, *QUICK)
     (point,) = record["points"]

@@ -163,6 +163,7 @@ def test_interrupted_sample_keeps_its_draws(sampled, run, folder, monkeypatch):
     assert fw.load(folder / "made/sample.nc")["predictions"]["f"].sizes["draw"] == 50
 
 
+@pytest.mark.slow
 def test_sample_continues_from_its_checkpoint(tmp_path, run_json, monkeypatch):
     from finwidth._sampling import engine as _engine, sample as _sample
 

@@ -109,6 +109,7 @@ def test_adjusted_linear_gaussian_posterior_is_exact(linear, deviation, chain_me
     assert np.max(deviation((draws - linear.mean) ** 2, np.diag(linear.covariance))) < 4
 
 
+@pytest.mark.slow
 def test_prior_of_constrained_and_hierarchical_sites_is_invariant():
     # chains start in the prior, which is the target here: independent draws, exact at any time
     chains = 20_000
@@ -136,6 +137,7 @@ def test_float32_stays_float32():
 # --- adaptation and labels
 
 
+@pytest.mark.slow
 def test_warmup_reaches_the_optimal_acceptance():
     with float64():
         accept = stats(run(Langevin(gaussian(50)), chains=4))["accept_prob"]
@@ -151,6 +153,7 @@ def test_adjusted_steps_adapt_and_unadjusted_stay():
     assert np.all(unadjusted["adapt_state.step_size"] == 0.05)
 
 
+@pytest.mark.slow
 def test_acceptance_of_an_unadjusted_chain_measures_its_bias():
     with float64():
         small, large = (

@@ -115,7 +115,9 @@ def test_a_step_preserves_volume(step_size):
         assert abs(abs(np.linalg.det(jacobian)) - 1) < 1e-10
 
 
-@pytest.mark.parametrize("step_size", [pytest.param(0.1, marks=pytest.mark.slow), 1.0, 3.0])
+@pytest.mark.parametrize(
+    "step_size", [*(pytest.param(h, marks=pytest.mark.slow) for h in (0.1, 1.0)), 3.0]
+)
 def test_without_likelihood_every_step_size_is_exact(step_size):
     def model():
         numpyro.sample("x", dist.Normal(3.0, 0.01).expand([4]).to_event(1))
@@ -136,7 +138,7 @@ def test_without_likelihood_every_step_size_is_exact(step_size):
     [
         pytest.param({"chain_method": "vectorized"}, marks=pytest.mark.slow),
         {"chain_method": "vectorized", "jit_model_args": True},
-        {"chain_method": "sequential"},
+        pytest.param({"chain_method": "sequential"}, marks=pytest.mark.slow),
         pytest.param(
             {"chain_method": "sequential", "jit_model_args": True}, marks=pytest.mark.slow
         ),
