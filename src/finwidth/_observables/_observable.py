@@ -65,7 +65,7 @@ class Draws:
         Covariance of the outputs given the draw, shape (chain, draw, test_pattern, output,
         output); None for one output, and where they are independent.
     probabilities
-        Of each class given the draw, shape (chain, draw, test_pattern, class_), where the labels
+        Of each class given the draw, shape (chain, draw, test_pattern, label), where the labels
         are classes to the likelihood, else None.
     """
 
@@ -78,7 +78,7 @@ class Draws:
         | Float[np.ndarray, "chain draw test_pattern output"]
     )
     output_covariance: Float[np.ndarray, "chain draw test_pattern output output"] | None = None
-    probabilities: Float[np.ndarray, "chain draw test_pattern class_"] | None = None
+    probabilities: Float[np.ndarray, "chain draw test_pattern label"] | None = None
 
     @functools.cached_property
     def patterns(self) -> Series:

@@ -47,7 +47,7 @@ class Prediction:
         Covariance of the outputs at each point, shape (test_pattern, output, output), where there
         are several, else None.
     probabilities
-        Of each class, shape (test_pattern, class_), where the likelihood is one of classes, the
+        Of each class, shape (test_pattern, label), where the likelihood is one of classes, the
         lowest label first (−1, +1), else None: E p(c|f), at T = 1.
     components
         Where the law of f is known to be a mixture of Gaussians, these; None where mean and
@@ -62,7 +62,7 @@ class Prediction:
         | None
     ) = None
     output_covariance: Float[np.ndarray, "test_pattern output output"] | None = None
-    probabilities: Float[np.ndarray, "test_pattern class_"] | None = None
+    probabilities: Float[np.ndarray, "test_pattern label"] | None = None
     components: Components | None = dataclasses.field(default=None, repr=False)
 
     @classmethod

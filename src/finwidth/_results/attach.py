@@ -72,7 +72,7 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     -------
     xarray.DataTree
         The same tree. The group holds f_mean and f_variance (test_pattern), for several outputs
-        (test_pattern, output) and f_covariance (test_pattern, output, output_), q_bar and q
+        (test_pattern, output) and f_covariance (test_pattern, output, ``output_``), q_bar and q
         (layer), action, log_evidence and residual where the theory has them, and every score of
         `Solution.scores` where the tree has y_test. A group of that name is replaced.
 

@@ -90,9 +90,9 @@ def read_test_run(tree: "xr.DataTree") -> TestRun:
     """Return the draws of f at the test points, or raise InputError.
 
     f, or f_mean and f_variance, has dimensions (chain, draw, test_pattern), and output with several
-    outputs; f_covariance, where the outputs are not independent given a draw, output_ as well; p,
-    the probability of the class +1 where the likelihood is one of two classes, or of every class,
-    those of f.
+    outputs; f_covariance, where the outputs are not independent given a draw, ``output_`` as well;
+    p, the probability of the class +1 where the likelihood is one of two classes, or of every
+    class, those of f.
     """
     x_test, y_test = prediction_points(tree)
     if y_test is None:

@@ -263,8 +263,8 @@ def student_t(
     deterministic q_bar = λ_1(a² + r²)/N_1. Then y, Gaussian given these, f integrated.
 
     With several outputs: g_ℓ (row_ℓ, output), standard normal with N_ℓ rows, and the deterministic
-    q_bar (layer, output, output_) = g_ℓᵀg_ℓ/N_ℓ, each Wishart; with a mean term a (output), one row
-    less, and q_bar = (λ_1 a aᵀ + gᵀg)/N_1. All these sites are Gaussian, so SplitHMC takes them.
+    q_bar (layer, output, ``output_``) = g_ℓᵀg_ℓ/N_ℓ, each Wishart; with a mean term a (output), one
+    row less, and q_bar = (λ_1 a aᵀ + gᵀg)/N_1. All these sites are Gaussian: SplitHMC takes them.
 
     References
     ----------

@@ -119,7 +119,7 @@ class WishartMixtureSolution(Solution):
     def order_parameters(self) -> xr.Dataset:
         """Posterior mean and standard deviation of Q̄_ℓ, `q_bar` and `q_bar_sd`.
 
-        Dimensions (layer, output, output_), as the standard error `q_bar_se` where there is one.
+        Dimensions (layer, output, ``output_``), as has the error `q_bar_se` where there is one.
         """
         shares = self._sums[1] / np.sum(self._sums[1])
         mean, square = (np.einsum("r,rlde->lde", shares, one) for one in self._moments)

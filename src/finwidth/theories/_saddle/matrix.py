@@ -125,7 +125,7 @@ class MatrixSolution(Solution):
 
     @functools.cached_property
     def order_parameters(self) -> xr.Dataset:
-        """`q_bar` and `q` with dimensions (layer, output, output_)."""
+        """`q_bar` and `q` with dimensions (layer, output, ``output_``)."""
         q = self.r.inverse - np.eye(self.equations.outputs)
         return order_dataset(self.q_bar.matrix[None], q[None])
 

@@ -179,8 +179,8 @@ class RotatedSolution(Solution):
     def order_parameters(self) -> xr.Dataset:
         """Order parameters, which commute.
 
-        `q_bar` and `q` with dimensions (layer, output, output_); `rotation` (output, direction),
-        in whose basis they are diagonal, and their eigenvalues `q_bar_direction` and
+        `q_bar` and `q` with dimensions (layer, output, ``output_``); `rotation` (output,
+        direction), in whose basis they are diagonal, and their eigenvalues `q_bar_direction` and
         `q_direction` (layer, direction). Where a layer has order parameters of its own kind,
         `theta` (direction, unknown) instead of them.
         """
