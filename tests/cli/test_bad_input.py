@@ -30,7 +30,7 @@ WRONG = [
     (["solve", "--bias-precision", "-1"], "expected bias_precision = .*, got -1.0"),
     (["solve", "--temperature", "-0.1"], "expected temperature = a finite float ≥ 0, got -0.1"),
     (["solve", "--temperature", "nan"], "expected temperature = a finite float ≥ 0, got nan"),
-    (["solve", "--temperature", "hot"], "expected --temperature = a float, got 'hot'"),
+    (["solve", "--temperature", "hot"], "expected --temperature = a float, or evidence, got 'hot'"),
     (["sample", "--temperature", "0"], "expected temperature = a finite float > 0, got 0.0"),
     (["solve", "--temperature", "0", "--activation", "identity"], "expected .*positive definite"),
     (["solve", "--activation", "ref"], r"expected activation = .*, got 'ref' \(did you mean 'erf"),
