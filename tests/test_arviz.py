@@ -185,3 +185,26 @@ def test_groups_are_those_that_were_asked_for():
     assert set(usual["posterior"].data_vars) == {"v"}  # f is stored for these groups alone
     np.testing.assert_array_equal(usual["posterior"].v, bare["posterior"].v)
     assert json.loads(usual.attrs["provenance"])["keep"] == ["v"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("likelihood", ["logit", "softmax"])
+def test_functions_take_a_run_of_classes_without_a_warning(likelihood):
+    several = likelihood == "softmax"
+    signs = np.sign(Y)
+    labels = np.where(signs > 0, 1, np.where(X[:, 0] > 0, 2, 0)).astype(float)
+    classes = fw.sample(
+        fw.Network((5,), "erf", outputs=3 if several else 1),
+        X,
+        labels if several else signs,
+        likelihood=likelihood,
+        model="network",
+        num_chains=2,
+        num_warmup=100,
+        num_samples=200,
+        keep=["v"],
+        progress=False,
+    )
+    for function in (az.loo, az.plot_ppc_pava, az.plot_loo_pava, az.psense, az.summary):
+        function(classes)
+        plt.close("all")
