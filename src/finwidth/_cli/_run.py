@@ -66,10 +66,11 @@ def sample_and_compare(
     """
     import finwidth as fw
 
+    from .._likelihoods import choose_likelihood
     from ..models._names import posterior_kind
     from ..models._posterior import extras
 
-    usual = "marginal" if setting.likelihood == "gaussian" else "network"
+    usual = "marginal" if choose_likelihood(setting.likelihood).conjugate else "network"
     model = sampling.model or usual
     takes_theory = "theory" in extras(posterior_kind(model))
     tree = fw.sample(

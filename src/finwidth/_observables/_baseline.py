@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._labels import as_rows
 from ._observable import Labels
 from ._prediction import Prediction
 from .accuracy import Accuracy
@@ -16,7 +17,8 @@ def baselines(y: np.ndarray, y_test: Labels) -> dict[str, float]:
     Parameters
     ----------
     y, y_test
-        Labels of the training and the test set.
+        Labels of the training and the test set; those of training may be class indices where
+        those of the test set are rows.
 
     Returns
     -------
@@ -24,6 +26,8 @@ def baselines(y: np.ndarray, y_test: Labels) -> dict[str, float]:
         error, of predicting the mean of the training labels; accuracy and accuracy_mean, of always
         naming the class that has most of them (ties share); log_loss, of their frequencies.
     """
+    if y.ndim < y_test.ndim:  # class indices
+        y = as_rows(y, y_test.shape[1], "y")
     mean = np.broadcast_to(np.mean(y, axis=0), y_test.shape)
     guess = Prediction(mean, np.zeros(y_test.shape))
     found = {"error": SquaredError().of_prediction(guess, y_test)["error"]}

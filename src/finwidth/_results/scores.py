@@ -8,7 +8,6 @@ from .._basics.checks import check_tree
 from .._basics.errors import InputError
 from .._numerics.chains import Series, summarize
 from .._observables._baseline import baselines
-from .._observables._labels import as_rows
 from .._observables._observable import Draws, Estimate, Observable, estimates, observables
 from .attach import prediction_points
 
@@ -82,8 +81,7 @@ def guesses(tree: "xr.DataTree", y_test: np.ndarray) -> dict[str, float]:
     group = tree.children.get("observed_data")
     if group is None or "y" not in group.data_vars:
         return {}
-    y = group.data_vars["y"].transpose("pattern", ...).values
-    return baselines(as_rows(y, y_test.shape[1], "y") if y.ndim < y_test.ndim else y, y_test)
+    return baselines(group.data_vars["y"].transpose("pattern", ...).values, y_test)
 
 
 def read_test_run(tree: "xr.DataTree") -> TestRun:

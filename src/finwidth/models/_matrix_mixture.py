@@ -30,7 +30,7 @@ from ._kronecker import Eigen, KroneckerNormal, symmetric_root
 from ._posterior import Posterior, Program, fitted
 from ._sites import sample_site
 
-__all__ = ["MatrixInputs", "MatrixMixture", "matrix_arrays", "matrix_mixture"]
+__all__ = ["MatrixInputs", "MatrixMixture", "ScaleMixture", "matrix_arrays", "matrix_mixture"]
 
 
 class MatrixInputs(NamedTuple):
@@ -261,8 +261,8 @@ def _predict(inputs: MatrixInputs, rng_key: Array, values: Mapping[str, Array]) 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MatrixMixture(Posterior):
-    """The posterior of the scale mixture, of several outputs.
+class ScaleMixture(Posterior):
+    """What the posteriors of the scale mixture share.
 
     Parameters
     ----------
@@ -274,6 +274,17 @@ class MatrixMixture(Posterior):
 
     name: ClassVar[str] = "student_t"
     kind: ClassVar[str] = "scale mixture"
+
+    @property
+    def derived(self) -> Mapping[str, Site]:
+        """f on the training set."""
+        return fitted(self.network, self.X.shape[0])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MatrixMixture(ScaleMixture):
+    """The posterior of the scale mixture, of several outputs."""
+
     essential: ClassVar[tuple[str, ...]] = ("a", "q_bar")
     several_outputs: ClassVar[bool] = True
 
@@ -294,11 +305,6 @@ class MatrixMixture(Posterior):
         sites = _gaussian_sites(net.widths, net.outputs, precision)
         shape = (net.depth, net.outputs, net.outputs)
         return sites | {"q_bar": Site(("layer", "output", "output_"), shape)}
-
-    @property
-    def derived(self) -> Mapping[str, Site]:
-        """f on the training set."""
-        return fitted(self.network, self.X.shape[0])
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:
         """Return the model, without labels."""

@@ -27,8 +27,8 @@ from ..infer._model import reported_values
 from ..theories._mixture.field import RandomField, random_field
 from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
-from ._matrix_mixture import MatrixMixture, matrix_arrays, matrix_mixture
-from ._posterior import Posterior, Program, fitted
+from ._matrix_mixture import MatrixMixture, ScaleMixture, matrix_arrays, matrix_mixture
+from ._posterior import Posterior, Program
 
 __all__ = ["Mixture", "MixtureInputs", "student_t"]
 
@@ -87,19 +87,9 @@ class _MixtureProgram:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Mixture(Posterior):
-    """The posterior of the scale mixture, of one output.
+class Mixture(ScaleMixture):
+    """The posterior of the scale mixture, of one output."""
 
-    Parameters
-    ----------
-    theory
-        How the order parameters enter the kernel, "nested" or "wishart".
-    """
-
-    theory: str = "nested"
-
-    name: ClassVar[str] = "student_t"
-    kind: ClassVar[str] = "scale mixture"
     default_sampler: ClassVar[str] = "nuts"
 
     @classmethod
@@ -120,11 +110,6 @@ class Mixture(Posterior):
             return sites
         radius = {"r_squared": Site((), ())} if net.widths[0] > 1 else {}
         return {"a": Site((), (), net.weight_precision[1])} | radius | sites
-
-    @property
-    def derived(self) -> Mapping[str, Site]:
-        """f on the training set."""
-        return fitted(self.network, self.X.shape[0])
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:
         """Return `student_t`, without labels."""

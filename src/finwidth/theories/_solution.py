@@ -233,8 +233,7 @@ class Solution(abc.ABC):
         """
         X_test, y_test = self._test_set(X_test, y_test)
         result = self._scores(X_test, y_test, observables(y_test))
-        y = self.problem.y
-        guess = baselines(as_rows(y, y_test.shape[1], "y") if y.ndim < y_test.ndim else y, y_test)
+        guess = baselines(self.problem.y, y_test)
         return result.assign_attrs({f"{k}_baseline": v for k, v in guess.items() if k in result})
 
     @in_float64

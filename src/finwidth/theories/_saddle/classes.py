@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import xarray as xr
 
 from ..._basics.errors import ConvergenceError, InputError
@@ -25,6 +24,8 @@ from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
 from .._solution import Solution
 from .action import training_kernel
+from .matrix_equations import MatrixPoint
+from .outputs import order_dataset
 
 __all__ = ["ClassesSolution", "solve_classes"]
 
@@ -80,19 +81,10 @@ class _Matrix:
         self.rows, self.columns = np.triu_indices(outputs)
         self.factors = np.where(self.rows == self.columns, 1.0, math.sqrt(0.5))
         s = np.zeros((outputs, outputs))
-        s[self.rows, self.columns] = self.factors * theta
-        self.logs, self.vectors = np.linalg.eigh(s, UPLO="U")
-        self.value = (self.vectors * np.exp(self.logs)) @ self.vectors.T
-        # (e^a − e^b)/(a − b), by which derivatives go through exp
-        middle = 0.5 * (self.logs[:, None] + self.logs)
-        half = 0.5 * (self.logs[:, None] - self.logs)
-        ratio = np.where(np.abs(half) < 1e-4, 1 + half**2 / 6, np.sinh(half) / (half + (half == 0)))
-        self.ratios = np.exp(middle) * ratio
-
-    def through(self, matrix: np.ndarray) -> np.ndarray:
-        """Return the derivative of exp at S along a symmetric matrix; it is its own transpose."""
-        v = self.vectors
-        return v @ (self.ratios * (v.T @ matrix @ v)) @ v.T
+        s[self.rows, self.columns] = s[self.columns, self.rows] = self.factors * theta
+        point = MatrixPoint(s)
+        self.logs, self.value, self.inverse = point.logs, point.matrix, point.inverse
+        self.through = point.pull  # the derivative of exp at S is its own transpose
 
     def entries(self, matrix: np.ndarray) -> np.ndarray:
         """Return the coordinates of a symmetric matrix."""
@@ -213,15 +205,10 @@ class ClassesSolution(Solution):
 
     @functools.cached_property
     def order_parameters(self) -> xr.Dataset:
-        """`q_bar` and `q` with dimensions (layer, output, output_)."""
-        layers, outputs = self.network.depth, np.arange(self.network.outputs)
-        q_bar = np.broadcast_to(self._matrix.value, (layers, outputs.size, outputs.size))
-        q = scipy.linalg.expm(-scipy.linalg.logm(self._matrix.value)) - np.eye(outputs.size)
-        dims = ("layer", "output", "output_")
-        return xr.Dataset(
-            {"q_bar": (dims, q_bar.copy()), "q": (dims, np.broadcast_to(q, q_bar.shape).copy())},
-            coords={"layer": np.arange(1, layers + 1), "output": outputs, "output_": outputs},
-        )
+        """`q_bar` and `q` with dimensions (layer, output, ``output_``)."""
+        layers, q_bar = (self.network.depth, 1, 1), self._matrix.value
+        q = self._matrix.inverse - np.eye(self.network.outputs)
+        return order_dataset(np.tile(q_bar, layers), np.tile(q, layers))
 
     @functools.cached_property
     def action(self) -> float:
