@@ -72,7 +72,7 @@ class Grid:
     def points(self, given: Collection[str] = ()) -> "list[MapPoint]":
         """Return the points, or raise InputError, also for a field `given` beside a preset."""
         from .._basics.checks import check_choice
-        from .._sweeps.grid import PRESETS, grid_points
+        from .._sweeps.map_grid import PRESETS, grid_points
 
         if self.preset is not None:
             make = PRESETS[check_choice("preset", self.preset, PRESETS)]
@@ -185,7 +185,7 @@ _THEORY = ("relative_error", "z", "state", "seconds")
 
 
 def _record(dataset: "xr.Dataset") -> dict[str, Any]:
-    from .._sweeps.point import QUANTITIES
+    from .._sweeps.map import QUANTITIES
 
     points = []
     for i in range(dataset.sizes["point"]):
