@@ -109,7 +109,13 @@ def _here(tasks: Iterable[Task], told: Told, seconds: float = math.inf) -> tuple
     return list(queue), rate
 
 
-def on_workers(client: "Client", tasks: list[Task], told: Told, say: Callable[[str], None]) -> None:
+def on_workers(
+    client: "Client",
+    tasks: list[Task],
+    told: Told,
+    say: Callable[[str], None],
+    n_threads: int = 0,
+) -> None:
     """Have dask's workers do tasks; points whose worker is lost are tried once more."""
     from distributed import KilledWorker, as_completed
 
