@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import importlib.util
-import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._basics.checks import check_name
@@ -18,7 +16,7 @@ from .keys import NUMERICS
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["connect", "cores", "dashboard", "local_client", "sees"]
+__all__ = ["connect", "cores", "dashboard", "local_client"]
 
 _TIMEOUT = 5.0  # seconds to reach a scheduler
 _RETRIES = 1  # of a point whose worker was lost
@@ -43,18 +41,16 @@ def local_client(n_workers: int) -> Iterator["Client"]:
     from distributed.deploy.subprocess import SubprocessWorker
 
     class Worker(SubprocessWorker):
-        """Out of reach of the terminal's Ctrl-C, which is for the sweep."""
+        """Out of reach of the terminal's Ctrl-C, which is for the sweep; it ends with the sweep."""
 
         async def _start(self) -> None:
-            spec = json.dumps({"cls": self.worker_class, "opts": self.worker_kwargs})
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "dask", "spec", self.scheduler, "--spec", spec),
+                *(sys.executable, "-m", f"{__package__}.worker", self.scheduler),
                 env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical"},
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
 
-    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False}
     scheduler = {
         "host": "127.0.0.1",
         "dashboard": True,
@@ -67,7 +63,7 @@ def local_client(n_workers: int) -> Iterator["Client"]:
                 n_workers=n_workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
             )
         else:
-            spec = {"cls": Worker, "options": {"worker_kwargs": options}}
+            spec = {"cls": Worker}
             cluster = SpecCluster(
                 workers=dict.fromkeys(range(n_workers), spec),
                 worker=spec,
@@ -80,8 +76,8 @@ def local_client(n_workers: int) -> Iterator["Client"]:
 
 
 @contextlib.contextmanager
-def connect(address: Any) -> Iterator["Client"]:
-    """Connect to a scheduler that runs, or raise InputError."""
+def connect(address: Any, say: Callable[[str], None]) -> Iterator["Client"]:
+    """Connect to a scheduler that runs and wait for a worker of it, or raise InputError."""
     from distributed import Client
 
     expected = (
@@ -94,6 +90,9 @@ def connect(address: Any) -> Iterator["Client"]:
         what = "nothing answers there" if isinstance(error, OSError) else error
         raise InputError(f"{expected}, got {address!r} ({what})") from None
     with client:
+        if not client.nthreads():
+            say(f"waiting for workers of {address}: there are none yet")
+            client.wait_for_workers(1)
         _check_workers(client)
         yield client
 
@@ -114,18 +113,6 @@ def _check_workers(client: "Client") -> None:
             raise InputError(
                 f"{expected}, got Python {answer[0]}, numerics {answer[1]} at {worker}"
             )
-
-
-def sees(client: "Client", folder: Path) -> bool:
-    """Say whether all workers that are there see a folder of this machine's."""
-    folder = folder.resolve()
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        probe.touch()
-        answers: Any = client.run(os.path.exists, str(probe))
-    finally:
-        probe.unlink(missing_ok=True)
-    return bool(answers) and all(answers.values())
 
 
 def dashboard(client: "Client") -> str:

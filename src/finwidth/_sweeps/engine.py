@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .._basics.errors import FinwidthError
-from .cluster import connect, cores, dashboard, local_client, sees
+from .cluster import connect, cores, dashboard, local_client
 from .keys import data_digest
 from .point import Point
 from .tasks import split
@@ -53,7 +53,7 @@ def do_all(
         Called with what there is to tell the user.
     """
     if scheduler is not None:
-        with connect(scheduler) as client:
+        with connect(scheduler, say) as client:
             on_workers(client, [*solved, *sampled], told, say)
         return
     try:
@@ -123,9 +123,6 @@ def on_workers(
     if where:
         say(where)
     n_threads = n_threads or _threads(client)
-    if not n_threads:
-        say("waiting for workers of the scheduler: there are none yet")
-    tasks = _with_checkpoints(client, tasks)
     solved, sampled = ([t for t in tasks if t.sampled is kind] for kind in (False, True))
     parts = 4 * max(n_threads, 1)
     queue = deque([*split(solved, parts), *split(sampled, parts)])
@@ -173,16 +170,6 @@ def _lost(error: Any) -> Exception:
 def _threads(client: "Client") -> int:
     threads: Any = client.nthreads()
     return sum(threads.values())
-
-
-def _with_checkpoints(client: "Client", tasks: list[Task]) -> list[Task]:
-    """Return the tasks, without checkpoints where the workers do not see their folder."""
-    folders = {one.parent for task in tasks for one in task.checkpoints if one is not None}
-    if not folders or all(sees(client, folder) for folder in folders):
-        return tasks
-    return [
-        Task(task.points, task.numbers, task.effort, (None,) * len(task.points)) for task in tasks
-    ]
 
 
 class _Shipped:

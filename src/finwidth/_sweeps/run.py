@@ -1,7 +1,6 @@
 """The one loop over points: what is stored is read, the rest is done, and stored as it comes."""
 
 import contextlib
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,8 +49,6 @@ def run(
         store = None
         if folder is not None:
             store = stack.enter_context(Store(folder, name))
-        elif any(point.sampled for point in points):  # whose chains go on from a checkpoint
-            store = stack.enter_context(Store(stack.enter_context(tempfile.TemporaryDirectory())))
         return _Loop(points, effort, store, progress, told).run(scheduler)
 
 

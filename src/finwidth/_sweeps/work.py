@@ -6,6 +6,7 @@ so that they can run anywhere and in any order.
 
 import dataclasses
 import math
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -200,9 +201,11 @@ def sample_point(point: Point, effort: Effort, checkpoint: Path | None) -> dict[
 
 
 def _sample(point: Point, effort: Effort, checkpoint: Path | None) -> dict[str, Any]:
+    if checkpoint is None or not checkpoint.parent.is_dir():  # of another machine
+        with tempfile.TemporaryDirectory() as folder:
+            return _sample(point, effort, Path(folder) / "run")
+    _wait_for(checkpoint)
     data = point.data
-    if checkpoint is not None:
-        _wait_for(checkpoint)
     target_mcse, target_ess = None, effort.target_ess
     while True:
         tree = sample(
