@@ -56,8 +56,12 @@ def do_all(
         with connect(scheduler, say) as client:
             on_workers(client, [*solved, *sampled], told, say)
         return
+    left, rate = solved, 0.0
     try:
-        left, rate = _here(solved, told, _ALONE)
+        while left:
+            left, rate = _here(left, told, _ALONE)
+            if not _alone_is_best(left, sampled, rate):
+                break
         if _alone_is_best(left, sampled, rate):
             _here([*left, *sampled], told)
             return
@@ -95,14 +99,14 @@ def _here(tasks: Iterable[Task], told: Told, seconds: float = math.inf) -> tuple
     list of Task
         What is left.
     float
-        Seconds that a point took at the end, when what it needs was compiled.
+        Seconds that a point took, where what it needs was compiled.
     """
-    queue, end, rate = deque(tasks), time.monotonic() + seconds, 0.0
+    queue, end, rate = deque(tasks), time.monotonic() + seconds, math.inf
     while queue and time.monotonic() < end:
         task, start = queue.popleft(), time.monotonic()
         told((), [], 1)
         found = work(task.points[0].data, task, 0.0 if task.sampled else _HERE)
-        rate = (time.monotonic() - start) / len(found)
+        rate = min(rate, (time.monotonic() - start) / len(found))
         told(task.numbers[: len(found)], found, 0)
         if len(found) < len(task.points):
             queue.appendleft(task.part(len(found)))
