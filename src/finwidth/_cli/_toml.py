@@ -74,4 +74,4 @@ def _value(name: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, tuple(kinds) or ()):
         what = " or ".join(one.__name__ for one in kinds) or getattr(hint, "__name__", str(hint))
         raise InputError(f"expected {name} = {what}, got {shown(value)}")
-    return value
+    return float(value) if float in kinds else value

@@ -135,7 +135,7 @@ def sweep(
         typer.Option("--out", metavar="DIR", help="Folder for the files; default: the store."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 also if a point has not converged.")
+        bool, typer.Option("--strict", help="Exit 1 also if chains have not mixed.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -178,11 +178,16 @@ def sweep(
         _print(rows)
         print(", ".join(f"{count} {state}" for state, count in counts.items()))
         progress("written: " + ", ".join(str(path) for path in files))
-    unfinished = [row for row in rows if not row["converged"] and row["state"] != "not defined"]
-    failed = [row for row in rows if row["state"] == "failed"]
-    if failed or (strict and unfinished):
-        one = (failed or unfinished)[0]
-        complain(f"{len(failed or unfinished)} of {len(rows)} points; the first: {_line(one)}")
+    _exit(rows, strict)
+
+
+def _exit(rows: list[dict[str, Any]], strict: bool) -> None:
+    """Exit 1 where points failed or, if `strict`, chains have not mixed."""
+    bad = [row for row in rows if row["state"] in ("failed", "not converged")]
+    if strict:
+        bad += [row for row in rows if row["state"] == "sampled" and not row["converged"]]
+    if bad:
+        complain(f"{len(bad)} of {len(rows)} points have not succeeded; the first: {_line(bad[0])}")
         raise typer.Exit(1)
 
 

@@ -5,11 +5,15 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from .cluster import connect, cores, local_client
+from .cluster import cores, local_client
 from .on_workers import Told, on_workers
 from .point import Point
 from .work import Task, forget, work
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["do_all"]
 
@@ -22,7 +26,7 @@ _SMALL = 3e4  # cost of all sampling together that takes seconds
 def do_all(
     quick: list[Task],
     long: list[Task],
-    scheduler: str | None,
+    client: "Client | None",
     told: Told,
     say: Callable[[str], None],
 ) -> None:
@@ -32,17 +36,16 @@ def do_all(
     ----------
     quick, long
         The tasks: theories, and what takes long at each point, slow theories and sampling.
-    scheduler
-        Address of a dask scheduler. None: this machine, in this process as long as workers are not
-        worth their start.
+    client
+        Of the dask scheduler that the user named. None: this machine, in this process as long as
+        workers are not worth their start.
     told
         Called with results as they come.
     say
         Called with what there is to tell the user.
     """
-    if scheduler is not None:
-        with connect(scheduler, say) as client:
-            on_workers(client, [*quick, *long], told, say)
+    if client is not None:
+        on_workers(client, [*quick, *long], told, say)
         return
     here = _Here(told)
     try:
@@ -58,8 +61,8 @@ def do_all(
         forget()
     tasks = [*left, *long]
     n_workers = min(cores(), sum(len(task.points) for task in tasks))
-    with local_client(n_workers) as client:
-        on_workers(client, tasks, told, say, n_workers)
+    with local_client(n_workers) as local:
+        on_workers(local, tasks, told, say, n_workers)
 
 
 def _takes_workers(long: list[Task]) -> bool:

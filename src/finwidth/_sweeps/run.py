@@ -7,6 +7,7 @@ from typing import Any
 
 from .._basics.errors import warn
 from .._basics.progress import Progress
+from .cluster import connect
 from .engine import do_all
 from .keys import Keys
 from .point import Effort, Point, theory_name
@@ -45,11 +46,11 @@ def run(
     told
         What to say of a result as it comes, if anything.
     """
+    bar = Progress("sweep", f"{len(points)} points", len(points), progress)
     with contextlib.ExitStack() as stack:
-        store = None
-        if folder is not None:
-            store = stack.enter_context(Store(folder, name))
-        return _Loop(points, effort, store, progress, told).run(scheduler)
+        client = None if scheduler is None else stack.enter_context(connect(scheduler, bar.say))
+        store = None if folder is None else stack.enter_context(Store(folder, name))
+        return _Loop(points, effort, store, bar, told).run(client)
 
 
 class _Loop:
@@ -60,7 +61,7 @@ class _Loop:
         points: Sequence[Point],
         effort: Effort,
         store: Store | None,
-        progress: bool,
+        bar: Progress,
         told: Callable[[int, dict[str, Any]], str],
     ) -> None:
         self._points, self._effort, self._store = points, effort, store
@@ -70,11 +71,12 @@ class _Loop:
         self._results: list[Any] = [None] * len(points)
         self._same: dict[int, list[int]] = {}  # points that come twice are done once
         self._told = told
-        self._bar = Progress("sweep", f"{len(points)} points", len(points), progress)
+        self._bar = bar
         self._counts: Counter[str] = Counter()
         self._warnings: dict[str, None] = {}
 
-    def run(self, scheduler: str | None) -> list[dict[str, Any]]:
+    def run(self, client: Any) -> list[dict[str, Any]]:
+        """Do what is not stored; return all results."""
         known = {}
         if self._store is not None:
             known = self._store.read(key for key in self._keys if key is not None)
@@ -93,7 +95,7 @@ class _Loop:
             done = len(self._points) - sum(1 + len(same) for same in self._same.values())
             self._bar.update(done, f"{done} stored" if done else "")
             if todo:
-                do_all(*make_tasks(todo, self._effort), scheduler, self._take, self._bar.say)
+                do_all(*make_tasks(todo, self._effort), client, self._take, self._bar.say)
         for text in self._warnings:
             warn(text)
         self._tell_failures()
