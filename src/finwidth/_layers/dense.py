@@ -33,6 +33,7 @@ __all__ = [
     "input_variances",
     "layer_map",
     "moments",
+    "whiten_inputs",
 ]
 
 
@@ -41,6 +42,20 @@ def bias_variances(network: Architecture) -> np.ndarray:
     if network.bias_precision is None:
         return np.zeros(network.depth + 1)
     return 1.0 / np.asarray(network.bias_precision)
+
+
+def whiten_inputs(
+    network: Architecture, X: Float[np.ndarray, "a input"]
+) -> Float[np.ndarray, "a extended"]:
+    """Return Z with C = Z Zᵀ: h = Z w for weights, and with biases a bias, that are N(0, 1).
+
+    That is X/√(λ_0 N_0) and, with biases, a column 1/√λ^b_0.
+    """
+    scaled = X / np.sqrt(network.weight_precision[0] * X.shape[1])
+    if network.bias_precision is None:
+        return scaled
+    column = np.full((X.shape[0], 1), 1.0 / np.sqrt(network.bias_precision[0]))
+    return np.concatenate([scaled, column], axis=1)
 
 
 def input_covariance(network: Architecture, X: Any, X2: Any = None) -> Covariance:

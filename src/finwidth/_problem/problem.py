@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate
 
 import numpy as np
 from jaxtyping import Float
@@ -44,7 +44,10 @@ class Problem:
     y: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"]
     temperature: float
     likelihood: Likelihood = GAUSSIAN
-    _shared: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    # what `shared` made, by the functions that made it
+    _shared: dict[tuple[Any, ...], Any] = dataclasses.field(default_factory=dict, repr=False)
+    # of a problem that `subset` makes: the rules of all patterns
+    _rules: tuple | None = dataclasses.field(default=None, repr=False)
     # of a problem that `along` makes: the labels of all outputs, and the direction
     _whole: np.ndarray | None = dataclasses.field(default=None, repr=False)
     direction: np.ndarray | None = dataclasses.field(default=None, repr=False)
@@ -61,12 +64,12 @@ class Problem:
     @property
     def covariance(self) -> Covariance:
         """C on the training set."""
-        return self.shared("covariance", lambda: input_covariance(self.network, self.X))
+        return self.shared(_covariance)
 
     @property
     def rules(self) -> tuple:
         """Quadrature rules of the layers (None where closed forms exist)."""
-        return self.shared("rules", lambda: layer_rules(self.network, self.input_variances))
+        return self.shared(_layer_rules) if self._rules is None else self._rules
 
     @property
     def input_variances(self) -> Float[np.ndarray, " pattern"]:
@@ -89,21 +92,29 @@ class Problem:
             ),
         )
 
-    def shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return what `make` returns, made once for all that `vary` makes of this problem."""
-        if name not in self._shared:
-            self._shared[name] = make()
-        return self._shared[name]
+    def shared[**A, S](
+        self, make: Callable[Concatenate["Problem", A], S], *args: A.args, **kwargs: A.kwargs
+    ) -> S:
+        """Return ``make(problem, *args)``, made once for all that `vary` makes of this problem.
+
+        `make` may depend on what they have in common and on its arguments, which are hashable:
+        not on widths, T and λ_L. It is found again by itself, so that it is a function of a module
+        or a method, not one made on the way.
+        """
+        key = (make, args, tuple(sorted(kwargs.items())))
+        if key not in self._shared:
+            self._shared[key] = make(self, *args, **kwargs)
+        return self._shared[key]
 
     def subset(self, rows: np.ndarray) -> "Problem":
         """Return the problem with some of the patterns, and the rules of all."""
-        shared = {"rules": self.rules}
         return dataclasses.replace(
             self,
             X=self.X[rows],
             y=self.y[rows],
             likelihood=self.likelihood.subset(rows),
-            _shared=shared,
+            _shared={},
+            _rules=self.rules,
             _whole=None,
             direction=None,
         )
@@ -150,6 +161,14 @@ class Problem:
                 f"expected widths = {self.network.depth} hidden layers, got {network.depth}"
             )
         return dataclasses.replace(self, network=network, temperature=temperature)
+
+
+def _covariance(problem: Problem) -> Covariance:
+    return input_covariance(problem.network, problem.X)
+
+
+def _layer_rules(problem: Problem) -> tuple:
+    return layer_rules(problem.network, problem.input_variances)
 
 
 def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = GAUSSIAN) -> Problem:

@@ -14,6 +14,8 @@ import numpyro.distributions as dist
 from jax import Array, lax, random
 from jaxtyping import Float
 
+from ._together import Together, given_others
+
 __all__ = ["Conditional", "Eigen", "KroneckerNormal", "condition", "symmetric_root"]
 
 
@@ -113,7 +115,7 @@ def _log_density_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return _value(kernel, given), tangent
 
 
-class KroneckerNormal(dist.Distribution):
+class KroneckerNormal(Together):
     """The law N(loc, M ⊗ K + 1 ⊗ b 11ᵀ + T·1) of labels of several outputs.
 
     Parameters
@@ -144,11 +146,20 @@ class KroneckerNormal(dist.Distribution):
         self.temperature = jnp.asarray(temperature, matrix.dtype)
         super().__init__(batch_shape=(), event_shape=loc.shape, validate_args=validate_args)
 
-    def log_prob(self, value: Array) -> Array:
+    def joint(self, value: Array) -> Array:
         """Return the log density of labels of shape (pattern, output)."""
         kernel = lax.stop_gradient(self.kernel)
         residual = kernel.vectors.T @ (value - self.loc)
         return _log_density(kernel, self.matrix, residual, self.temperature)
+
+    def each(self, value: Array) -> Array:
+        """Return log p(y_i | y_-i), of all outputs of a pattern, shape (pattern,)."""
+        kernel = self.kernel
+        residual = kernel.vectors.T @ (value - self.loc)
+        given = condition(kernel, self.matrix, residual, self.temperature)
+        shared = kernel.bias / given.capacity * (kernel.vectors @ given.ones) ** 2
+        diagonal = kernel.vectors**2 @ (1.0 / given.total) - shared
+        return given_others(kernel.vectors @ given.dual, diagonal)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw labels of shape (*sample_shape, pattern, output)."""

@@ -29,6 +29,7 @@ from . import _kronecker
 from ._kronecker import Eigen, KroneckerNormal, symmetric_root
 from ._posterior import Posterior, Program, fitted
 from ._sites import sample_site
+from ._together import observe_together
 
 __all__ = ["MatrixInputs", "MatrixMixture", "ScaleMixture", "matrix_arrays", "matrix_mixture"]
 
@@ -152,7 +153,7 @@ def matrix_mixture(inputs: MatrixInputs, widths: tuple[int, ...], outputs: int) 
     if has_mean:
         loc = jnp.outer(inputs.mean[:n], values["a"])
     law = KroneckerNormal(inputs.kernel, _product(q_bar), loc, inputs.temperature)
-    numpyro.sample("y", law, obs=inputs.y, infer={"event_dims": ["pattern", "output"]})
+    observe_together(law, inputs.y)
 
 
 def _product(q_bar: Array) -> Array:

@@ -29,6 +29,7 @@ from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
 from ._matrix_mixture import MatrixMixture, ScaleMixture, matrix_arrays, matrix_mixture
 from ._posterior import Posterior, Program
+from ._together import JointNormal, observe_together
 
 __all__ = ["Mixture", "MixtureInputs", "student_t"]
 
@@ -207,8 +208,7 @@ def _mixture_model(
             q_bar = jnp.asarray(numpyro.sample("q_bar", dist.Gamma(half, half)))
     covariance = field.covariance(q_bar)
     total = covariance + temperature * jnp.eye(covariance.shape[0])
-    law = dist.MultivariateNormal(field.mean(values), covariance_matrix=total)
-    numpyro.sample("y", law, obs=y)
+    observe_together(JointNormal(field.mean(values), covariance_matrix=total), y)
 
 
 def student_t(
@@ -250,6 +250,9 @@ def student_t(
     With several outputs: g_ℓ (row_ℓ, output), standard normal with N_ℓ rows, and the deterministic
     q_bar (layer, output, ``output_``) = g_ℓᵀg_ℓ/N_ℓ, each Wishart; with a mean term a (output), one
     row less, and q_bar = (λ_1 a aᵀ + gᵀg)/N_1. All these sites are Gaussian: SplitHMC takes them.
+
+    As in `marginal`, the labels are one observation, and `numpyro.infer.log_likelihood` gives
+    log p(y_i | y_-i, latents) for each pattern.
 
     References
     ----------

@@ -22,6 +22,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 from .._numerics.cholesky import cholesky_and_inverse
+from ._together import Together, given_others
 
 __all__ = ["Readout", "ReadoutMarginal", "condition", "log_marginal"]
 
@@ -73,6 +74,13 @@ class Readout(NamedTuple):
         if mean.ndim > 1:
             variance = jnp.broadcast_to(variance[:, None], mean.shape)
         return mean, variance
+
+    def inverse_diagonal(self) -> Float[Array, " pattern"]:
+        """Return the diagonal of A⁻¹."""
+        if self.by_columns:
+            leverage = jnp.sum((self.root @ self.features.T) ** 2, axis=0)
+            return (1.0 - leverage) / self.temperature
+        return jnp.sum(self.root**2, axis=0)
 
     def draw(self, rng_key: Array) -> Float[Array, " column"] | Float[Array, "column output"]:
         """Draw the whitened readout from its posterior, shape as that of `coefficients`."""
@@ -181,7 +189,7 @@ def _outer(a: Array, b: Array) -> Array:
 log_marginal.defjvp(_log_marginal_jvp, symbolic_zeros=True)
 
 
-class ReadoutMarginal(dist.Distribution):
+class ReadoutMarginal(Together):
     """The law N(0, F Fᵀ + T·1) of the labels given the features, independent for each output.
 
     Parameters
@@ -227,9 +235,14 @@ class ReadoutMarginal(dist.Distribution):
         """All real labels."""
         return dist.constraints.independent(dist.constraints.real, 1 + len(self._several))
 
-    def log_prob(self, value: Array) -> Array:
+    def joint(self, value: Array) -> Array:
         """Return the log density of labels of shape (pattern,) or (pattern, output)."""
         return log_marginal(self.features, value, self.temperature)
+
+    def each(self, value: Array) -> Array:
+        """Return log p(y_i | y_-i, features), of all outputs of a pattern, shape (pattern,)."""
+        readout = condition(self.features, value, self.temperature)
+        return given_others(readout.dual, readout.inverse_diagonal())
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw labels of shape (*sample_shape, pattern), or (*sample_shape, pattern, output)."""

@@ -18,6 +18,8 @@ import numpy as np
 from jax import Array, random
 from jaxtyping import Float
 
+from .._numerics.span import Span
+
 __all__ = ["InputRotation", "rotate_inputs"]
 
 
@@ -69,18 +71,17 @@ def rotate_inputs(
         Patterns, shapes (pattern, input) and (test_pattern, input).
     """
     n_inputs = X.shape[1]
-    left, values, right = np.linalg.svd(X, full_matrices=False)
-    rank = int(np.sum(values > values[0] * max(X.shape) * np.finfo(np.float64).eps))
+    span = Span.of(X)
     coordinates = min(X.shape)
-    while 0 < rank <= coordinates // 2:
+    while 0 < span.rank <= coordinates // 2:
         coordinates = -(-coordinates // 2)
-    if rank == 0 or coordinates == n_inputs:
+    if span.rank == 0 or coordinates == n_inputs:
         return None
-    basis = right[:coordinates].T
+    basis = span.basis(coordinates)
     inside = X_test @ basis
     u, s, _ = np.linalg.svd(X_test - inside @ basis.T, full_matrices=False)
     extra = min(X_test.shape[0], n_inputs - coordinates)
     # a network divides by the root of its number of inputs: keep the original one
-    train = left[:, :coordinates] * values[:coordinates] * (coordinates / n_inputs) ** 0.5
+    train = span.coordinates(coordinates) * (coordinates / n_inputs) ** 0.5
     test = np.concatenate([inside, u[:, :extra] * s[:extra]], axis=1)
     return InputRotation(basis, train, test * ((coordinates + extra) / n_inputs) ** 0.5)

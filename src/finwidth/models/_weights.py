@@ -35,6 +35,7 @@ from ._posterior import Posterior, Program, fitted
 from ._readout import Readout, ReadoutMarginal, condition
 from ._rotation import rotate_inputs
 from ._sites import check_net, hidden_sites, log_density, readout_sites, sample_site
+from ._together import observe_together
 
 __all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
 
@@ -131,16 +132,19 @@ def marginal(
     output by itself: one factorisation serves all. The readout and f follow from their exact
     conditionals (`finwidth.sample` draws them).
 
+    The labels are one observation: densities of the model are those of all of them.
+    `numpyro.infer.log_likelihood`, and so ``arviz.from_numpyro(mcmc, log_likelihood=True)``, gives
+    log p(y_i | y_-i, W) for each pattern, which leave-one-out cross-validation needs. These values
+    do not add up to the log density of all labels.
+
     References
     ----------
-    theory.md, sections 9 and 11.
+    theory.md, sections 9 and 11; Bürkner, Gabry & Vehtari, Computational Statistics 36 (2021).
     """
     net, X, y, temperature = _checked(net, X, y, temperature)
     values = _sample_hidden(net, X.shape[1])
     features = readout_features(net, hidden_features(net, values, X))
-    law = ReadoutMarginal(features, temperature, net.outputs)
-    dims = {} if net.outputs == 1 else {"event_dims": ["pattern", "output"]}
-    numpyro.sample("y", law, obs=y, infer=dims)
+    observe_together(ReadoutMarginal(features, temperature, net.outputs), y)
 
 
 def _output(net: Network | TraceableNetwork, features: Array, values: Mapping[str, Array]) -> Array:

@@ -13,11 +13,12 @@ from .._layers.dense import input_variances
 from .._layers.order import OrderParameters
 from .._layers.stack import Stack, layer_rules, recursion
 from .._numerics.newton import TrackResult
+from .._numerics.tridiagonal import ScaledKernel
 from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
 from ..activations import _moments
-from ._saddle.action import ScaledForm, scaled_kernel
+from ._saddle.action import Columns, ScaledForm, scaled_kernel
 from ._saddle.matrix import solve_matrix
 from ._saddle.point import SaddlePoint
 from ._saddle.theory import SaddleTheory
@@ -62,6 +63,13 @@ class Nested(SaddleTheory):
         weights = [] if odd else [1.0 / precision]
         if network.bias_precision is not None:
             weights.append(bias)
+        kernel, parts = problem.shared(self._unit_kernel), self._unit(problem)
+        return ScaledForm(kernel, *parts, float(precision), np.asarray(weights), int(not odd))
+
+    def _unit(self, problem: Problem) -> tuple[Stack, OrderParameters, Columns]:
+        """Return where the kernel is K_0, and the columns beside it."""
+        network = problem.network
+        odd = network.activation.parity == "odd"
         unit = problem.stack.replace(precisions=np.ones(1), biases=np.zeros(1))
         order = OrderParameters.of(np.ones(1), np.ones(1) if odd else np.zeros(1))
 
@@ -69,12 +77,10 @@ class Nested(SaddleTheory):
             ones = np.ones((X.shape[0], int(network.bias_precision is not None)))
             return ones if odd else np.column_stack([feature_means(network, X), ones])
 
-        kernel = problem.shared(
-            "scaled nested", lambda: scaled_kernel(problem, self.kernel, unit, order, columns)
-        )
-        return ScaledForm(
-            kernel, unit, order, columns, float(precision), np.asarray(weights), int(not odd)
-        )
+        return unit, order, columns
+
+    def _unit_kernel(self, problem: Problem) -> ScaledKernel:
+        return scaled_kernel(problem, self.kernel, *self._unit(problem))
 
     def solve_outputs(self, problem: Problem, start: Any = None) -> Solution:
         """Return the solution with several outputs (theory.md, section 14).

@@ -10,10 +10,11 @@ import numpy as np
 from .._layers.covariance import Covariance
 from .._layers.order import OrderParameters
 from .._layers.stack import Stack, recursion
+from .._numerics.tridiagonal import ScaledKernel
 from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
-from ._saddle.action import ScaledForm, scaled_kernel
+from ._saddle.action import Columns, ScaledForm, scaled_kernel
 from ._saddle.theory import SaddleTheory
 from ._theory import Theory, check_dense
 
@@ -79,6 +80,13 @@ class Wishart(SaddleTheory):
         if problem.temperature == 0 and biased:
             return None
         stack = problem.stack
+        kernel, parts = problem.shared(self._unit_kernel), self._unit(problem)
+        weights = stack.biases[-1:] if biased else np.zeros(0)
+        return ScaledForm(kernel, *parts, float(stack.precisions[-1]), weights)
+
+    def _unit(self, problem: Problem) -> tuple[Stack, OrderParameters, Columns]:
+        """Return where the kernel is K_0, and the column beside it."""
+        stack, biased = problem.stack, problem.network.bias_precision is not None
         precisions, hidden = stack.precisions.copy(), stack.biases.copy()
         precisions[-1], hidden[-1] = 1.0, 0.0
         unit = stack.replace(precisions=precisions, biases=hidden)
@@ -88,11 +96,10 @@ class Wishart(SaddleTheory):
         def columns(X: np.ndarray) -> np.ndarray:
             return np.ones((X.shape[0], int(biased)))
 
-        kernel = problem.shared(
-            "scaled wishart", lambda: scaled_kernel(problem, self.kernel, unit, order, columns)
-        )
-        weights = stack.biases[-1:] if biased else np.zeros(0)
-        return ScaledForm(kernel, unit, order, columns, float(stack.precisions[-1]), weights)
+        return unit, order, columns
+
+    def _unit_kernel(self, problem: Problem) -> ScaledKernel:
+        return scaled_kernel(problem, self.kernel, *self._unit(problem))
 
 
 @hookimpl

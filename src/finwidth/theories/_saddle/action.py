@@ -23,7 +23,17 @@ from ..._numerics.tiles import assemble, contract
 from ..._numerics.tridiagonal import ScaledKernel
 from ..._problem.problem import Problem
 
-__all__ = ["ScaledForm", "dense_gradient", "scaled_gradient", "scaled_kernel", "training_kernel"]
+__all__ = [
+    "Columns",
+    "ScaledForm",
+    "dense_gradient",
+    "scaled_gradient",
+    "scaled_kernel",
+    "training_kernel",
+]
+
+
+Columns = Callable[[np.ndarray], np.ndarray]
 
 
 class ScaledForm(NamedTuple):
@@ -48,7 +58,7 @@ class ScaledForm(NamedTuple):
     kernel: ScaledKernel
     stack: Stack
     order: OrderParameters
-    columns: Callable[[np.ndarray], np.ndarray]
+    columns: Columns
     precision: float
     fixed_weights: np.ndarray
     mean_terms: int = 0
@@ -143,7 +153,7 @@ def scaled_kernel(
     kernel: KernelMap,
     stack: Stack,
     order: OrderParameters,
-    columns: Callable[[np.ndarray], np.ndarray],
+    columns: Columns,
 ) -> ScaledKernel:
     """Return K_0 and U on the training set, reduced (see `ScaledForm`)."""
     matrix = training_kernel(problem, kernel, stack, order)

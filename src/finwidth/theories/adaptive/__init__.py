@@ -62,7 +62,7 @@ class Adaptive(Theory):
         """Return the minimum that is downhill from the nested theory's solution."""
         if problem.temperature == 0:
             Factor(problem.nngp, 0.0)  # a singular kernel is refused before any other work
-        coordinates = problem.shared("adaptive coordinates", lambda: Coordinates.of(problem))
+        coordinates = problem.shared(Coordinates.of)
         nested = _NESTED.order_parameters(problem)
         log_q_bar = log_shrinkage = 0.0
         if nested.converged:

@@ -12,25 +12,18 @@ import numpy as np
 from ..._basics.checks import LARGEST_COUNT, check_count, check_flag, check_number, check_seed
 from ..._basics.errors import InputError
 from ..._basics.progress import Progress
-from ..._layers.dense import bias_variances
+from ..._layers.dense import bias_variances, whiten_inputs
+from ..._numerics.span import Span
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._theory import Theory, check_dense, checked
 from ._fit import fit
 from ._law import LADDER
-from ._solution import CavityPrediction, CavitySolution, scaled_patterns
+from ._solution import CavityPrediction, CavitySolution
 from ._step import Neuron
 
 __all__ = ["Cavity", "CavityPrediction", "CavitySolution"]
-
-
-def _span(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the patterns in coordinates of their own span, and its orthonormal basis."""
-    left, values, right = np.linalg.svd(patterns, full_matrices=False)
-    cut = values[0] * max(patterns.shape) * np.finfo(np.float64).eps
-    rank = max(1, int(np.sum(values > cut)))
-    return left[:, :rank] * values[:rank], right[:rank].T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,11 +131,12 @@ class Cavity(Theory):
                 f"{problem.temperature!r}"
             )
         network = problem.network
-        features, basis = _span(scaled_patterns(network, problem.X))
+        span = Span.of(whiten_inputs(network, problem.X))
+        rank = max(1, span.rank)
         n = problem.n_patterns
         bias = bias_variances(network)[1]
         neuron = Neuron(
-            jnp.asarray(features, jnp.float64),
+            jnp.asarray(span.coordinates(rank), jnp.float64),
             jnp.asarray(network.weight_precision[1], jnp.float64),
             jnp.asarray(problem.temperature * np.eye(n) + bias, jnp.float64),
             jnp.asarray(problem.y, jnp.float64),
@@ -162,7 +156,7 @@ class Cavity(Theory):
                 tick=lambda driver: bar.update(1, f"step {driver.count}"),
             )
         neuron = Neuron(*map(np.asarray, neuron))
-        return CavitySolution(problem, self.seed, self.tolerance, neuron, found, basis)
+        return CavitySolution(problem, self.seed, self.tolerance, neuron, found, span.basis(rank))
 
 
 @hookimpl

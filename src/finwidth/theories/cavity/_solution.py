@@ -13,27 +13,18 @@ import xarray as xr
 from jax import Array, random
 from jaxtyping import Float
 
+from ..._layers.dense import whiten_inputs
 from ..._numerics.factor import Factor
 from ..._numerics.precision import float64, in_float64
 from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
-from ..._problem.network import Network
 from .._solution import Solution
 from ._fit import Fit, jackknife, subsets
 from ._step import Neuron
 
-__all__ = ["CavityPrediction", "CavitySolution", "scaled_patterns"]
+__all__ = ["CavityPrediction", "CavitySolution"]
 
 _CHUNK = 512  # walkers of each batch at a time
-
-
-def scaled_patterns(network: Network, X: np.ndarray) -> np.ndarray:
-    """Return patterns whose product with whitened weights is h, shape (pattern, input (+ 1))."""
-    scaled = X / math.sqrt(network.weight_precision[0] * X.shape[1])
-    if network.bias_precision is None:
-        return scaled
-    bias = np.full((X.shape[0], 1), 1.0 / math.sqrt(network.bias_precision[0]))
-    return np.concatenate([scaled, bias], axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -209,7 +200,7 @@ class CavitySolution(Solution):
     @in_float64
     def _moments(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, ...]:
         """Return moments k1, k2, m and k0 at `X`, one of each per batch, for `_pool`."""
-        patterns = scaled_patterns(self.network, X)
+        patterns = whiten_inputs(self.network, X)
         inside = patterns @ self.basis
         outside = patterns - inside @ self.basis.T
         # nothing is outside where the training set spans all inputs, but for rounding

@@ -80,13 +80,16 @@ class Perturbative(Theory):
     @checked
     def solve(self, problem: Problem) -> "PerturbativeSolution":
         """Solve theory="infinite" and average the fourth moments on the training set."""
-        neuron = problem.shared(  # λ_1 may differ between problems that share
-            f"neuron {problem.network.weight_precision[1]!r}",
-            lambda: Neuron(problem.network, problem.X),
-        )
+        # λ_1 may differ between problems that share
+        neuron = problem.shared(_neuron, problem.network.weight_precision[1])
         solution = PerturbativeSolution(problem, _INFINITE.solve(problem), neuron)
         solution.average()
         return solution
+
+
+def _neuron(problem: Problem, precision: float) -> Neuron:
+    """Return the features of one neuron, of that λ_1."""
+    return Neuron(problem.network, problem.X)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from ..._basics.errors import InputError
+from ..._layers.dense import whiten_inputs
 from ..._problem.network import Network
 
 __all__ = ["Estimate", "Neuron"]
@@ -55,7 +56,7 @@ class Neuron:
             )
         self._network = network
         self._activate = jax.jit(network.activation.fn)
-        self._rotation = np.linalg.svd(self._scaled(X), full_matrices=True)[2].T
+        self._rotation = np.linalg.svd(whiten_inputs(network, X), full_matrices=True)[2].T
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the compiled function."""
@@ -64,15 +65,6 @@ class Neuron:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._activate = jax.jit(self._network.activation.fn)
-
-    def _scaled(self, X: np.ndarray) -> np.ndarray:
-        """Return X̃ with h = X̃ w for standard normal w."""
-        network = self._network
-        scaled = X / np.sqrt(network.weight_precision[0] * X.shape[1])
-        if network.bias_precision is None:
-            return scaled
-        column = np.full((X.shape[0], 1), network.bias_precision[0] ** -0.5)
-        return np.column_stack([scaled, column])
 
     def average(
         self,
@@ -98,7 +90,7 @@ class Neuron:
         """
         import scipy.stats.qmc  # a second, which the other theories need not spend
 
-        rotated = self._scaled(X) @ self._rotation
+        rotated = whiten_inputs(self._network, X) @ self._rotation
         engines = [
             scipy.stats.qmc.Sobol(rotated.shape[1], scramble=True, rng=_SEED + replicate)
             for replicate in range(_REPLICATES)
