@@ -60,7 +60,8 @@ def solve(
     likelihood
         "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with
         theory="nested", "wishart", "infinite" or "mixture"; "softmax", for labels 0 … D − 1 and an
-        output each, with one odd hidden layer or theory="infinite"; or a likelihood of your own.
+        output each, with theory="nested", "wishart" or "infinite" and dense layers; or a likelihood
+        of your own.
     approximation
         How f is conditioned on two classes: "ep" (the default), expectation propagation, or
         "laplace", around the mode of f.
