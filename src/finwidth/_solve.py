@@ -94,7 +94,7 @@ def solve(
     14 for several outputs, 15 for classes.
     """
     chosen = choose_theory(theory)
-    likelihood = _approximated(likelihood, approximation)
+    likelihood = choose_likelihood(likelihood, approximation)
     by_evidence = isinstance(temperature, str) and temperature == "evidence"
     if readout_precision is not None:
         check_choice("readout_precision", readout_precision, ("evidence",))
@@ -112,11 +112,6 @@ def solve(
         problem = make_problem(net, X, y, 1.0, likelihood)
         return most_likely(problem, chosen, readout_precision is not None)
     return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)
-
-
-def _approximated(likelihood: Any, approximation: Any) -> Likelihood:
-    likelihood = choose_likelihood(likelihood)
-    return likelihood if approximation is None else likelihood.approximated(approximation)
 
 
 @in_float64
@@ -241,5 +236,5 @@ def mixture(
     theory.md, sections 5 and 14; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and
     Hanin and Zlokapa, PNAS 120, e2301345120 (2023).
     """
-    likelihood = _approximated(likelihood, approximation)
+    likelihood = choose_likelihood(likelihood, approximation)
     return solve_any(make_problem(net, X, y, temperature, likelihood), theory)
