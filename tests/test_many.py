@@ -31,6 +31,24 @@ def test_grid_equals_single_solutions(activation, depth):
     np.testing.assert_allclose(grid["load"], [3.0, 0.3])
 
 
+@pytest.mark.parametrize("likelihood", ["logit", "softmax"])
+def test_a_grid_of_classes_has_their_scores(likelihood):
+    index = np.arange(12) % 2
+    y, y_test = (one if likelihood == "softmax" else 2.0 * one - 1 for one in (index, index[:6]))
+    net = fw.Network((7,), "erf", outputs=2 if likelihood == "softmax" else 1)
+    how = {"likelihood": likelihood, "approximation": None if net.outputs > 1 else "laplace"}
+    grid = fw.solve_many(
+        net, X, y, widths=[4, 40], temperature=1.0, X_test=X_TEST, y_test=y_test, **how
+    )
+    for width in (4, 40):
+        single = fw.solve(net.replace(widths=(width,)), X, y, temperature=1.0, **how)
+        point = grid.sel(width=width, temperature=1.0)
+        scores = single.scores(X_TEST, y_test)
+        assert {"accuracy", "accuracy_mean", "log_loss"} <= set(scores.data_vars)
+        for name, value in (dict(scores) | {"log_evidence": single.log_evidence}).items():
+            assert float(point[name]) == pytest.approx(float(value), rel=1e-7)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -39,6 +57,10 @@ def test_grid_equals_single_solutions(activation, depth):
         ({"temperature": [0.1, -1.0]}, "expected temperature"),
         ({"X_test": X_TEST}, "expected X_test and y_test together"),
         ({"theory": "none"}, "expected theory"),
+        ({"likelihood": "probits"}, "expected likelihood"),
+        ({"likelihood": "logit"}, "expected y = labels"),
+        ({"likelihood": "logit", "temperature": [1.0, 0.0]}, "expected temperature = .* > 0"),
+        ({"approximation": "ep"}, "expected approximation = None"),
     ],
 )
 def test_bad_input(change, message):

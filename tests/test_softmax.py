@@ -181,8 +181,6 @@ BAD = {
     "more classes than patterns": ({"net": NET.replace(outputs=12)}, "as many patterns as classes"),
     "one-hot": ({"y": np.eye(D)[Y.astype(int)]}, "expected y = an array of shape"),
     "temperature": ({"temperature": 0.0}, "expected temperature = a finite float > 0"),
-    "deep": ({"net": NET.replace(widths=(4, 4))}, "expected one hidden layer with an odd"),
-    "relu": ({"net": NET.replace(activation="relu")}, "expected one hidden layer with an odd"),
     "theory": ({"theory": "mixture"}, "expected outputs = 1 with the scale mixture"),
     "adaptive": ({"theory": "adaptive"}, "expected outputs = 1 with theory='adaptive'"),
     "approximation": ({"approximation": "ep"}, "expected approximation = None"),

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import reference
 import scipy.linalg
+import scipy.stats
 from scipy.special import multigammaln
 
 import finwidth as fw
+from finwidth._numerics.largest import largest
 
 P = 6
 RNG = np.random.default_rng(5)
@@ -74,8 +76,9 @@ def by_eigenvalues(net, labels, temperature):
 
 @pytest.mark.parametrize(
     ("activation", "width", "bias"),
-    [("identity", 4, None), pytest.param("erf", 3, 2.0, marks=pytest.mark.slow)],
+    [("identity", 4, None), ("erf", 3, 2.0)],
 )
+@pytest.mark.slow
 def test_two_outputs_by_another_quadrature(activation, width, bias):
     """Identity: the exact posterior of the network."""
     mixture = solved(activation, width, bias=bias)
@@ -90,6 +93,78 @@ def test_two_outputs_by_another_quadrature(activation, width, bias):
     blocks = np.einsum("ndne->nde", joint.covariance)
     np.testing.assert_allclose(usual.output_covariance, blocks, atol=1e-11)
     np.testing.assert_allclose(usual.mean, joint.mean, atol=1e-11)
+
+
+def by_factors(factors, logs, kernel, labels, index):
+    """Return log evidence, mean, covariance and accuracy of a draw, and the error of the last.
+
+    Sums over L with NQ̄ = LLᵀ, of PD×PD matrices; `index` is the class of each test point.
+    """
+    d, n = factors.shape[1], len(X_TEST)
+    full = np.einsum("ade,mn->admen", factors @ np.swapaxes(factors, 1, 2), kernel)
+    a = full[:, :, :P, :, :P].reshape(-1, d * P, d * P) + T * np.eye(d * P)
+    cross = full[:, :, P:, :, :P].reshape(len(a), -1, d * P)
+    y = labels.T.reshape(-1)
+    dual = np.linalg.solve(a, np.broadcast_to(y, (len(a), y.size))[..., None])
+    logs = logs - 0.5 * (dual[..., 0] @ y + np.linalg.slogdet(2 * np.pi * a)[1])
+    means = (cross @ dual)[..., 0].reshape(-1, d, n).swapaxes(1, 2)
+    prior = full[:, :, P:, :, P:].reshape(len(a), d * n, -1)
+    given = prior - cross @ np.linalg.solve(a, np.swapaxes(cross, 1, 2))
+    own = np.einsum("adnen->ande", given.reshape(-1, d, n, d, n))
+    weights = np.exp(logs - logs.max())
+    total = weights.sum()
+    weights = weights / total
+    mean = np.tensordot(weights, means, 1)
+    second = np.einsum("a,ande->nde", weights, own + np.einsum("and,ane->ande", means, means))
+    right = largest(means, np.einsum("andd->and", own), own, index).mean(axis=1)
+    accuracy = weights @ right
+    error = np.sqrt(weights**2 @ (right - accuracy) ** 2)
+    covariance = second - np.einsum("nd,ne->nde", mean, mean)
+    return np.log(total) + logs.max(), mean, covariance, accuracy, error
+
+
+def test_bartletts_decomposition_by_quadrature():
+    """Identity, one layer, D = 2: L_11 ~ χ_N, L_22 ~ χ_(N−1), L_21 ~ N(0, 1), the exact law."""
+    width, mixture = 4, solved("identity", 4)
+    index = np.array([0, 1, 1])
+    y_test = np.eye(2)[index]
+    u, below = np.arange(-5.2, 2.2, 0.25), np.arange(-6.0, 6.1, 0.5)
+    a, b, c = (one.ravel() for one in np.meshgrid(u, u, below, indexing="ij"))
+    logs = scipy.stats.chi(width).logpdf(np.exp(a)) + a
+    logs += scipy.stats.chi(width - 1).logpdf(np.exp(b)) + b
+    logs += scipy.stats.norm.logpdf(c) + 2 * np.log(0.25) + np.log(0.5)
+    keep = logs > -24
+    factors = np.zeros((keep.sum(), 2, 2))
+    factors[:, 0, 0], factors[:, 1, 1] = np.exp(a[keep]), np.exp(b[keep])
+    factors[:, 1, 0] = c[keep]
+    kernel = fw.nngp_kernel(mixture.network, np.vstack([X, X_TEST]))
+    found = by_factors(factors / np.sqrt(width), logs[keep], kernel, Y[:, :2], index)
+    assert mixture.log_evidence == pytest.approx(found[0], abs=1e-5)
+    predicted, scores = mixture.predict(X_TEST), mixture.scores(X_TEST, y_test)
+    np.testing.assert_allclose(predicted.mean, found[1], atol=1e-5)
+    np.testing.assert_allclose(predicted.output_covariance, found[2], atol=1e-4)
+    assert scores.accuracy.item() == pytest.approx(found[3], abs=1e-5)
+    assert "accuracy_se" not in scores
+    joint = mixture.predict(X_TEST, full_covariance=True)
+    blocks = np.einsum("ndne->nde", joint.covariance)
+    np.testing.assert_allclose(predicted.output_covariance, blocks, atol=1e-11)
+
+
+def test_accuracy_of_three_classes_by_sampling_the_readout():
+    """With a standard error, which is that of the nodes; `predictive_law` has the Gaussians."""
+    mixture, index, draws = solved("erf", 6, 3), np.array([0, 2, 1]), 8000
+    scores = mixture.scores(X_TEST, np.eye(3)[index])
+    readout = np.random.default_rng(3).normal(size=(draws, 3, 6)) / np.sqrt(6)
+    kernel = fw.nngp_kernel(mixture.network, np.vstack([X, X_TEST]))
+    *_, accuracy, error = by_factors(readout, np.zeros(draws), kernel, Y, index)
+    assert 0 < scores.accuracy_se < error < 1e-3
+    assert abs(scores.accuracy - accuracy) < 4 * error + 4 * scores.accuracy_se
+    law = mixture.predictive_law(X_TEST)
+    assert abs(np.tensordot(law.components.weights, law.components.mean, 1) - law.mean).max() < 1e-3
+    by_moments = largest(law.mean, law.variance, law.output_covariance, index).mean()
+    assert abs(by_moments - scores.accuracy) > 1e-4  # tails are not those of one Gaussian
+    classes = law.mean.argmax(axis=1)
+    assert scores.accuracy_mean == np.mean(classes == index) and scores.accuracy_mean_se >= 0
 
 
 def test_one_unit_has_a_matrix_without_density():

@@ -60,7 +60,8 @@ def solve(
     likelihood
         "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with
         theory="nested", "wishart", "infinite" or "mixture"; "softmax", for labels 0 … D − 1 and an
-        output each, with one odd hidden layer or theory="infinite"; or a likelihood of your own.
+        output each, with theory="nested", "wishart" or "infinite" and dense layers; or a likelihood
+        of your own.
     approximation
         How f is conditioned on two classes: "ep" (the default), expectation propagation, or
         "laplace", around the mode of f.
@@ -93,7 +94,7 @@ def solve(
     14 for several outputs, 15 for classes.
     """
     chosen = choose_theory(theory)
-    likelihood = _approximated(likelihood, approximation)
+    likelihood = choose_likelihood(likelihood, approximation)
     by_evidence = isinstance(temperature, str) and temperature == "evidence"
     if readout_precision is not None:
         check_choice("readout_precision", readout_precision, ("evidence",))
@@ -111,11 +112,6 @@ def solve(
         problem = make_problem(net, X, y, 1.0, likelihood)
         return most_likely(problem, chosen, readout_precision is not None)
     return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)
-
-
-def _approximated(likelihood: Any, approximation: Any) -> Likelihood:
-    likelihood = choose_likelihood(likelihood)
-    return likelihood if approximation is None else likelihood.approximated(approximation)
 
 
 @in_float64
@@ -240,5 +236,5 @@ def mixture(
     theory.md, sections 5 and 14; for the identity Zavatone-Veth and Pehlevan, NeurIPS 2021, and
     Hanin and Zlokapa, PNAS 120, e2301345120 (2023).
     """
-    likelihood = _approximated(likelihood, approximation)
+    likelihood = choose_likelihood(likelihood, approximation)
     return solve_any(make_problem(net, X, y, temperature, likelihood), theory)

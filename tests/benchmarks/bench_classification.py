@@ -2,7 +2,8 @@
 
 Digits 0 and 1 in file order, erf, logistic likelihood at T = 1. The log loss is that of the
 predictive on 100 test patterns, of 60 training patterns; factorisations are those of matrices of
-all 500 patterns, Gaussian inputs with the labels of a noisy linear teacher; the run is
+all 500 patterns (softmax: and outputs; at most 60 are wanted), Gaussian inputs with the labels of a
+noisy linear teacher; the run is
 `sample(model="network")` with the defaults, 100 patterns, 50 units.
 
     python tests/benchmarks/bench_classification.py [--quick] [--json]
@@ -68,26 +69,36 @@ def run(net: fw.Network, data: fw.Dataset, draws: int) -> Any:
     )
 
 
-def factorisations(approximation: str, widths: tuple[int, ...]) -> tuple[int, float]:
-    """Return how many matrices of all 500 patterns a solve factorises, and its seconds."""
+def factorisations(
+    approximation: str | None, widths: tuple[int, ...], outputs: int = 1
+) -> tuple[int, float]:
+    """Return how many matrices of all 500 patterns (and outputs) a solve factorises; its seconds.
+
+    With several outputs the likelihood is softmax.
+    """
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 30))
-    y = np.where(X[:, 0] + 0.3 * rng.normal(size=500) > 0, 1.0, -1.0)
+    noisy = X[:, :outputs] + 0.3 * rng.normal(size=(500, outputs))
+    y = np.where(noisy[:, 0] > 0, 1.0, -1.0)
+    if outputs > 1:
+        y = np.argmax(noisy, axis=1).astype(float)
     sizes, made = [], _sites.SiteFactor.__init__
 
     def counted(self: Any, kernel: np.ndarray, precision: np.ndarray) -> None:
-        sizes.append(precision.size)
+        sizes.append(len(kernel))
         made(self, kernel, precision)
 
-    arguments: dict[str, Any] = {"likelihood": "logit", "approximation": approximation}
-    fw.solve(fw.Network(widths, "erf"), X, y, **arguments)  # compiles
+    likelihood = "logit" if outputs == 1 else "softmax"
+    arguments: dict[str, Any] = {"likelihood": likelihood, "approximation": approximation}
+    net = fw.Network(widths, "erf", outputs=outputs)
+    fw.solve(net, X, y, **arguments)  # compiles
     _sites.SiteFactor.__init__ = counted
     start = time.perf_counter()
     try:
-        fw.solve(fw.Network(widths, "erf"), X, y, **arguments)
+        fw.solve(net, X, y, **arguments)
     finally:
         _sites.SiteFactor.__init__ = made
-    return sizes.count(500), time.perf_counter() - start
+    return sizes.count(500 * outputs), time.perf_counter() - start
 
 
 def timed_run() -> dict[str, float]:
@@ -117,6 +128,10 @@ def main() -> None:
     record["factorisations, seconds"] = {
         f"{name}, widths {list(widths)}": factorisations(approximation, widths)
         for name, approximation in METHODS.items()
+        for widths in ((50,), (30, 30))
+    }
+    record["factorisations, seconds"] |= {
+        f"softmax D = 3, widths {list(widths)}": factorisations(None, widths, 3)
         for widths in ((50,), (30, 30))
     }
     record["run"] = timed_run()

@@ -1,9 +1,9 @@
 """The cost of theory beside one eigendecomposition, in one run.
 
 Gaussian inputs, random labels (with D outputs, of D classes), one thread. The unit is SciPy's
-`eigh` with vectors (LAPACK's) of the kernel matrix. A theory's time is that of `solve` and
-`generalization_error` on the test set, kernels included; `solve_many` is that of a whole grid with
-its errors. Each is the best of a few repetitions after one that compiles, which is a column of its
+`eigh` with vectors (LAPACK's) of the kernel matrix. A theory's time is that of `solve` and `scores`
+(error and accuracy) on the test set, kernels included; `solve_many` is that of a whole grid with
+its scores. Each is the best of a few repetitions after one that compiles, which is a column of its
 own.
 
     python tests/benchmarks/bench_theory.py [--patterns 2000] [--json]
@@ -67,7 +67,7 @@ def main() -> None:
 
         def call() -> object:
             solution = fw.solve(net, X, labels, temperature=0.1, theory=theory)
-            return solution.generalization_error(X_test, labels_test)
+            return solution.scores(X_test, labels_test)
 
         return call
 

@@ -22,10 +22,16 @@ SHELF: Shelf[Likelihood] = Shelf(
 )
 
 
-def choose_likelihood(likelihood: Any) -> Likelihood:
-    """Return the likelihood of this name, or `likelihood` itself if it is one that can be used."""
-    if isinstance(likelihood, str):
-        return SHELF.get(likelihood)
+def choose_likelihood(likelihood: Any, approximation: Any = None) -> Likelihood:
+    """Return the likelihood of this name, or `likelihood` itself if it is one that can be used.
+
+    `approximation`: how f is conditioned on labels, None for the likelihood's own way.
+    """
+    chosen = SHELF.get(likelihood) if isinstance(likelihood, str) else _usable(likelihood)
+    return chosen if approximation is None else chosen.approximated(approximation)
+
+
+def _usable(likelihood: Any) -> Likelihood:
     likelihood = check_likelihood(likelihood)
     kind = type(likelihood)
     if likelihood.homogeneous and any(

@@ -43,8 +43,8 @@ class Softmax(Likelihood):
     def condition(self, kernel: np.ndarray, y: np.ndarray, temperature: float) -> Any:
         """Refuse: several outputs need `softmax_laplace`."""
         raise InputError(
-            "expected one hidden layer with an odd activation, theory='infinite' or 'wishart', and "
-            "an output for each class, with likelihood='softmax'"
+            "expected solve(…) with theory='nested', 'wishart' or 'infinite' and an output for "
+            "each class with likelihood='softmax'"
         )
 
     def record(self) -> dict[str, Any] | None:

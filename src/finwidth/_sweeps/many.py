@@ -9,6 +9,7 @@ import xarray as xr
 from .._basics.arrays import check_labels
 from .._basics.checks import check_count, check_sequence, check_temperature
 from .._basics.errors import InputError
+from .._likelihoods import Likelihood, choose_likelihood
 from .._numerics.precision import in_float64
 from .._problem.network import Network
 from .._problem.problem import make_problem
@@ -29,6 +30,8 @@ def solve_many(
     temperature: float | Sequence[float],
     weight_precision: Sequence[float | Sequence[float]] | None = None,
     theory: str | Theory = "nested",
+    likelihood: str | Likelihood = "gaussian",
+    approximation: str | None = None,
     X_test: Any = None,
     y_test: Any = None,
 ) -> xr.Dataset:
@@ -47,8 +50,8 @@ def solve_many(
         One or several T ≥ 0.
     weight_precision
         Several precisions, each as for `Network`; None for the network's own.
-    theory
-        As for `finwidth.solve`.
+    theory, likelihood, approximation
+        As for `finwidth.solve`; the temperature tempers any likelihood.
     X_test, y_test
         Test set, shapes (test_pattern, input) and those of its labels, for the scores.
 
@@ -85,16 +88,18 @@ def solve_many(
     widths = [check_count("widths", one) for one in _several("widths", widths, "ints")]
     if isinstance(temperature, Sequence) or getattr(temperature, "ndim", 0):
         temperature = _several("temperature", temperature, "floats ≥ 0")
-        temperatures = [check_temperature(one) for one in temperature]
     else:
-        temperatures = [check_temperature(temperature)]
-    problem = make_problem(net, X, y, temperatures[0])
+        temperature = [temperature]
+    likelihood = choose_likelihood(likelihood, approximation)
+    temperatures = [likelihood.temperature(check_temperature(one)) for one in temperature]
+    problem = make_problem(net, X, y, temperatures[0], likelihood)
     test = None
     if (X_test is None) != (y_test is None):
         raise InputError("expected X_test and y_test together, got one of them")
     if X_test is not None:
         X_test = problem.test_inputs(X_test)
-        test = X_test, check_labels(y_test, X_test.shape[0], "y_test", "X_test", net.outputs)
+        outputs = 1 if likelihood.one_label else net.outputs
+        test = X_test, check_labels(y_test, X_test.shape[0], "y_test", "X_test", outputs)
     networks = _networks(net, weight_precision)
     check_covered(problem, chosen)
     depth = net.depth
@@ -104,7 +109,7 @@ def solve_many(
     shared = problem
     for k, network in enumerate(networks):
         if network.weight_precision[:-1] != shared.network.weight_precision[:-1]:
-            shared = make_problem(network, X, y, temperatures[0])
+            shared = make_problem(network, X, y, temperatures[0], likelihood)
         readout = network.weight_precision[-1]
         for j, t in enumerate(temperatures):
             column = [shared.vary((widths[i],) * depth, t, readout) for i in order]

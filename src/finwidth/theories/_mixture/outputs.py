@@ -7,7 +7,8 @@ scrambled Sobol points around the mode, weighted by importance, with a standard 
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -18,14 +19,28 @@ from ..._layers.dense import input_covariance
 from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
 from ..._numerics.importance import Sample, find_mode, lattice, quasi_random
+from ..._numerics.precision import in_float64
+from ..._numerics.spectrum import Kernels
 from ..._observables import Observable
+from ..._observables._observable import predictions
 from ..._observables._prediction import Prediction
-from ..._observables.squared_error import SquaredError, expected_error
+from ..._observables.squared_error import SquaredError
 from ..._problem.problem import Problem
 from .._saddle.outputs import order_dataset
 from .._saddle.theory import SaddleTheory
 from .._solution import Solution
 from .law import MixtureLaw
+from .replicates import (
+    chosen_nodes,
+    components,
+    gaussians,
+    in_parts,
+    jackknife,
+    outer_sum,
+    spread,
+    squared_errors,
+    with_errors,
+)
 from .wishart_law import WishartLaw
 
 __all__ = ["WishartMixtureSolution", "solve_wishart_mixture"]
@@ -36,15 +51,15 @@ _LARGEST = 0.05  # beyond which nothing is returned
 _MOST_NODES = 3 * 10**6
 _REPLICATES, _FIRST, _LAST = 8, 2**11, 2**15  # Sobol points in each
 _NEGLIGIBLE = 1e-13  # weight, of the largest, that predictions leave out
-_ENTRIES = 10**6  # of arrays over nodes
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class WishartMixtureSolution(Solution):
     """The posterior of the scale mixture with several outputs.
 
-    Made by `finwidth.mixture`. Where the nodes are Sobol points, `generalization_error` has
-    `error_se`, `bias2_se` and `variance_se`, from independent scramblings.
+    Made by `finwidth.mixture`. Where the nodes are Sobol points, `scores` and
+    `generalization_error` have standard errors too, `error_se`, `accuracy_se` and so on, from
+    independent scramblings.
 
     Attributes
     ----------
@@ -86,7 +101,7 @@ class WishartMixtureSolution(Solution):
     def residual(self) -> float:
         """Relative error of the evidence and of Q̄'s moments: standard, or of the last lattice."""
         sums = self._sums[1]
-        evidence = _spread(sums) / float(np.mean(sums))
+        evidence = spread(sums) / float(np.mean(sums))
         if not self._exact:
             return evidence
         first = self._moments[0]
@@ -104,7 +119,7 @@ class WishartMixtureSolution(Solution):
         firsts, seconds = [], []
         for nodes, logs in zip(*self._sample, strict=True):
             first, second = 0.0, 0.0
-            for part in _parts(logs > -np.inf, self._law.widths, self._law.outputs):
+            for part in in_parts(logs > -np.inf, self._law.outputs * len(self._law.widths)):
                 weights = np.exp(logs[part] - largest)
                 factors = self._rotation @ self._law.matrices(nodes[part])
                 q_bar = factors @ np.swapaxes(factors, 2, 3)
@@ -127,16 +142,8 @@ class WishartMixtureSolution(Solution):
         result = result.rename({"q": "q_bar_sd"})
         if self._exact:
             return result
-        return result.assign(q_bar_se=(result.q_bar.dims, self._jackknife(self._moments[0])))
-
-    def _jackknife(self, values: np.ndarray) -> np.ndarray:
-        """Return the standard error of the pooled mean of values in each replicate."""
-        sums, count = self._sums[1], len(values)
-        weighted = values * sums.reshape(-1, *[1] * (values.ndim - 1))
-        left = (np.sum(weighted, axis=0) - weighted) / (np.sum(sums) - sums).reshape(
-            -1, *[1] * (values.ndim - 1)
-        )
-        return np.sqrt((count - 1) / count * np.sum((left - left.mean(axis=0)) ** 2, axis=0))
+        error = jackknife(self._moments[0], self._sums[1])
+        return result.assign(q_bar_se=(result.q_bar.dims, error))
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
         shares = self._sums[1] / np.sum(self._sums[1])
@@ -152,39 +159,71 @@ class WishartMixtureSolution(Solution):
         variance = np.einsum("ndd->nd", outputs).copy()
         return Prediction(mean + shift, variance, covariance, outputs)
 
+    @in_float64
+    def predictive_law(self, X_test: Any) -> Prediction:
+        """Return `predict` with the Gaussians, one for each node, that f is a mixture of.
+
+        Of Sobol points the first ones, as many as fit into memory.
+        """
+        X_test = self.problem.test_inputs(X_test)
+        parts = self._gaussians(X_test)
+        together = components(*zip(*parts, strict=True))
+        return dataclasses.replace(self.predict(X_test), components=together)
+
+    def _gaussians(self, X_test: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return weights, means and covariances of f at some nodes, for each replicate."""
+        law, size = self._law, len(X_test) * self._law.outputs**2
+        _, kernels, kappa = self._kernels(X_test)
+        chosen = chosen_nodes(self._sample, self._exact, size, _NEGLIGIBLE)
+        found, size = [], max(size, max(kappa.shape) * law.outputs)
+        for nodes, logs, keep in zip(*self._sample, chosen, strict=False):
+            parts = [
+                gaussians(law, self._rotation, nodes[keep[part]], kernels, kappa)
+                for part in in_parts(np.ones(len(keep), bool), size)
+            ]
+            means, covariances = (np.concatenate(part) for part in zip(*parts, strict=True))
+            found.append((np.exp(logs[keep] - self._sums[0]), means, covariances))
+        return found
+
     def _scores(
         self, X_test: np.ndarray, y_test: np.ndarray, chosen: Sequence[Observable]
     ) -> xr.Dataset:
-        """Return error, bias2 and variance, and their standard errors where there are some.
-
-        Other scores need the law of f, of which only the moments are summed over the nodes.
-        """
+        """Return all quantities, and their standard errors where nodes are random."""
         moments = [one for one in chosen if isinstance(one, SquaredError)]
-        result = super()._scores(X_test, y_test, moments)
+        others = [one for one in chosen if one not in moments]
         if self._exact:
-            return result
+            law = self.predictive_law(X_test) if others else self.predict(X_test)
+            return xr.Dataset(predictions(chosen, law, y_test))
         blocks = [self._predict_all(block, False) for block in self._blocks(X_test)]
-        means = np.concatenate([block[0] + block[2] for block in blocks], axis=1)
-        squares = np.concatenate(
-            [
-                np.einsum("rndd->rnd", block[1]) + 2 * block[2] * block[0] + block[2] ** 2
-                for block in blocks
-            ],
-            axis=1,
-        )
-        sums, count = self._sums[1][:, None, None], len(means)
-        rows = []
-        for left in range(count):
-            keep = np.arange(count) != left
-            mean, square = (
-                np.sum((sums * one)[keep], axis=0) / np.sum(sums[keep]) for one in (means, squares)
-            )
-            row = expected_error(Prediction(mean, square - mean**2), y_test)
-            rows.append([float(row[name]) for name in result])
-        spread = np.sqrt((count - 1) / count * np.sum((rows - np.mean(rows, axis=0)) ** 2, axis=0))
-        return result.assign(
-            {f"{name}_se": float(se) for name, se in zip(result, spread, strict=True)}
-        )
+        shift = np.concatenate([block[2] for block in blocks])
+        centred = np.concatenate([block[0] for block in blocks], axis=1)
+        seconds = np.concatenate([np.einsum("rndd->rnd", one[1]) for one in blocks], axis=1)
+        means, squares = centred + shift, seconds + 2 * shift * centred + shift**2
+        sums = self._sums[1]
+        shares = sums / np.sum(sums)
+        mean, second = np.tensordot(shares, centred, 1), np.tensordot(shares, seconds, 1)
+        pooled = Prediction(mean + shift, second - mean**2)
+        found = predictions(moments, pooled, y_test)
+        found |= squared_errors(means, squares, sums, y_test)
+        if others:
+            parts = self._gaussians(X_test)
+
+            def replicate(r: int) -> Prediction:
+                law = components(*zip(*parts[r : r + 1], strict=True))
+                return Prediction(means[r], seconds[r] - centred[r] ** 2, components=law)
+
+            law = components(*zip(*parts, strict=True))
+            whole = dataclasses.replace(pooled, components=law)
+            found |= with_errors(others, whole, replicate, shares, y_test)
+        return xr.Dataset(found)
+
+    def _kernels(self, X_test: np.ndarray) -> tuple[tuple, Kernels, np.ndarray]:
+        """Return the rules, K_0 of test and training points, and that in its eigenbasis."""
+        network = self.problem.network
+        covariance = input_covariance(network, X_test, self.problem.X)
+        rules = layer_rules(network, np.concatenate([*map(np.asarray, covariance[1:])]))
+        kernels = self._mixture.kernels(covariance, np.zeros(0), rules)
+        return rules, kernels, kernels.cross @ self._law.spectrum[1]
 
     def _predict_all(
         self, X_test: np.ndarray, full: bool
@@ -194,15 +233,11 @@ class WishartMixtureSolution(Solution):
         Shapes (replicate, n, D), (replicate, n, D, D) or (replicate, n, D, n, D), and (n, D).
         """
         law, largest = self._law, self._sums[0]
-        network = self.problem.network
-        covariance = input_covariance(network, X_test, self.problem.X)
-        rules = layer_rules(network, np.concatenate([*map(np.asarray, covariance[1:])]))
-        kernels = self._mixture.kernels(covariance, np.zeros(0), rules)
+        rules, kernels, kappa = self._kernels(X_test)
         prior = kernels.diagonal
         if full:
-            between = input_covariance(network, X_test)
+            between = input_covariance(self.problem.network, X_test)
             prior = self._mixture.kernels(between, np.zeros(0), rules).cross
-        kappa = kernels.cross @ law.spectrum[1]
         shift: np.ndarray | None = None
         means, seconds = [], []
         for nodes, logs in zip(*self._sample, strict=True):
@@ -210,14 +245,10 @@ class WishartMixtureSolution(Solution):
             shares = np.zeros((kappa.shape[1], law.outputs, law.outputs))
             scales = np.zeros((law.outputs, law.outputs))
             keep = logs > np.max(self._sample.logs) + math.log(_NEGLIGIBLE)
-            for part in _parts(keep, law.widths, max(kappa.shape) * law.outputs):
+            for part in in_parts(keep, max(kappa.shape) * law.outputs * len(law.widths)):
                 weights, batch = np.exp(logs[part] - largest), law.at(nodes[part])
                 q, basis = batch.scale, self._rotation @ batch.basis
-                duals = law.duals(batch)
-                given = (q[:, :, None] * duals) @ kappa.T
-                given += law.bias * (duals @ law.ones)[:, :, None]
-                if kernels.mean is not None:
-                    given += batch.slopes[:, :, None] * kernels.mean
+                given = law.conditional_mean(batch, kappa, kernels.mean)
                 given = np.einsum("mdk,mkn->mnd", basis, given)
                 if shift is None:
                     shift = np.einsum("m,mnd->nd", weights, given) / np.sum(weights)
@@ -228,11 +259,11 @@ class WishartMixtureSolution(Solution):
                 scales += np.einsum("mk,mkde->de", q, pairs)
                 explained = (q**2)[:, :, None] * batch.inverse
                 shares += np.tensordot(explained, pairs, axes=((0, 1), (0, 1)))
-                second = second + _outer(weights[:, None], given[:, None], full)
+                second = second + outer_sum(weights[:, None], given[:, None], full)
                 if law.bias > 0:
                     rest = 1.0 - (q[:, :, None] * batch.inverse * law.ones) @ kappa.T
                     sides = rest[:, :, :, None] * np.swapaxes(basis, 1, 2)[:, :, None, :]
-                    second = second + _outer(weights[:, None] * batch.bias, sides, full)
+                    second = second + outer_sum(weights[:, None] * batch.bias, sides, full)
             if full:
                 second = second + np.einsum("nm,de->ndme", prior, scales)
                 second -= np.einsum("np,pde,mp->ndme", kappa, shares, kappa, optimize=True)
@@ -249,28 +280,6 @@ class WishartMixtureSolution(Solution):
             seconds / total.reshape(-1, *[1] * (seconds.ndim - 1)),
             shift,
         )
-
-
-def _outer(weights: np.ndarray, sides: np.ndarray, full: bool) -> np.ndarray:
-    """Return Σ w s sᵀ over nodes and k, of outputs or of (point, output) pairs."""
-    if not full:
-        return np.einsum("mk,mknd,mkne->nde", weights, sides, sides, optimize=True)
-    n, d = sides.shape[2:]
-    flat = sides.reshape(-1, n * d)
-    return ((flat.T * weights.reshape(-1)) @ flat).reshape(n, d, n, d)
-
-
-def _spread(values: np.ndarray) -> float:
-    """Return the standard error of the mean."""
-    return float(np.std(values, ddof=1) / math.sqrt(values.size))
-
-
-def _parts(keep: np.ndarray, widths: tuple[int, ...], size: int) -> Iterator[np.ndarray]:
-    """Return the indices of the nodes to keep, in parts."""
-    indices = np.flatnonzero(keep)
-    step = max(1, _ENTRIES // (size * len(widths)))
-    for start in range(0, indices.size, step):
-        yield indices[start : start + step]
 
 
 def solve_wishart_mixture(
@@ -304,7 +313,7 @@ def solve_wishart_mixture(
     )
 
     def function(x: np.ndarray) -> np.ndarray:
-        parts = _parts(np.ones(len(x), dtype=bool), law.widths, problem.y.size)
+        parts = in_parts(np.ones(len(x), dtype=bool), problem.y.size * len(law.widths))
         return np.concatenate([law.log_posterior(x[part]) for part in parts])
 
     diagonals = np.einsum("ok,lop,pk->lk", rotation, q_bar, rotation)

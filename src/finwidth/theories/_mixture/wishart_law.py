@@ -181,6 +181,17 @@ class WishartLaw:
         shift = batch.bias * (turned @ ones)
         return turned - shift[:, :, None] * batch.inverse * ones
 
+    def conditional_mean(
+        self, batch: Batch, kappa: Float[np.ndarray, "n pattern"], mean: np.ndarray | None
+    ) -> Float[np.ndarray, "node k n"]:
+        """Return E f at test points along M's eigenvectors, κ in the eigenbasis of K_0."""
+        duals = self.duals(batch)
+        given = (batch.scale[:, :, None] * duals) @ kappa.T
+        given += self.bias * (duals @ self.ones)[:, :, None]
+        if mean is not None:
+            given += batch.slopes[:, :, None] * mean
+        return given
+
     @property
     def ones(self) -> Float[np.ndarray, " pattern"]:
         """1 in the eigenbasis of K_0."""

@@ -27,8 +27,10 @@ __all__ = [
     "Columns",
     "ScaledForm",
     "dense_gradient",
+    "kernel_pull",
     "scaled_gradient",
     "scaled_kernel",
+    "tile_covariance",
     "training_kernel",
 ]
 
@@ -116,6 +118,7 @@ def _tile_gradient(
 
 
 TileCovariance = Callable[[slice, slice], Covariance]
+Cotangent = Callable[[slice, slice], np.ndarray]
 
 _LARGEST_KEPT = 4096  # patterns with which the tiles of C are kept between evaluations
 
@@ -160,6 +163,25 @@ def scaled_kernel(
     return ScaledKernel(matrix, columns(problem.X), problem.labels, overwrite=True)
 
 
+def kernel_pull(
+    problem: Problem, kernel: KernelMap, chart: Chart, covariance: TileCovariance
+) -> Callable[[np.ndarray, Cotangent], np.ndarray]:
+    """Return (θ, tiles of G) -> tr[G ∂K_R/∂θ]."""
+    stack = problem.stack
+
+    def pull(theta: np.ndarray, cotangent: Cotangent) -> np.ndarray:
+        point = jnp.asarray(theta, jnp.float64)
+
+        def block(rows: slice, columns: slice, tile: np.ndarray) -> np.ndarray:
+            on_tile = jnp.asarray(tile, jnp.float64)
+            c = covariance(rows, columns)
+            return np.asarray(_tile_gradient(kernel, stack, c, chart, point, on_tile))
+
+        return contract(problem.n_patterns, cotangent, block)
+
+    return pull
+
+
 def dense_gradient(
     problem: Problem, kernel: KernelMap, chart: Chart
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -169,28 +191,14 @@ def dense_gradient(
     tiles is contracted with the derivatives of that tile of K_R, so that one P × P matrix is all
     that is held.
     """
-    stack, covariance = problem.stack, tile_covariance(problem)
+    covariance = tile_covariance(problem)
     conditioned = problem.likelihood.gradients(problem.y, problem.temperature)
+    pull = kernel_pull(problem, kernel, chart, covariance)
 
     def gradient(theta: np.ndarray) -> np.ndarray:
-        matrix = training_kernel(problem, kernel, stack, chart.value(theta), covariance)
+        order = chart.value(theta)
+        matrix = training_kernel(problem, kernel, problem.stack, order, covariance)
         cotangent = conditioned(matrix)
-        if cotangent is None:
-            return np.full(theta.shape, np.nan)
-        point = jnp.asarray(theta, jnp.float64)
-
-        def block(rows: slice, columns: slice, tile: np.ndarray) -> np.ndarray:
-            return np.asarray(
-                _tile_gradient(
-                    kernel,
-                    stack,
-                    covariance(rows, columns),
-                    chart,
-                    point,
-                    jnp.asarray(tile, jnp.float64),
-                )
-            )
-
-        return contract(problem.n_patterns, cotangent, block)
+        return np.full(theta.shape, np.nan) if cotangent is None else pull(theta, cotangent)
 
     return gradient

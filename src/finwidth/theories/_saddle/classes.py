@@ -1,8 +1,4 @@
-"""Several classes, one output each: the saddle point in a matrix Q̄ (theory.md, section 15).
-
-K_R = Q̄ ⊗ K_0 (+ 1/λ^b_L for each output by itself) for one hidden layer without mean term. The
-unknowns are the entries of log Q̄.
-"""
+"""Several classes, one output each: the saddle point in matrices Q̄ (theory.md, section 15)."""
 
 import dataclasses
 import functools
@@ -14,142 +10,186 @@ import numpy as np
 import xarray as xr
 
 from ..._basics.errors import ConvergenceError, InputError
-from ..._layers.dense import input_covariance
-from ..._layers.order import OrderParameters
-from ..._layers.stack import Stack, layer_rules
 from ..._likelihoods.softmax import SoftmaxConditioned, mean_softmax, softmax_laplace
 from ..._numerics.continuation import track
 from ..._numerics.newton import StationarityEquations, TrackResult, polish
 from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
 from .._solution import Solution
-from .action import training_kernel
-from .matrix_equations import MatrixPoint
-from .outputs import order_dataset
+from .class_directions import Directions
+from .class_kernels import ClassKernel, OneMatrix, TwoMatrices
 
 __all__ = ["ClassesSolution", "solve_classes"]
 
 _LARGEST_TRACKED = 80  # patterns with which the branch is followed
+_DESCENDS = -1e-6  # curvature along a rotation, relative to N + P, below which it is no minimum
 
 
 def solve_classes(rule: Any, problem: Problem) -> "ClassesSolution":
     """Return the saddle point of softmax, and what it predicts."""
     network = problem.network
-    if rule.name == "infinite":
-        zero = np.zeros(network.outputs * (network.outputs + 1) // 2)
-        found = TrackResult(zero, 0.0, True, "")
-        return ClassesSolution(problem, rule, found, _conditioner(rule, problem)(zero))
-    if network.depth > 1 or not network.dense or not rule.eliminates_q(network):
+    if rule.name != "infinite" and not network.dense:
         raise InputError(
-            "expected one hidden layer with an odd activation, or theory='infinite', with "
-            f"likelihood={problem.likelihood.name!r}, got theory={rule.name!r}, activation "
-            f"{network.activation.name!r} and {network.depth} hidden layer(s)"
+            f"expected dense layers or theory='infinite' with likelihood="
+            f"{problem.likelihood.name!r}, got theory={rule.name!r} and layers = {network.layers}"
         )
-    equations = _equations(rule, problem, problem)
-    found = _from_subsets(rule, problem, equations)
-    if found is None or not found.converged:
-        found = track(equations)
-    return ClassesSolution(problem, rule, found, _conditioner(rule, problem)(found.theta))
+    if rule.name == "infinite":
+        kernel: ClassKernel = OneMatrix(rule, problem)
+        found = TrackResult(np.zeros(kernel.size), 0.0, True, "")
+    elif rule.eliminates_q(network) and rule.only_scales(network):
+        kernel = OneMatrix(rule, problem)
+        found = _follow(kernel, _track)
+    elif network.depth == 1:
+        kernel = TwoMatrices(rule, problem)
+        found = _follow(kernel, _track)
+    else:
+        kernel = Directions(rule, problem, *_first_place(rule, problem))
+        found = _follow(kernel, _turn)
+    given = _conditioner(kernel)(found.theta)
+    return ClassesSolution(problem, rule, found, kernel, given)
 
 
-def _from_subsets(
-    rule: Any, problem: Problem, equations: StationarityEquations
-) -> TrackResult | None:
-    """Follow the branch with some patterns, polish with more: see `SaddleTheory`."""
+def _track(equations: StationarityEquations, kernel: ClassKernel) -> TrackResult:
+    return track(equations)
+
+
+def _first_place(rule: Any, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Return the basis of M, and log q_ℓk in it, where one kernel is only scaled."""
+    kernel = OneMatrix(rule, _some(problem, _sizes(problem)[0]))
+    found = _track(_equations(kernel, problem), kernel)
+    return kernel.directions(found.theta if found.converged else np.zeros(kernel.size))
+
+
+def _turn(equations: StationarityEquations, kernel: ClassKernel) -> TrackResult:
+    """Solve for directions and order parameters from the first place.
+
+    Where that leads elsewhere the order parameters are followed in the first basis before.
+    """
+    assert isinstance(kernel, Directions)
+    found = _polished(equations, kernel, kernel.first)
+    if found.converged:
+        return found
+    turns = kernel.turns
+
+    def all_of(theta: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros(turns), theta])
+
+    def prior(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gradient, hessian = equations.prior(all_of(theta))
+        return gradient[turns:], hessian[turns:, turns:]
+
+    def data(theta: np.ndarray) -> np.ndarray:
+        return equations.data(all_of(theta))[turns:]
+
+    found = track(StationarityEquations(prior, data, kernel.size - turns))
+    if not found.converged:
+        return dataclasses.replace(found, theta=all_of(found.theta))
+    return _polished(equations, kernel, all_of(found.theta))
+
+
+def _polished(
+    equations: StationarityEquations, kernel: Directions, start: np.ndarray
+) -> TrackResult:
+    """Solve from a point close by; not converged on another sheet, or at no minimum over turns."""
+    turns, data = kernel.turns, equations.data(start)
+    if not np.all(np.isfinite(data)):
+        return TrackResult(start, math.inf, False, "the kernel stopped being positive definite")
+    found, jacobian = polish(equations, start, equations.data_jacobian(start, data))
+    reason = found.message
+    if found.converged:
+        infinite = equations.prior(np.zeros(kernel.size))[1]
+        whole = equations.prior(found.theta)[1] + jacobian
+        own, sheet = whole[turns:, turns:], np.linalg.slogdet(infinite[turns:, turns:])[0]
+        bend = whole[:turns, :turns] - whole[:turns, turns:] @ np.linalg.solve(
+            own, whole[turns:, :turns]
+        )
+        if np.linalg.slogdet(own)[0] != sheet:
+            reason = "a solution that infinite width does not lead to"
+        elif turns and np.min(np.linalg.eigvalsh(0.5 * (bend + bend.T))) < _DESCENDS:
+            reason = "the action has no minimum there"
+        else:
+            return found
+    return dataclasses.replace(found, converged=False, message=f"rotation of the outputs: {reason}")
+
+
+def _sizes(problem: Problem) -> list[int]:
     sizes = [problem.n_patterns]
     while sizes[0] > _LARGEST_TRACKED:
         sizes.insert(0, -(-sizes[0] // 4))
-    if len(sizes) == 1:
-        return None
-    chosen = np.random.default_rng(0).permutation(problem.n_patterns)
-    coarse = _equations(rule, problem, problem.subset(chosen[: sizes[0]]))
-    found = track(coarse)
-    for size in sizes[1:-1]:
-        if found.converged:
-            coarse = _equations(rule, problem, problem.subset(chosen[:size]))
+    return sizes
+
+
+def _some(problem: Problem, size: int) -> Problem:
+    if size == problem.n_patterns:
+        return problem
+    return problem.subset(np.random.default_rng(0).permutation(problem.n_patterns)[:size])
+
+
+def _follow(
+    kernel: ClassKernel, first: Callable[[StationarityEquations, Any], TrackResult]
+) -> TrackResult:
+    """Follow the branch with some patterns, polish with more: see `SaddleTheory`."""
+    problem, found, jacobian = kernel.problem, None, None
+    equations = _equations(kernel, problem)
+    *sizes, _ = _sizes(problem)
+    for size in sizes:
+        part = dataclasses.replace(kernel, problem=_some(problem, size))
+        coarse = _equations(part, problem)
+        if found is None:
+            found = first(coarse, part)
+        else:
             jacobian = coarse.data_jacobian(found.theta)
             found = polish(coarse, found.theta, jacobian, tolerance=1e-5)[0]
-    if not found.converged:
-        return None
-    return polish(equations, found.theta, coarse.data_jacobian(found.theta))[0]
+        if not found.converged:
+            break
+        jacobian = coarse.data_jacobian(found.theta)
+    if found is not None and found.converged and jacobian is not None:
+        found = polish(equations, found.theta, jacobian)[0]
+        if found.converged:
+            return found
+    return first(equations, kernel)
 
 
-class _Matrix:
-    """Q̄ = exp(S), S symmetric with the entries θ; those off the diagonal count √2 times."""
-
-    def __init__(self, theta: np.ndarray, outputs: int) -> None:
-        self.rows, self.columns = np.triu_indices(outputs)
-        self.factors = np.where(self.rows == self.columns, 1.0, math.sqrt(0.5))
-        s = np.zeros((outputs, outputs))
-        s[self.rows, self.columns] = s[self.columns, self.rows] = self.factors * theta
-        point = MatrixPoint(s)
-        self.logs, self.value, self.inverse = point.logs, point.matrix, point.inverse
-        self.through = point.pull  # the derivative of exp at S is its own transpose
-
-    def entries(self, matrix: np.ndarray) -> np.ndarray:
-        """Return the coordinates of a symmetric matrix."""
-        return matrix[self.rows, self.columns] / self.factors
-
-    def basis(self) -> list[np.ndarray]:
-        """Return the symmetric matrix of each coordinate."""
-        found = []
-        for i, j, factor in zip(self.rows, self.columns, self.factors, strict=True):
-            one = np.zeros(self.value.shape)
-            one[i, j] = one[j, i] = factor
-            found.append(one)
-        return found
-
-
-def _base(rule: Any, problem: Problem) -> np.ndarray:
-    """K_0 on the training set."""
-    ones = np.ones(problem.network.depth)
-    order = OrderParameters.of(ones, ones)
-    return training_kernel(problem, rule.kernel, problem.stack.unbiased(), order)
-
-
-def _kernel(q_bar: np.ndarray, base: np.ndarray, bias: float) -> np.ndarray:
-    return np.kron(base, q_bar) + np.kron(np.full(base.shape, bias), np.eye(len(q_bar)))
-
-
-def _conditioner(rule: Any, problem: Problem) -> Callable[[np.ndarray], SoftmaxConditioned]:
+def _conditioner(kernel: ClassKernel) -> Callable[[np.ndarray], SoftmaxConditioned]:
     """Return θ -> f given the labels, each call starting from what the one before has found."""
-    base = _base(rule, problem)
+    problem = kernel.problem
     found: list[np.ndarray | None] = [None]
 
     def conditioned(theta: np.ndarray) -> SoftmaxConditioned:
-        q_bar = _Matrix(theta, problem.network.outputs).value
-        kernel = _kernel(q_bar, base, problem.output_bias)
-        given = softmax_laplace(kernel, problem.y, problem.temperature, found[0])
+        whole = _assemble(kernel.matrices(theta), kernel.training(theta), problem.output_bias)
+        given = softmax_laplace(whole, problem.y, problem.temperature, found[0])
         found[0] = given.mode
         return given
 
     return conditioned
 
 
-def _equations(rule: Any, whole: Problem, problem: Problem) -> StationarityEquations:
-    """Return ∂𝒮/∂θ over N + P, with the data term of `problem` scaled up to that of `whole`."""
-    outputs, width = whole.network.outputs, whole.network.widths[0]
-    rows, share = width + whole.n_patterns, whole.n_patterns / problem.n_patterns
-    base, conditioned = _base(rule, problem), _conditioner(rule, problem)
+def _assemble(matrices: list[np.ndarray], blocks: list[Any], bias: float) -> np.ndarray:
+    """Return Σ_i K_i ⊗ M_i and the readout's bias, pattern slow."""
+    total = np.kron(np.full(np.shape(blocks[0]), bias), np.eye(len(matrices[0])))
+    for matrix, block in zip(matrices, blocks, strict=True):
+        total += np.kron(np.asarray(block), matrix)
+    return total
+
+
+def _equations(kernel: ClassKernel, whole: Problem) -> StationarityEquations:
+    """Return ∂𝒮/∂θ over N + P, with the data term scaled up to that of `whole`."""
+    problem, conditioned = kernel.problem, _conditioner(kernel)
+    n, outputs = problem.n_patterns, problem.network.outputs
+    rows, share = min(whole.network.widths) + whole.n_patterns, whole.n_patterns / n
 
     def prior(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        matrix = _Matrix(theta, outputs)
-        slope = matrix.entries(matrix.value - np.eye(outputs))
-        hessian = np.array([matrix.entries(matrix.through(one)) for one in matrix.basis()])
-        return width / rows * slope, width / rows * hessian
+        gradient, hessian = kernel.prior(theta)
+        return gradient / rows, hessian / rows
 
     def data(theta: np.ndarray) -> np.ndarray:
         try:
             given = conditioned(theta)
         except (InputError, ConvergenceError):
             return np.full(theta.shape, np.nan)
-        n = problem.n_patterns
-        slopes = given.gradient.reshape(n, outputs, n, outputs)
-        g = np.einsum("mdne,mn->de", slopes, base, optimize=True)
-        matrix = _Matrix(theta, outputs)
-        return share / rows * matrix.entries(matrix.through(g))
+        return share / rows * kernel.slopes(theta, given.gradient.reshape(n, outputs, n, outputs))
 
-    return StationarityEquations(prior, data, outputs * (outputs + 1) // 2)
+    return StationarityEquations(prior, data, kernel.size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -163,7 +203,9 @@ class ClassesSolution(Solution):
     rule
         The theory.
     found
-        log Q̄, the residual, and why the saddle was not reached, if it was not.
+        The unknowns, the residual, and why the saddle was not reached, if it was not.
+    kernel
+        What the unknowns stand for.
     conditioned
         f on the training set given the labels.
     """
@@ -172,6 +214,7 @@ class ClassesSolution(Solution):
 
     rule: Any
     found: TrackResult
+    kernel: ClassKernel
     conditioned: SoftmaxConditioned
 
     @functools.cached_property
@@ -186,7 +229,7 @@ class ClassesSolution(Solution):
 
     @property
     def residual(self) -> float:
-        """Largest |∂𝒮/∂ log Q̄|, relative to N + P."""
+        """Largest |∂𝒮/∂θ|, relative to N + P; θ are logarithms, and turns of the outputs."""
         return self.found.residual
 
     @property
@@ -200,54 +243,43 @@ class ClassesSolution(Solution):
         return self.found.message
 
     @functools.cached_property
-    def _matrix(self) -> _Matrix:
-        return _Matrix(self.found.theta, self.network.outputs)
-
-    @functools.cached_property
     def order_parameters(self) -> xr.Dataset:
-        """`q_bar` and `q` with dimensions (layer, output, ``output_``)."""
-        layers, q_bar = (self.network.depth, 1, 1), self._matrix.value
-        q = self._matrix.inverse - np.eye(self.network.outputs)
-        return order_dataset(np.tile(q_bar, layers), np.tile(q, layers))
+        """`q_bar` and `q` with dimensions (layer, output, ``output_``).
+
+        Where they commute also `rotation`, `q_bar_direction` and `q_direction`.
+        """
+        return self.kernel.dataset(self.found.theta)
 
     @functools.cached_property
     def action(self) -> float:
-        """𝒮 = N[tr Q̄ − logdet Q̄ − D] − 2 log Z − P log 2π."""
-        logs = self._matrix.logs
-        prior = self.network.widths[0] * float(np.sum(np.expm1(logs) - logs))
-        return prior + self.conditioned.action
-
-    def _between(self, A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """K_0 between two sets of patterns, and on the diagonal of the first."""
-        covariance = input_covariance(self.network, A, B)
-        variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
-        rules = layer_rules(self.network, variances, np.ones(self.network.depth))
-        ones = np.ones(self.network.depth)
-        stack = Stack.of(self.network, rules).unbiased()
-        block = self.rule.kernel(stack, covariance, OrderParameters.of(ones, ones))
-        return np.asarray(block.cross), np.asarray(block.diag_a)
+        """𝒮 = Σ_ℓ N_ℓ[−tr QQ̄ + logdet(1 + Q)] − 2 log Z − P log 2π."""
+        return self.kernel.entropy(self.found.theta) + self.conditioned.action
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        q_bar, bias = self._matrix.value, self.problem.output_bias
-        d, n = len(q_bar), len(X_test)
-        cross, diagonal = self._between(X_test, self.problem.X)
-        kappa = _kernel(q_bar, cross, bias)
+        theta, bias = self.found.theta, self.problem.output_bias
+        matrices = self.kernel.matrices(theta)
+        d, n = len(matrices[0]), len(X_test)
+        blocks = self.kernel.between(theta, X_test, self.problem.X)
+        kappa = _assemble(matrices, [block.cross for block in blocks], bias)
         half = self.conditioned.whiten(kappa.T)
         mean = (kappa @ self.conditioned.weights).reshape(n, d)
-        blocks = half.reshape(-1, n, d)
-        prior = diagonal[:, None, None] * q_bar + bias * np.eye(d)
-        outputs = prior - np.einsum("anb,anc->nbc", blocks, blocks)
+        parts = half.reshape(-1, n, d)
+        outputs = bias * np.eye(d) - np.einsum("anb,anc->nbc", parts, parts)
+        for matrix, block in zip(matrices, blocks, strict=True):
+            outputs += np.asarray(block.diag_a)[:, None, None] * matrix
         covariance = None
         if full_covariance:
-            square = _kernel(q_bar, self._between(X_test, X_test)[0], bias)
+            between = self.kernel.between(theta, X_test, X_test)
+            square = _assemble(matrices, [block.cross for block in between], bias)
             covariance = (square - half.T @ half).reshape(n, d, n, d)
         variance = np.einsum("nbb->nb", outputs).copy()
         return Prediction(mean, variance, covariance, outputs, mean_softmax(mean, outputs))
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{value:.6g}" for value in np.exp(self._matrix.logs)[::-1])
+        rows = np.linalg.eigvalsh(self.order_parameters.q_bar.values)[:, ::-1]
+        shown = ", ".join(f"[{', '.join(f'{value:.6g}' for value in row)}]" for row in rows)
         return (
             f"{type(self).__name__}(theory={self.theory!r}, temperature={self.temperature:g}, "
-            f"eigenvalues of q_bar=[{values}], residual={self.residual:.1e}, "
+            f"eigenvalues of q_bar=[{shown}], residual={self.residual:.1e}, "
             f"converged={self.converged})"
         )

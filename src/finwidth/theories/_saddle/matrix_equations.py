@@ -20,7 +20,7 @@ from ..._numerics.newton import StationarityEquations
 from ..._problem.problem import Problem
 from .action import ScaledForm
 
-__all__ = ["MatrixEquations", "MatrixPoint", "solve_core"]
+__all__ = ["MatrixEquations", "MatrixPoint", "entropy_gradient", "matrix_entropy", "solve_core"]
 
 _STEP = 1e-6  # of the differences of the prior's gradient; only the speed depends on it
 
@@ -44,6 +44,19 @@ class MatrixPoint:
         weight = ratio * np.sqrt(np.outer(self.values, self.values))
         turned = self.vectors.T @ gradient @ self.vectors
         return self.vectors @ (weight * turned) @ self.vectors.T
+
+
+def matrix_entropy(width: int, q_bar: MatrixPoint, r: MatrixPoint) -> float:
+    """Return N[−tr QQ̄ + logdet(1 + Q)]."""
+    trace = np.trace(q_bar.matrix) - np.sum(r.inverse * q_bar.matrix)
+    return width * float(trace - np.sum(r.logs))
+
+
+def entropy_gradient(width: int, q_bar: MatrixPoint, r: MatrixPoint) -> tuple[Square, Square]:
+    """Return its derivatives in log Q̄ and log R."""
+    one = np.eye(len(q_bar.logs))
+    slopes = q_bar.pull(one - r.inverse), r.pull(r.inverse @ (q_bar.matrix @ r.inverse - one))
+    return width * slopes[0], width * slopes[1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,19 +131,14 @@ class MatrixEquations:
 
     def entropy(self, theta: np.ndarray) -> float:
         """Return N[−tr QQ̄ + logdet(1 + Q)]."""
-        q_bar, r = self.matrices(theta)
-        trace = np.trace(q_bar.matrix) - np.sum(r.inverse * q_bar.matrix)
-        return self.width * float(trace - np.sum(r.logs))
+        return matrix_entropy(self.width, *self.matrices(theta))
 
     def action(self, theta: np.ndarray) -> float:
         """Return 𝒮."""
         return self.entropy(theta) + self.data(*self.matrices(theta)).value
 
     def _prior(self, theta: np.ndarray) -> np.ndarray:
-        q_bar, r = self.matrices(theta)
-        one = np.eye(self.outputs)
-        gradient = q_bar.pull(one - r.inverse), r.pull(r.inverse @ (q_bar.matrix @ r.inverse - one))
-        return self.width * self._flat(*gradient)
+        return self._flat(*entropy_gradient(self.width, *self.matrices(theta)))
 
     def equations(self) -> StationarityEquations:
         """Return the equations, divided by N + P."""

@@ -22,7 +22,14 @@ from .action import ScaledForm
 from .directions import Direction, Directions
 from .rotation import find_rotation
 
-__all__ = ["RotatedSolution", "ScaledBlock", "order_dataset", "refuse_likelihood", "solve_rotated"]
+__all__ = [
+    "RotatedSolution",
+    "ScaledBlock",
+    "order_dataset",
+    "refuse_likelihood",
+    "rotated_dataset",
+    "solve_rotated",
+]
 
 _TOLERANCE = 1e-9
 _VANISHING = 1e-5  # order parameters that are on their way to 0
@@ -63,6 +70,21 @@ def order_dataset(
     dims = ("layer", "output", "output_")
     coords = {"layer": layers, "output": outputs, "output_": outputs}
     return xr.Dataset({"q_bar": (dims, q_bar), "q": (dims, q)}, coords=coords)
+
+
+def rotated_dataset(
+    rotation: Float[np.ndarray, "output direction"],
+    q_bar: Float[np.ndarray, "layer direction"],
+    q: Float[np.ndarray, "layer direction"],
+) -> xr.Dataset:
+    """Return `order_dataset` of commuting matrices, with their basis and their eigenvalues."""
+    size = np.arange(rotation.shape[1])
+    coords = {"output": np.arange(len(rotation)), "direction": size}
+    basis = xr.Dataset({"rotation": (("output", "direction"), rotation)}, coords=coords)
+    values = {"q_bar": q_bar, "q": q}
+    matrices = [np.einsum("ok,lk,pk->lop", rotation, one, rotation) for one in values.values()]
+    directions = {f"{name}_direction": (("layer", "direction"), values[name]) for name in values}
+    return order_dataset(*matrices).merge(basis).assign(directions)
 
 
 class ScaledBlock(NamedTuple):
@@ -186,19 +208,13 @@ class RotatedSolution(Solution):
         """
         rotation, parts = self.directions.rotation, self.directions.parts
         orders = [part.point.order for part in parts]
-        coords = {"output": np.arange(len(parts)), "direction": np.arange(len(parts))}
-        basis = xr.Dataset({"rotation": (("output", "direction"), rotation)}, coords=coords)
         if not self._scales:
+            coords = {"output": np.arange(len(parts)), "direction": np.arange(len(parts))}
+            basis = xr.Dataset({"rotation": (("output", "direction"), rotation)}, coords=coords)
             theta = ("direction", "unknown"), np.array(self.directions.thetas)
             return basis.assign(theta=theta).assign_coords(unknown=parts[0].point.chart.names)
-        values = [np.stack([order.q_bar for order in orders], axis=1)]
-        values.append(np.stack([order.q for order in orders], axis=1))
-        matrices = [np.einsum("ok,lk,pk->lop", rotation, value, rotation) for value in values]
-        eigenvalues = {
-            f"{name}_direction": (("layer", "direction"), value)
-            for name, value in zip(("q_bar", "q"), values, strict=True)
-        }
-        return order_dataset(*matrices).merge(basis).assign(eigenvalues)
+        q_bar = np.stack([order.q_bar for order in orders], axis=1)
+        return rotated_dataset(rotation, q_bar, np.stack([order.q for order in orders], axis=1))
 
     @functools.cached_property
     def renormalized_kernel(self) -> Float[np.ndarray, "pattern output pattern output"]:
