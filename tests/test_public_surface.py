@@ -113,7 +113,7 @@ def run_file() -> str:
 
 
 def archive() -> str:
-    np.savez("data.npz", X=np.tile(X, (2, 1)), y=np.tile([0, 1], 6))
+    np.savez("data.npz", X=np.concatenate([X, X + 1.0]), y=np.tile([0, 1], 6))
     return "data.npz"
 
 
@@ -176,6 +176,7 @@ VALID: dict[str, Any] = {
     "fn": jnp.tanh,
     "folder": "map",
     "full_covariance": False,
+    "grayscale": False,
     "grid": fw.grid(data=DATA, net=NET, temperature=0.5, theory="infinite"),
     "infinite": None,
     "init_params": None,
@@ -229,6 +230,7 @@ VALID: dict[str, Any] = {
     "sampler_options": None,
     "scheduler": None,
     "seed": 0,
+    "size": None,
     "solution": Lazy(solution),
     "stack": Lazy(lambda: fw.theories.Stack.of(NET, (None,))),
     "standardise_y": True,

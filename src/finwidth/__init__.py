@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         plot_error_map as plot_error_map,
         plot_kernel as plot_kernel,
         plot_learning_curve as plot_learning_curve,
+        plot_order_parameters as plot_order_parameters,
+        plot_predictions as plot_predictions,
     )
     from ._plugins.hooks import hookimpl as hookimpl
     from ._plugins.registry import register as register_plugin  # noqa: F401
@@ -96,6 +98,8 @@ _EXPORTS = {
     "plot_error_map": ("_plots", "plot_error_map"),
     "plot_kernel": ("_plots", "plot_kernel"),
     "plot_learning_curve": ("_plots", "plot_learning_curve"),
+    "plot_order_parameters": ("_plots", "plot_order_parameters"),
+    "plot_predictions": ("_plots", "plot_predictions"),
     "register_plugin": ("_plugins.registry", "register"),
     "SamplingInterrupted": ("_sampling.sample", "SamplingInterrupted"),
     "sample": ("_sampling.sample", "sample"),

@@ -133,7 +133,7 @@ def test_other_numbers_are_refused(tmp_path, y):
 
 def test_a_test_set_of_its_own_may_lack_a_class(tmp_path):
     X, y = np.random.default_rng(0).normal(size=(6, 3)), np.array([2, 0, 1, 2, 0, 1])
-    arrays = {"X_train": X, "y_train": y, "X_test": X[1:3], "y_test": y[1:3]}
+    arrays = {"X_train": X, "y_train": y, "X_test": X[1:3] + 1.0, "y_test": y[1:3]}
     np.savez(tmp_path / "t.npz", **arrays)
     given = {"name": "npz", "path": tmp_path / "t.npz", "n_train": 6, "n_test": 2}
     data = load_dataset(**given, classes=(0, 1, 2))

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 
 from .._basics.errors import ConvergenceError, FinwidthError
 
-__all__ = ["app", "complain", "say"]
+__all__ = ["app", "command_line", "complain", "say"]
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
@@ -35,11 +36,20 @@ def say(line: str) -> None:
         _give_up(sys.stderr)
 
 
+_given: list[str] = []
+
+
+def command_line() -> str:
+    """Return the command that is being run, as a shell takes it."""
+    return shlex.join(["finwidth", *_given])
+
+
 class _Commands(TyperGroup):
     def main(
         self, args: Sequence[str] | None = None, standalone_mode: bool = True, **extra: Any
     ) -> Any:
         given = sys.argv[1:] if args is None else list(args)
+        _given[:] = given
         code = self._exit_code(given or ["--help"], **extra)
         if standalone_mode:
             sys.exit(code)

@@ -145,12 +145,18 @@ class Setting:
             seed=self.data_seed,
             **data_options("--data-option", pairs),
         )
-        _tell_units(data)
+        _tell(data)
         return data
 
 
-def _tell_units(data: "Dataset") -> None:
-    """Say on stderr what one unit of a regression's error is, and what the mean's error is."""
+def _tell(data: "Dataset") -> None:
+    """Say on stderr what one unit of a regression's error is, and of rows that occur twice."""
+    twice = data.attrs.get("duplicates", {})
+    if any(twice.values()):
+        progress(
+            f"duplicates: {twice['train']} training rows repeat an earlier one, "
+            f"{twice['test_in_train']} test rows are training rows too"
+        )
     if isinstance(data.y_scale, float) and data.y_scale != 1.0:
         guess = data.attrs["constant_guess"]["error"]
         progress(

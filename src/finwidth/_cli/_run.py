@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ._app import command_line
 from ._options import Extent, Sampling, Setting
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def sample_and_compare(
         data_name=data.name,
         **dataclasses.asdict(extent or Extent()),
     )
+    tree.attrs["command"] = command_line()
     for solution in solutions:
         tree = fw.attach(tree, solution)
     return tree, [fw.compare(solution, tree) for solution in solutions]

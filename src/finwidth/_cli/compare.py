@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._basics.errors import InputError
-from ._app import app, complain
+from ._app import app, command_line, complain
 from ._options import Given, Hidden, Report, Sampling, Setting, options
 from ._output import Folder, print_json, print_table, progress, write_json
 from ._records import comparison_record, mixed
@@ -36,11 +36,14 @@ def compare(
 
     Every score: error, its parts, and for labels -1 and +1 or one-hot the accuracy. The baseline is
     what a constant guess scores: the mean of the training labels, their most frequent class.
-    With --out, DIR/compare.json holds what --json prints, and DIR/sample.nc what was sampled.
+    With --out, DIR/compare.json holds what --json prints, DIR/compare.nc what 'finwidth plot' and
+    'report' take, and DIR/sample.nc what was sampled.
     """
+    import xarray as xr
+
     import finwidth as fw
 
-    names = ("compare.json", *(("sample.nc",) if file is None else ()))
+    names = ("compare.json", "compare.nc", *(("sample.nc",) if file is None else ()))
     folder = None if report.out is None else Folder(report.out, *names)
     if file is None:
         network, data = setting.network(hidden.width), setting.dataset()
@@ -56,6 +59,8 @@ def compare(
     record = comparison_record(comparison)
     if folder is not None:
         write_json(record, folder.file("compare.json"))
+        comparison = comparison.assign_attrs(command=command_line())
+        fw.save(xr.DataTree(comparison), folder.file("compare.nc"))
     if report.json:
         print_json(record)
     else:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._basics.arrays import as_number
+from .._basics.checks import check_solution
 from .._basics.errors import InputError
+from .._results.compare import compare
 from . import _common
 
 if TYPE_CHECKING:
@@ -23,30 +25,29 @@ _QUANTITY_STYLE: dict[str, tuple[Any, str]] = {
     "variance": ("--", "^"),
     "accuracy": ("-", "o"),
 }
-_LEGEND: dict[str, Any] = {  # above the panel, where it hides nothing
-    "fontsize": "small",
-    "frameon": False,
-    "loc": "lower left",
-    "bbox_to_anchor": (-0.02, 1.0),
-    "borderaxespad": 0.2,
-    "columnspacing": 1.2,
-    "ncols": 2,
-}
 
 
 def plot_comparison(
-    reports: "xr.Dataset | Iterable[xr.Dataset]",
+    theory: Any,
+    tree: "xr.DataTree | None" = None,
     *,
     infinite: Any = None,
     ax: Any = None,
 ) -> np.ndarray:
-    """Plot what `finwidth.compare` found, for one run or over widths.
+    """Plot a theory against a posterior, for one run or over widths.
+
+    ``plot_comparison(theory, tree)`` compares first, as `finwidth.compare` does with the same
+    arguments; ``plot_comparison(reports)`` draws what it returned.
 
     Parameters
     ----------
-    reports
-        One report, several, or several concatenated along width. Reports of several theories
-        may be mixed.
+    theory
+        What `finwidth.solve` or `finwidth.mixture` returned, with `tree`; or, without, what
+        `finwidth.compare` returned: one report, several, or several concatenated along width.
+        Reports of several theories may be mixed.
+    tree
+        What `finwidth.sample` returned with X_test and y_test, for the same network, temperature
+        and training set.
     infinite
         Infinite-width values for comparison: what ``generalization_error`` of a solution with
         ``theory="infinite"`` returned (or ``scores``), or a mapping with error and, if known,
@@ -67,20 +68,22 @@ def plot_comparison(
     Raises
     ------
     InputError
-        If `reports` is not made of reports, two of them have the same theory and width, or
-        `ax` has another number of axes.
+        If `theory` is not made of reports, two of them have the same theory and width, theory and
+        tree do not belong together, or `ax` has another number of axes.
     ImportError
         If matplotlib is not installed.
     """
+    reports = theory if tree is None else compare(check_solution(theory, "theory"), tree)
     groups = _by_theory(reports)
-    if len(groups) == 1 and next(iter(groups.values())).sizes["width"] == 1:
+    widths = {tuple(data["width"].values.tolist()) for data in groups.values()}
+    if len(widths) == 1 and len(next(iter(widths))) == 1:
         if infinite is not None:
             raise InputError(
                 "expected infinite = None for a single report, got values: give reports of "
                 "several widths"
             )
-        report = next(iter(groups.values())).isel(width=0)
-        return _plot_single(report, _common.axes(ax, 2, (8.0, 3.6)))
+        single = [data.isel(width=0) for data in groups.values()]
+        return _plot_single(single, _common.axes(ax, 2, (8.4, 3.8)))
     accurate = all("accuracy" in data["quantity"].values for data in groups.values())
     axes = _common.axes(ax, 4, (14.4, 3.6)) if accurate else _common.axes(ax, 3, (11.0, 3.6))
     return _plot_widths(groups, _infinite(infinite), axes)
@@ -90,7 +93,7 @@ def _by_theory(reports: Any) -> dict[str, "xr.Dataset"]:
     """Sort reports by theory; each entry has the dimension width, ascending."""
     import xarray as xr
 
-    expected = "expected reports = one or more Datasets from finwidth.compare"
+    expected = "expected theory = a solution with its tree, or Datasets from finwidth.compare"
     if isinstance(reports, xr.Dataset):
         reports = [reports]
     refused = isinstance(reports, (str, bytes, Mapping)) or getattr(reports, "ndim", 1) == 0
@@ -147,7 +150,6 @@ def _plot_widths(
     error_panel, parts_panel, difference_panel, *accuracy_panel = axes
     panels = {"error": error_panel, "bias2": parts_panel, "variance": parts_panel}
     panels |= dict(zip(["accuracy"], accuracy_panel, strict=False))
-    colors = _colors(list(groups))
     posterior: dict[int, xr.Dataset] = {}  # theories of the same run share their points
     for data in groups.values():
         for index, width in enumerate(data["width"].values):
@@ -159,9 +161,8 @@ def _plot_widths(
                 data["width"],
                 data["theory"].sel(quantity=quantity),
                 line,
-                color=colors[name],
-                marker=".",
-                label=_theory_label(name),
+                label=_common.theory_label(name),
+                **_common.theory_style(name),
             )
         for data in posterior.values():
             one = data.sel(quantity=quantity)
@@ -178,7 +179,15 @@ def _plot_widths(
         one = data.sel(quantity="error")
         ratio = one["theory"] / one["exact"]
         noise = ratio * one["mcse"] / np.abs(one["exact"])
-        _points(difference_panel, one, 100 * (ratio - 1), 100 * noise, colors[name], "o")
+        style = _common.theory_style(name)
+        _points(
+            difference_panel,
+            one,
+            100 * (ratio - 1),
+            100 * noise,
+            style["color"],
+            style["marker"],
+        )
     difference_panel.axhline(0.0, color=_common.POSTERIOR, linewidth=0.8, zorder=1)
     error_panel.set_ylabel(_common.LABELS["error"])
     parts_panel.set_ylabel(f"{_common.LABELS['bias2']}, {_common.LABELS['variance']}")
@@ -186,7 +195,7 @@ def _plot_widths(
     for panel in accuracy_panel:
         panel.set_ylabel(_common.LABELS["accuracy"])
     for panel in axes:
-        _width_axis(panel, sorted(posterior))
+        _common.width_axis(panel, [float(width) for width in sorted(posterior)])
         panel.margins(y=0.12)
     for panel in (error_panel, parts_panel):
         panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]) if _has_negative(panel) else 0.0)
@@ -210,17 +219,17 @@ def _legends(error_panel: "Axes", parts_panel: "Axes", unjudged: bool) -> None:
     handles, labels = error_panel.get_legend_handles_labels()
     handles = [handle for handle in handles if isinstance(handle, Line2D)]
     handles.append(Line2D([], [], linestyle="", marker="o", **black))
-    labels.append(f"posterior, ±{_common.BARS:g} MCSE")
+    labels.append(_common.posterior_legend())
     if unjudged:
         handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor="none", **black))
         labels.append("not judged")
-    error_panel.legend(handles, labels, **_LEGEND)
+    _common.legend_above(error_panel, handles, labels)
     shapes = [
         Line2D([], [], linestyle=line, marker=marker, label=_common.LABELS[quantity], **black)
         for quantity, (line, marker) in _QUANTITY_STYLE.items()
         if quantity in ("bias2", "variance")
     ]
-    parts_panel.legend(handles=shapes, **_LEGEND)
+    _common.legend_above(parts_panel, shapes, [str(shape.get_label()) for shape in shapes])
 
 
 def _points(
@@ -249,80 +258,73 @@ def _points(
             )
 
 
-def _theory_label(name: str) -> str:
-    return "infinite width" if name == "infinite" else f"{name} theory"
-
-
-def _colors(names: list[str]) -> dict[str, str]:
-    """Give each theory its colour; infinite width is always grey."""
-    finite = [name for name in names if name != "infinite"]
-    palette = _common.THEORIES
-    colors = {name: palette[index % len(palette)] for index, name in enumerate(finite)}
-    return colors | {"infinite": _common.INFINITE}
-
-
-def _width_axis(ax: "Axes", widths: list[int]) -> None:
-    ax.set_xscale("log")
-    ax.set_xlabel(_common.LABELS["width"])
-    if len(widths) <= 6:  # the widths themselves rather than powers of ten
-        ax.set_xticks(widths, [str(width) for width in widths])
-        ax.minorticks_off()
-
-
-def _plot_single(report: "xr.Dataset", axes: np.ndarray) -> np.ndarray:
-    name = report.attrs["theory_name"]
+def _plot_single(reports: "list[xr.Dataset]", axes: np.ndarray) -> np.ndarray:
+    """Draw the theories of one run: the means at the test points, and the errors."""
     points, bars = axes
-    theory, exact, mcse = (
-        report[f"mean_{name}"].values.ravel() for name in ("theory", "exact", "mcse")
+    _plot_means(reports, points)
+    quantities = list(_common.QUANTITIES)
+    position, breadth = np.arange(len(quantities)), 0.8 / (len(reports) + 1)
+    for i, report in enumerate(reports):
+        name, picked = str(report.attrs["theory_name"]), report.sel(quantity=quantities)
+        bars.bar(
+            position + breadth * (i - len(reports) / 2),
+            picked["theory"].values,
+            breadth,
+            color=_common.theory_style(name)["color"],
+            label=_common.theory_label(name),
+        )
+    exact = reports[0].sel(quantity=quantities)
+    bars.bar(
+        position + breadth * len(reports) / 2,
+        exact["exact"].values,
+        breadth,
+        yerr=_common.BARS * exact["mcse"].values,
+        capsize=3,
+        color="#BBBBBB",
+        label=_common.posterior_legend(),
     )
-    shown = np.concatenate([theory, exact])
+    bars.set_xticks(position, [_common.LABELS[quantity] for quantity in quantities])
+    bars.set_ylabel("mean over test points")
+    _common.legend_above(bars, *bars.get_legend_handles_labels())
+    notes = [rf"$N_1 = {int(reports[0]['width'])}$"]
+    if "accuracy" in reports[0]["quantity"].values:
+        notes[0] += ", accuracy of a draw:"
+        parts = [f"{report.attrs['theory_name']} {_accuracy(report):.4f}" for report in reports]
+        notes += [", ".join(parts[i : i + 3]) for i in range(0, len(parts), 3)]
+        one = reports[0].sel(quantity="accuracy")
+        notes.append(f"posterior {float(one['exact']):.4f} ± {float(one['mcse']):.4f}")
+    if any(str(report["outcome"].values) == "not judged" for report in reports):
+        notes.append("not judged")
+    bars.set_xlabel("\n".join(notes), fontsize="small", loc="left")
+    return axes
+
+
+def _accuracy(report: "xr.Dataset") -> float:
+    return float(report["theory"].sel(quantity="accuracy"))
+
+
+def _plot_means(reports: "list[xr.Dataset]", points: "Axes") -> None:
+    names = ("mean_exact", "mean_theory")
+    shown = np.concatenate([report[name].values.ravel() for report in reports for name in names])
     low, high = np.nanmin(shown), np.nanmax(shown)
     margin = 0.05 * (high - low) or 1.0
     line = np.array([low - margin, high + margin])
     points.plot(line, line, color=_common.INFINITE, linewidth=1, label="equal", zorder=1)
-    points.errorbar(
-        exact,
-        theory,
-        xerr=_common.BARS * mcse,
-        fmt="o",
-        color=_common.THEORIES[0],
-        markersize=4,
-        linewidth=1,
-        alpha=0.8,
-        label=f"test points, ±{_common.BARS:g} MCSE",
-    )
+    for report in reversed(reports):  # the first on top
+        name = str(report.attrs["theory_name"])
+        style = _common.theory_style(name)
+        points.errorbar(
+            report["mean_exact"].values.ravel(),
+            report["mean_theory"].values.ravel(),
+            xerr=_common.BARS * report["mean_mcse"].values.ravel(),
+            fmt=style["marker"],
+            color=style["color"],
+            markersize=style["markersize"],
+            linewidth=1,
+            alpha=0.8,
+            label=_common.theory_label(name),
+        )
     points.set(xlim=line, ylim=line, aspect="equal")
-    points.set_xlabel(r"posterior mean of $f(x)$")
-    points.set_ylabel(rf"mean of $f(x)$ in theory ({name})")
+    points.set_xlabel(rf"posterior mean of $f(x)$, ±{_common.BARS:g} MCSE")
+    points.set_ylabel(r"mean of $f(x)$ in theory")
     points.legend(fontsize="small", frameon=False)
-
-    position = np.arange(len(_common.QUANTITIES))
-    picked = report.sel(quantity=list(_common.QUANTITIES))
-    bars.bar(
-        position - 0.2,
-        picked["theory"].values,
-        0.4,
-        color=_common.THEORIES[0],
-        label=f"theory ({name})",
-    )
-    bars.bar(
-        position + 0.2,
-        picked["exact"].values,
-        0.4,
-        yerr=_common.BARS * picked["mcse"].values,
-        capsize=3,
-        color="#BBBBBB",
-        label=f"posterior, ±{_common.BARS:g} MCSE",
-    )
-    bars.set_xticks(position, [_common.LABELS[quantity] for quantity in _common.QUANTITIES])
-    bars.set_ylabel("mean over test points")
-    bars.legend(fontsize="small", frameon=False)
-    title = rf"$N_1 = {int(report['width'])}$"
-    if "accuracy" in report["quantity"].values:
-        one = report.sel(quantity="accuracy")
-        title += f", accuracy of a draw: theory {float(one['theory']):.4f}"
-        title += f", posterior {float(one['exact']):.4f} ± {float(one['mcse']):.4f}"
-    if str(report["outcome"].values) == "not judged":
-        title += ": not judged"
-    bars.set_title(title, fontsize="small", loc="left")
-    return axes

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_error_map"]
 
-_MARKERS = "osD^vPX*<>"
 _LINEAR = 0.1  # |relative error| up to which the axis is linear, logarithmic beyond
 
 _TICKS = {"−50 %": -0.5, "−10 %": -0.1, "0": 0.0, "10 %": 0.1, "50 %": 0.5, "200 %": 2.0}
@@ -64,18 +63,6 @@ def plot_error_map(dataset: "xr.Dataset", *, ax: Any = None) -> "np.ndarray":
     else:
         axes[0].legend(handles.values(), handles.keys(), fontsize="small", frameon=False)
     return axes
-
-
-def _styles(theories: Any) -> dict[str, dict[str, Any]]:
-    """Return how each theory is drawn; infinite width, the reference of all, in grey."""
-    names = sorted(map(str, theories), key=lambda name: name != "infinite")
-    colors = [*_common.THEORIES] * len(names)
-    if names[0] == "infinite":
-        colors = [_common.INFINITE, *colors]
-    return {
-        name: {"color": colors[i], "marker": _MARKERS[i % len(_MARKERS)], "markersize": 4}
-        for i, name in enumerate(names)
-    }
 
 
 def _panels(dataset: "xr.Dataset") -> list[tuple[str, str, float]]:
@@ -135,7 +122,8 @@ def _draw(axis: "Axes", dataset: "xr.Dataset", panel: tuple[str, str, float]) ->
     if not counted.all():
         axis.plot(x[~counted], 0.0 * x[~counted], "x", color=_common.POSTERIOR, label="not mixed")
     shallow = part["depth"].values == 1
-    for name, style in _styles(dataset["theory"].values).items():
+    for name in map(str, dataset["theory"].values):
+        style = _common.theory_style(name)
         y = part["relative_error"].sel(theory=name).values
         known = shallow & counted & np.isfinite(y)
         axis.plot(x[known], y[known], linewidth=1.0, label=name, **style)

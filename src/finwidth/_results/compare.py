@@ -8,21 +8,49 @@ believed. Where it cannot, nothing is concluded (module `verdict` words this).
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .._basics.checks import check_number, check_solution
-from .._observables._observable import observables, predictions
+from .._observables._observable import Observable, observables, predictions
 from .attach import predictive_law
 from .provenance import require_same_run
-from .scores import guesses, quantities_of, read_test_run
+from .scores import TestRun, guesses, quantities_of, read_test_run
 from .verdict import Limits, point_name, verdict
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["compare"]
+__all__ = ["Predicted", "compare", "report_of"]
+
+
+class Predicted(NamedTuple):
+    """What a theory says of a run's test set.
+
+    Attributes
+    ----------
+    theory
+        Its name.
+    network
+        The record of the network.
+    temperature
+        T.
+    mean
+        Of f, shape (test_pattern,) or (test_pattern, output).
+    scores
+        Every quantity by its name.
+    converged
+        Whether the solver reached its tolerance.
+    """
+
+    theory: str
+    network: Mapping[str, Any]
+    temperature: float
+    mean: np.ndarray
+    scores: Mapping[str, float]
+    converged: bool
 
 
 def compare(
@@ -110,8 +138,6 @@ def compare(
     ----------
     Vehtari, Gelman, Simpson, Carpenter, Bürkner, Bayesian Anal. 16, 667 (2021).
     """
-    import xarray as xr
-
     limits = Limits(
         check_number("r_hat_limit", r_hat_limit, 1.0),
         check_number("ess_per_chain", ess_per_chain, 0.0),
@@ -120,21 +146,54 @@ def compare(
     check_solution(theory, "theory")
     record = require_same_run(theory, tree)
     run = read_test_run(tree)
-    draws, y_test = run.draws, run.y_test
     prediction = predictive_law(theory, run.x_test)
     chosen = [
         one
-        for one in observables(y_test)
-        if one.covers(prediction, y_test) and one.covers(draws, y_test)
+        for one in observables(run.y_test)
+        if one.covers(prediction, run.y_test) and one.covers(run.draws, run.y_test)
     ]
-    answers = predictions(chosen, prediction, y_test)
-    predicted = np.array(list(answers.values()))
+    said = Predicted(
+        theory=str(theory.theory),
+        network=theory.network.record(),
+        temperature=float(theory.temperature),
+        mean=np.asarray(prediction.mean, dtype=np.float64),
+        scores=predictions(chosen, prediction, run.y_test),
+        converged=bool(getattr(theory, "converged", True)),
+    )
+    return report_of(said, tree, run, chosen, record, limits)
+
+
+def report_of(
+    said: Predicted,
+    tree: "xr.DataTree",
+    run: TestRun,
+    chosen: list[Observable],
+    record: Mapping[str, Any],
+    limits: Limits,
+) -> "xr.Dataset":
+    """Return what `compare` does, of a theory's numbers.
+
+    Parameters
+    ----------
+    said
+        The theory's numbers; its scores are those of `chosen`, in their order.
+    tree, run, record
+        The run, its draws at the test points and its provenance.
+    chosen
+        The observables.
+    limits
+        What counts as mixed, and as a difference.
+    """
+    import xarray as xr
+
+    draws, y_test = run.draws, run.y_test
+    predicted = np.array(list(said.scores.values()))
 
     patterns = draws.patterns
     sampled, quantities = quantities_of(run, chosen)
     guess = guesses(tree, y_test)
     watched = [i for i, one in enumerate(sampled.values()) if one.watched]
-    mean_theory = np.asarray(prediction.mean, dtype=np.float64)
+    mean_theory = said.mean
     n_chains, n_draws = draws.mean.shape[:2]
     points = ("test_pattern", "output")[: y_test.ndim]
     mean_z = _z(mean_theory - patterns.mean, patterns.mcse, patterns.mean)
@@ -172,13 +231,13 @@ def compare(
         coords={
             "quantity": list(sampled),
             **{name: np.arange(n) for name, n in zip(points, y_test.shape, strict=True)},
-            "width": theory.network.widths[0],
-            "depth": theory.network.depth,
-            "temperature": float(theory.temperature),
-            "theory_name": str(theory.theory),
+            "width": said.network["widths"][0],
+            "depth": len(said.network["widths"]),
+            "temperature": said.temperature,
+            "theory_name": said.theory,
         },
         attrs={
-            "network": json.dumps(theory.network.record()),
+            "network": json.dumps(said.network),
             "model": str(record.get("model", "")),
             "sampler": str(record.get("sampler", "")),
             "posterior": _sampled(record),
@@ -189,18 +248,17 @@ def compare(
             "pattern_z_limit": pattern_limit,
         },
     )
-    converged = bool(getattr(theory, "converged", True))
     labels = [point_name(index) for index in np.ndindex(y_test.shape)]
     labels += [f"the {list(sampled)[i]}" for i in watched]
     outcome, sentence = verdict(
-        report, dict(zip(labels, zip(r_hat, ess, strict=True), strict=True)), converged
+        report, dict(zip(labels, zip(r_hat, ess, strict=True), strict=True)), said.converged
     )
     report["outcome"], report["verdict"] = ((), outcome), ((), sentence)
     report.attrs |= {"outcome": outcome, "verdict": sentence}
     return report
 
 
-def _sampled(record: dict[str, Any]) -> str:
+def _sampled(record: Mapping[str, Any]) -> str:
     """Return what the chains are draws of, in a word or two."""
     # in trees of before it was recorded, only draws of the scale mixture name a theory
     kind = record.get("posterior", "scale mixture" if "theory" in record else "exact")

@@ -11,17 +11,22 @@ from .._basics.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["check_map", "summarize_error_map"]
+__all__ = ["check_map", "is_map", "summarize_error_map"]
 
 _NEEDED = {"relative_error", "z", "exact_error", "exact_mcse", "counted"}
 _WITHIN = 2.0  # MCSE
 
 
-def check_map(dataset: Any) -> "xr.Dataset":
-    """Return `dataset` if it is an error map, or raise InputError."""
+def is_map(dataset: Any) -> bool:
+    """Return whether this is an error map."""
     import xarray as xr
 
-    if not isinstance(dataset, xr.Dataset) or not set(dataset.data_vars) >= _NEEDED:
+    return isinstance(dataset, xr.Dataset) and set(dataset.data_vars) >= _NEEDED
+
+
+def check_map(dataset: Any) -> "xr.Dataset":
+    """Return `dataset` if it is an error map, or raise InputError."""
+    if not is_map(dataset):
         raise InputError(
             "expected dataset = a Dataset as finwidth.error_map returns it, got "
             f"{sorted(map(str, getattr(dataset, 'data_vars', [])))}"

@@ -80,13 +80,20 @@ def load_dataset(
         and ``y_test`` (n_test,) or (n_test, D), with `attrs` that say how they were made: source,
         classes, outputs, standardisation (with the names or numbers of constant columns), seed,
         sizes; of classes their balance and what guessing the larger one always gets on the test
-        rows; of a regression mean and scale of the labels; of images their shape.
+        rows; of a regression mean and scale of the labels; of images their shape; duplicates, how
+        many training rows repeat an earlier one ("train") and how many test rows are training rows
+        too ("test_in_train").
 
     Raises
     ------
     InputError
         If a name, option, class, size or file is not there, or the data are not finite; of three
         classes or more, if one has no training row.
+
+    Warns
+    -----
+    UserWarning
+        If more than one test row in twenty is a training row too.
     """
     load = SHELF.get(name)
     _check_options(name, load, options)

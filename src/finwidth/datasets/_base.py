@@ -12,6 +12,8 @@ from .._basics.arrays import as_float64, check_inputs, shown
 from .._basics.checks import check_choice, check_count, check_flag
 from .._basics.errors import InputError
 from ._dataset import Dataset
+from ._duplicates import duplicates
+from ._images import Images
 from ._labels import OUTPUTS, check_classes, class_attrs, encode, listed, numbered, numbers_of
 from ._scale import column_scale, label_scale, scalar_scale
 
@@ -200,6 +202,7 @@ def make_dataset(
     shuffle: bool = True,
     table: bool = False,
     image_shape: tuple[int, ...] | None = None,
+    images: Images | None = None,
 ) -> Dataset:
     """Choose classes, order and rows, split, and standardise.
 
@@ -219,6 +222,8 @@ def make_dataset(
         Whether each column is standardised by itself; else all entries are by two scalars.
     image_shape
         Shape of the image that a row is, where the rows come without, and have as many entries.
+    images
+        What is done to the images of the chosen rows before they are standardised.
 
     Returns
     -------
@@ -252,10 +257,17 @@ def make_dataset(
         rows, held_out = pools
         _check_rows("n_train", n_train, rows, name)
         _check_rows("n_test", n_test, held_out, name)
-    X_train = check_inputs(rows.X[:n_train], "X_train")
+    shape, images = train.image_shape or image_shape, images or Images()
+    images.check(shape, train.X.shape[1], name)
+    if test is not None:
+        images.check(test.image_shape or shape, test.X.shape[1], name)
+    (X_train, new_shape), (X_test, _) = (
+        images.apply(X, shape) for X in (rows.X[:n_train], held_out.X[:n_test])
+    )
+    X_train = check_inputs(X_train, "X_train")
     scale = column_scale(X_train, name, train.columns) if table else scalar_scale(X_train, name)
     mean, std, standardisation = scale
-    X_test = check_inputs(held_out.X[:n_test], "X_test", n_inputs=X_train.shape[1])
+    X_test = check_inputs(X_test, "X_test", n_inputs=X_train.shape[1])
     attrs: dict[str, Any] = {
         "source": source,
         "classes": None if classes is None else list(classes),
@@ -278,9 +290,11 @@ def make_dataset(
             "scale": np.asarray(y_scale).tolist(),
         }
         attrs["constant_guess"] = {"error": float(np.mean((y_test - y_train.mean(axis=0)) ** 2))}
-    shape = train.image_shape or image_shape
-    if shape is not None and math.prod(shape) == X_train.shape[1]:
-        attrs["image_shape"] = list(shape)
+    if new_shape is not None and math.prod(new_shape) == X_train.shape[1]:
+        attrs["image_shape"] = list(new_shape)
+    if images.record():
+        attrs["images"] = images.record()
+    attrs["duplicates"] = duplicates(X_train, X_test, name)
     return Dataset(
         (X_train - mean) / std,
         y_train,

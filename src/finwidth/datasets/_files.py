@@ -1,5 +1,8 @@
-"""Reading files that users name: paths and NumPy archives, without pickles."""
+"""Reading files that users name: paths, folders and archives, without pickles."""
 
+import tarfile
+import zlib
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,18 @@ from .._basics.checks import check_path
 from .._basics.errors import InputError, warn
 from ._base import Pool
 
-__all__ = ["check_existing", "check_file", "read_npz"]
+__all__ = [
+    "Members",
+    "check_existing",
+    "check_file",
+    "folder_members",
+    "read_bytes",
+    "read_npz",
+    "tar_members",
+]
+
+#: The content of a file of this name, None where there is none.
+type Members = Callable[[str], bytes | None]
 
 _WANTED = (
     "an .npz archive with the arrays X_train, y_train, X_test, y_test, or X, y, X_test, y_test, or "
@@ -38,6 +52,49 @@ def check_file(path: Any, what: str) -> Path:
         kind = "a folder" if found.is_dir() else "not a regular file"
         raise InputError(f"expected path = {what}, got {str(path)!r}, which is {kind}")
     return found
+
+
+def read_bytes(file: Path) -> bytes:
+    """Return the content of a file, or raise InputError."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"expected {file.name} = a file that can be read, got {error.strerror}"
+        ) from None
+
+
+def folder_members(folder: Path, inner: tuple[str, ...]) -> Members:
+    """Return what reads the files of a folder, or of those named `inner` in it."""
+
+    def read(name: str) -> bytes | None:
+        for place in inner:
+            file = folder / place / name
+            if file.is_file():
+                return read_bytes(file)
+        return None
+
+    return read
+
+
+def tar_members(path: Path, names: Collection[str], what: str) -> Members | None:
+    """Return what gives the files of these names in a tar archive; None if it is no archive.
+
+    Nothing is written to disk, and what is no plain file is no member.
+    """
+    check_file(path, what)
+    content: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path) as archive:
+            for one in archive:
+                name, file = Path(one.name).name, archive.extractfile(one) if one.isfile() else None
+                if name in names and file is not None:
+                    content[name] = file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        if path.name.endswith((".tar", ".tar.gz", ".tgz")):
+            raise InputError(f"expected path = {what}, got {str(path)!r} ({error})") from None
+        return None
+    return content.get
 
 
 def read_npz(path: Path) -> tuple[Pool, Pool | None]:
