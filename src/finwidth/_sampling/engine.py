@@ -198,7 +198,7 @@ class Engine:
                     self.states, self._draw_keys, *numbers, self._inputs
                 )
             collected = {
-                name: np.moveaxis(np.asarray(value[:count]), 1, 0)
+                name: np.moveaxis(np.asarray(value)[:count], 1, 0)
                 for name, value in buffers.items()
             }
         else:
@@ -209,7 +209,7 @@ class Engine:
             results = [call.result() for call in calls]
             states = [state for state, _ in results]
             collected = {
-                name: np.stack([np.asarray(buffers[name][:count]) for _, buffers in results])
+                name: np.stack([np.asarray(buffers[name])[:count] for _, buffers in results])
                 for name in results[0][1]
             }
         self.states = states

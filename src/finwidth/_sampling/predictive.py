@@ -5,13 +5,13 @@ likelihoods need nothing for them.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, random
+from jax import Array, lax, random
 from numpyro import handlers
 from numpyro.infer import Predictive
 
@@ -26,6 +26,7 @@ __all__ = ["Groups", "observed_groups", "prior_groups"]
 Groups = dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]]
 
 _REPLICATED, _PRIOR = 1, 2  # streams of randomness beside the sampler's
+_BLOCK = 256  # draws per compiled call, which runs of any length share
 
 
 def observed_groups(
@@ -48,14 +49,26 @@ def observed_groups(
     likelihood: Likelihood = getattr(posterior, "likelihood", GAUSSIAN)
     labels, temperature = jnp.asarray(posterior.y, float), jnp.asarray(posterior.temperature, float)
     site, lead = posterior.derived["f"], ("chain", "draw")
+
+    draws = f.reshape(-1, *f.shape[2:])
+
+    def add(group: str, compute: Callable[..., Array], *more: np.ndarray) -> None:
+        values = _in_blocks(compute, draws, *more)
+        values = values.reshape(*f.shape[:2], *values.shape[1:])
+        groups[group] = {"y": ((*lead, *site.dims[: values.ndim - 2]), values)}
+
     with TRACING:
         if log_likelihood:
-            values = np.asarray(_densities(likelihood, jnp.asarray(f), labels, temperature))
-            groups["log_likelihood"] = {"y": ((*lead, *site.dims[: values.ndim - 2]), values)}
+            add("log_likelihood", lambda f: _densities(likelihood, f, labels, temperature))
         if posterior_predictive:
-            keys = random.split(_key(seed, _REPLICATED), f.shape[:2])
-            values = np.asarray(_replicated(likelihood, keys, jnp.asarray(f), temperature))
-            groups["posterior_predictive"] = {"y": ((*lead, *site.dims[: values.ndim - 2]), values)}
+            # a power of two, as each number of keys is a program of its own
+            number = max(1024, 1 << (len(draws) - 1).bit_length())
+            keys = random.key_data(random.split(_key(seed, _REPLICATED), number))
+            add(
+                "posterior_predictive",
+                lambda f, keys: _replicated(likelihood, keys, f, temperature),
+                np.asarray(keys),
+            )
     return groups
 
 
@@ -93,6 +106,20 @@ def _key(seed: int, stream: int) -> Array:
         return random.fold_in(random.key(seed), stream)
 
 
+def _in_blocks(compute: Callable[..., Array], *draws: np.ndarray) -> np.ndarray:
+    """Return what `compute` makes of rows of all arrays, `_BLOCK` of them at a time.
+
+    The last block is filled up with the first row; what the first array lacks, is left out.
+    """
+    found = []
+    for start in range(0, len(draws[0]), _BLOCK):
+        rows = np.arange(start, start + _BLOCK)
+        known = rows < len(draws[0])
+        block = (jnp.asarray(array[np.where(known, rows, 0)]) for array in draws)
+        found.append(np.asarray(compute(*block))[known])
+    return np.concatenate(found)
+
+
 def _observed(likelihood: Likelihood, key: Array, f: Any, y: Any, temperature: Any) -> Any:
     """Return NumPyro's record of the site y."""
     seeded = handlers.seed(likelihood.observe, key)
@@ -107,12 +134,14 @@ def _densities(likelihood: Likelihood, f: Array, y: Array, temperature: Array) -
             1.0 if site["scale"] is None else site["scale"]
         )
 
-    return jax.vmap(jax.vmap(density))(f)
+    return jax.vmap(density)(f)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _replicated(likelihood: Likelihood, keys: Array, f: Array, temperature: Array) -> Array:
-    def draw(key: Array, f: Array) -> Array:
-        return _observed(likelihood, key, f, None, temperature)["value"]
+    def draw(drawn: tuple[Array, Array]) -> Array:
+        key, f = drawn
+        return _observed(likelihood, random.wrap_key_data(key), f, None, temperature)["value"]
 
-    return jax.vmap(jax.vmap(draw))(keys, f)
+    # one after the other: side by side, random numbers take three times as long to compile
+    return lax.map(draw, (keys, f))
