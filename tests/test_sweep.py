@@ -99,7 +99,7 @@ def test_sum_of_grids_has_the_points_of_both(data, nets):
         ({"theory": "nestde"}, "expected theory = .*'nestde'"),
         ({"theory": ["nested", "nested"]}, "expected theory = different names"),
         ({"theory": ["exact"]}, "expected theory = "),
-        ({"temperature": [0.1, 0.1]}, "expected temperature = different values, got 0.1 twice"),
+        ({"temperature": [0.1, 0.1]}, "expected temperature = different values, got 0.1 2 times"),
         ({"temperature": -1.0}, "expected temperature = a finite float ≥ 0, got -1.0"),
         ({"temperature": None}, "expected temperature = a float with likelihood='gaussian'"),
         ({"temperature": 0.0, "sample": True}, "expected temperature > 0 with sample = True"),

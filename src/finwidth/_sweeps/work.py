@@ -80,13 +80,14 @@ def work(task: Task, seconds: float) -> list[dict[str, Any]]:
     """Work at a task's points for about some seconds; return the results of the first ones."""
     found: list[dict[str, Any]] = []
     end = time.monotonic() + seconds
-    for point, checkpoint in zip(task.points, task.checkpoints, strict=True):
-        if point.sampled:
-            found.append(sample_point(point, task.effort, checkpoint))
-        else:
-            found.append(solve_point(point))
-        if time.monotonic() > end:
-            break
+    with blas_threads(1):
+        for point, checkpoint in zip(task.points, task.checkpoints, strict=True):
+            if point.sampled:
+                found.append(sample_point(point, task.effort, checkpoint))
+            else:
+                found.append(solve_point(point))
+            if time.monotonic() > end:
+                break
     return found
 
 
@@ -129,7 +130,7 @@ def solve_point(point: Point) -> dict[str, Any]:
     start = time.perf_counter()
     state, reason = "solved", ""
     values: dict[str, Any] = {}
-    with blas_threads(1), float64(), warnings.catch_warnings(record=True) as said:
+    with float64(), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
             values = _solve(point)
