@@ -190,7 +190,7 @@ def wait_for(what, seconds=200.0):
 
 def workers(process):
     """The processes that work for a sweep: children of the nannies."""
-    command = ["ps", "-A", "-o", "pid=,ppid=,args="]
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = [line.split(maxsplit=2) for line in listed.splitlines()]
     nannies = {pid for pid, parent, _ in rows if parent == str(process.pid)}
@@ -272,6 +272,6 @@ def test_a_point_that_ends_its_worker_is_recorded_and_the_rest_goes_on(data, tmp
         result = sweep(grid, tmp_path)
     deadly = result.sel(theory="deadly")
     assert deadly["state"].values.tolist() == ["failed", *["solved"] * 3]
-    assert "worker was lost twice" in deadly["reason"].values[0]
+    assert "its worker was lost, twice" in deadly["reason"].values[0]
     expected = result["error"].sel(theory="infinite").values[1:]
     np.testing.assert_array_equal(deadly["error"].values[1:], expected)
