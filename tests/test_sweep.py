@@ -99,7 +99,7 @@ def test_sum_of_grids_has_the_points_of_both(data, nets):
         ({"theory": "nestde"}, "expected theory = .*'nestde'"),
         ({"theory": ["nested", "nested"]}, "expected theory = different names"),
         ({"theory": ["exact"]}, "expected theory = "),
-        ({"temperature": [0.1, 0.1]}, "expected temperature = different values, got 0.1 twice"),
+        ({"temperature": [0.1, 0.1]}, "expected temperature = different values, got 0.1 2 times"),
         ({"temperature": -1.0}, "expected temperature = a finite float ≥ 0, got -1.0"),
         ({"temperature": None}, "expected temperature = a float with likelihood='gaussian'"),
         ({"temperature": 0.0, "sample": True}, "expected temperature > 0 with sample = True"),
@@ -416,3 +416,36 @@ def test_store_holds_batches_whole_or_not_at_all(tmp_path):
         store.write([(str(n), {"n": n}, {"error": float(n)}) for n in range(1200)])
         found = store.read(str(n) for n in range(1300))
         assert len(found) == 1200 and found["1199"] == {"error": 1199.0}
+
+
+@pytest.mark.slow
+def test_sampling_goes_on_with_what_it_was_after(data, tmp_path, monkeypatch):
+    """Killed after it has seen that more draws are needed, it ends with those it would have had."""
+    grid = fw.grid(
+        data=data, net=fw.Network((4,), "identity"), temperature=0.5, theory=None, sample=True
+    )
+    effort = {"relative_mcse": 0.01, "target_ess": 100.0}
+    calls, sample = [], _work.sample
+
+    def counted(*arguments, **options):
+        calls.append(options)
+        return sample(*arguments, **options)
+
+    def stopped(*arguments, **options):
+        if options["target_mcse"] is None:
+            return sample(*arguments, **options)
+        sample(
+            *arguments, **options | {"num_samples": 300, "target_mcse": None, "target_ess": None}
+        )
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_work, "sample", counted)
+        expected = sweep(grid, tmp_path / "whole", **effort)
+    assert len(calls) > 1 and expected["n_draws"] > 300
+    with monkeypatch.context() as patch:
+        patch.setattr(_work, "sample", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(grid, tmp_path / "killed", **effort)
+    again = sweep(grid, tmp_path / "killed", **effort)
+    xr.testing.assert_identical(again.drop_vars("seconds"), expected.drop_vars("seconds"))

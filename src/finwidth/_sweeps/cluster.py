@@ -21,7 +21,6 @@ __all__ = ["connect", "cores", "dashboard", "local_client"]
 
 _ADDRESS = re.compile(r"[a-z]+://[^\s\0/]+(/[^\s\0]*)?")
 _TIMEOUT = 5.0  # seconds to reach a scheduler
-_RETRIES = 1  # of a point whose worker was lost
 
 
 def cores() -> int:
@@ -57,7 +56,7 @@ def local_client(n_workers: int) -> Iterator["Client"]:
         "host": "127.0.0.1",
         "dashboard": True,
         "dashboard_address": "127.0.0.1:0",
-        "allowed_failures": _RETRIES,
+        "allowed_failures": 0,  # `on_workers` tries again
     }
     with dask.config.set({"logging.distributed": "critical"}):
         if os.name == "nt":  # where dask starts no subprocesses

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -159,9 +160,9 @@ def _different(names: list[str], *more: list[str]) -> list[str]:
     for further in more:
         if len(set(names)) == len(names):
             break
-        same = {name for name in names if names.count(name) > 1}
+        count = Counter(names)
         names = [
-            f"{name} {text}".strip() if name in same else name
+            f"{name} {text}".strip() if count[name] > 1 else name
             for name, text in zip(names, further, strict=True)
         ]
     return names

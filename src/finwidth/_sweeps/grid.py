@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, overload
 
@@ -163,9 +164,9 @@ def _several(name: str, value: Any, check: Callable[[Any], Any]) -> tuple[Any, .
     values = tuple(check(one) for one in _values(name, value))
     if not values:
         raise InputError(f"expected {name} = one value or several, got none")
-    for n, one in enumerate(values):
-        if any(one is other or (type(one) is type(other) and one == other) for other in values[:n]):
-            raise InputError(f"expected {name} = different values, got {shown(one)} twice")
+    for one, count in Counter(values).items():
+        if count > 1:
+            raise InputError(f"expected {name} = different values, got {shown(one)} {count} times")
     return values
 
 

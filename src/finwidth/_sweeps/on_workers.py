@@ -30,55 +30,55 @@ def on_workers(
     say: Callable[[str], None],
     n_threads: int = 0,
 ) -> None:
-    """Have dask's workers do tasks; points whose worker is lost are tried once more."""
+    """Have dask's workers do tasks; points whose worker is lost are tried once more.
+
+    A worker has one task at a time, so that losing it costs no other.
+    """
     from distributed import KilledWorker, as_completed
 
     where = dashboard(client)
     if where:
         say(where)
-    n_threads = n_threads or _threads(client)
+    parts = 4 * max(n_threads, _threads(client), 1)
     solved, sampled = ([t for t in tasks if t.sampled is kind] for kind in (False, True))
-    parts = 4 * max(n_threads, 1)
-    queue = deque([*split(solved, parts), *split(sampled, parts)])
+    queue = deque((task, 0) for task in (*split(solved, parts), *split(sampled, parts)))
     shipped = _Shipped(client)
-    running: dict[Future, Task] = {}
+    running: dict[Future, tuple[Task, int]] = {}
     finished = as_completed(loop=client.loop)
     try:
         while queue or running:
             n_threads = max(_threads(client), 1)
-            while queue and len(running) < 2 * n_threads:
-                task = queue.popleft()
+            while queue and len(running) < n_threads:
+                task, losses = queue.popleft()
                 future = shipped.submit(task)
-                running[future] = task
+                running[future] = task, losses
                 finished.add(future)
-            told((), [], min(len(running), n_threads))
+            told((), [], len(running))
             future = next(finished)
-            task = running.pop(future)
-            status = future.status
-            if status == "finished":
+            task, losses = running.pop(future)
+            if future.status == "finished":
                 found = future.result()
-                told(task.numbers[: len(found)], found, min(len(running), n_threads))
+                told(task.numbers[: len(found)], found, len(running))
                 if len(found) < len(task.points):
-                    queue.extendleft(reversed(split([task.part(len(found))], n_threads)))
-            elif status == "error":
+                    left = split([task.part(len(found))], n_threads)
+                    queue.extendleft((one, losses) for one in reversed(left))
+            elif future.status == "error":
                 error = future.exception()
-                if isinstance(error, KilledWorker) and len(task.points) > 1:
-                    queue.extend(split([task], len(task.points)))  # which of them was it?
-                    continue
-                result = failed(_lost(error) if isinstance(error, KilledWorker) else error)
-                told(task.numbers, [result] * len(task.points), min(len(running), n_threads))
+                if isinstance(error, KilledWorker):
+                    if not losses:
+                        queue.extendleft((one, 1) for one in split([task], len(task.points)))
+                        continue
+                    error = ChildProcessError("its worker was lost, twice")
+                assert error is not None
+                told(task.numbers, [failed(error) for _ in task.points], len(running))
             else:
                 raise FinwidthError(
-                    f"expected the scheduler to stay until the end, got a task that is {status}; "
-                    "the same call goes on with what is stored"
+                    "expected the scheduler to stay until the end, got a task that is "
+                    f"{future.status}; the same call goes on with what is stored"
                 )
             future.release()
     finally:
         client.cancel(list(running))
-
-
-def _lost(error: Any) -> Exception:
-    return ChildProcessError(f"its worker was lost twice, the last one at {error.last_worker}")
 
 
 def _threads(client: "Client") -> int:

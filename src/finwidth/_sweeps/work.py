@@ -5,6 +5,7 @@ so that they can run anywhere and in any order.
 """
 
 import dataclasses
+import json
 import math
 import tempfile
 import time
@@ -17,7 +18,7 @@ import numpy as np
 from .._basics.blas import blas_threads
 from .._basics.cache import Cache
 from .._basics.errors import AccuracyWarning, ConvergenceError, InputError
-from .._basics.files import lock
+from .._basics.files import atomic_path, lock
 from .._numerics.precision import float64
 from .._observables._observable import observables
 from .._problem.problem import Problem, make_problem
@@ -80,13 +81,14 @@ def work(task: Task, seconds: float) -> list[dict[str, Any]]:
     """Work at a task's points for about some seconds; return the results of the first ones."""
     found: list[dict[str, Any]] = []
     end = time.monotonic() + seconds
-    for point, checkpoint in zip(task.points, task.checkpoints, strict=True):
-        if point.sampled:
-            found.append(sample_point(point, task.effort, checkpoint))
-        else:
-            found.append(solve_point(point))
-        if time.monotonic() > end:
-            break
+    with blas_threads(1):
+        for point, checkpoint in zip(task.points, task.checkpoints, strict=True):
+            if point.sampled:
+                found.append(sample_point(point, task.effort, checkpoint))
+            else:
+                found.append(solve_point(point))
+            if time.monotonic() > end:
+                break
     return found
 
 
@@ -129,7 +131,7 @@ def solve_point(point: Point) -> dict[str, Any]:
     start = time.perf_counter()
     state, reason = "solved", ""
     values: dict[str, Any] = {}
-    with blas_threads(1), float64(), warnings.catch_warnings(record=True) as said:
+    with float64(), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
             values = _solve(point)
@@ -218,8 +220,10 @@ def _sample(point: Point, effort: Effort, checkpoint: Path | None) -> dict[str, 
         with tempfile.TemporaryDirectory() as folder:
             return _sample(point, effort, Path(folder) / "run")
     _wait_for(checkpoint)
-    data = point.data
+    data, stage = point.data, checkpoint / "stage.json"
     target_mcse, target_ess = None, effort.target_ess
+    if stage.exists():  # of a sweep that was killed, which goes on with what it was after
+        target_mcse, target_ess = json.loads(stage.read_text("utf-8"))
     while True:
         tree = sample(
             point.network,
@@ -250,6 +254,8 @@ def _sample(point: Point, effort: Effort, checkpoint: Path | None) -> dict[str, 
         target_mcse = wanted if mcse > wanted else None
         if not r_hat <= R_HAT_LIMIT:
             target_ess = 1.5 * max(target_ess, ess)
+        with atomic_path(stage) as temporary:
+            temporary.write_text(json.dumps([target_mcse, target_ess]), "utf-8")
     reason = ""
     if not good:
         reason = (
