@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._basics.checks import check_number, check_solution
+from .._basics.checks import check_number, check_pair
 from .._observables._observable import observables, predictions
 from .attach import predictive_law
 from .provenance import require_same_run
@@ -117,7 +117,7 @@ def compare(
         check_number("ess_per_chain", ess_per_chain, 0.0),
         check_number("z_limit", z_limit, 0.0),
     )
-    check_solution(theory, "theory")
+    check_pair(theory, tree, "compare(theory, tree)")
     record = require_same_run(theory, tree)
     run = read_test_run(tree)
     draws, y_test = run.draws, run.y_test
