@@ -190,13 +190,13 @@ def solve_problem(problem: Problem, theory: Theory) -> Solution:
 
 
 def solution_row(solution: Solution, test: Test) -> dict[str, Any]:
-    """Return what a table holds of a solution: order parameters, action, errors on a test set."""
+    """Return what a table holds of a solution: order parameters, action, scores on a test set."""
     values: dict[str, Any] = {str(name): array for name, array in solution.order_parameters.items()}
     values |= {name: getattr(solution, name) for name in ("action", "log_evidence", "residual")}
     if test is None:
         return values
-    errors = solution.generalization_error(*test)
-    return values | {str(name): float(value) for name, value in errors.items()}
+    scores = solution.scores(*test)
+    return values | {str(name): float(value) for name, value in scores.items()}
 
 
 def check_covered(problem: Problem, theory: Theory) -> None:

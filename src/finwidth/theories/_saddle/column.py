@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from ..._layers.dense import input_covariance
 from ..._layers.stack import layer_rules
 from ..._numerics.scaled_grid import ScaledPoints, predict_many
+from ..._observables._observable import observables, predictions
 from ..._observables._prediction import Prediction
-from ..._observables.squared_error import expected_error
 from ..._problem.problem import Problem
 from .._theory import Test, check_converged, solution_row
 
@@ -31,15 +30,15 @@ def saddle_column(theory: Any, problems: list[Problem], test: Test) -> list[dict
         if scaled:  # a solution holds no matrix of its own
             kept.append(solution)
     if scaled and test is not None:
-        for row, errors in zip(rows, _scaled_errors(theory, kept, *test), strict=True):
-            row |= {str(name): float(value) for name, value in errors.items()}
+        for row, scores in zip(rows, _scaled_scores(theory, kept, *test), strict=True):
+            row |= scores
     return rows
 
 
-def _scaled_errors(
+def _scaled_scores(
     theory: Any, solutions: list[Any], X_test: np.ndarray, y_test: np.ndarray
-) -> list[xr.Dataset]:
-    """Return the errors of all solutions, where one kernel's scale is all that differs."""
+) -> list[dict[str, float]]:
+    """Return the scores of all solutions, where one kernel's scale is all that differs."""
     forms = [theory.form(solution.problem) for solution in solutions]
     first, form = solutions[0].problem, forms[0]
     orders = [solution.point.order for solution in solutions]
@@ -57,8 +56,9 @@ def _scaled_errors(
         base = theory.kernel(form.stack.replace(rules=rules), covariance, form.order)
         arrays = np.asarray(base.cross), np.asarray(base.diag_a), form.columns(block)
         parts.append(predict_many(form.kernel, points, *arrays))
+    chosen = observables(y_test)
     means, variances = (np.concatenate([part[k] for part in parts], axis=1) for k in range(2))
     return [
-        expected_error(Prediction(mean, variance), y_test)
+        predictions(chosen, Prediction(mean, variance), y_test)
         for mean, variance in zip(means, variances, strict=True)
     ]
