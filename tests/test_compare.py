@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import finwidth as fw
 from finwidth._basics.errors import InputError
 from finwidth._problem.network import Network
 from finwidth._results.compare import compare
@@ -433,3 +434,14 @@ def test_limits_are_checked(options):
     name = next(iter(options))
     with pytest.raises(InputError, match=f"expected {name} = a finite float > "):
         compare(FakeTheory(), make_tree(), **options)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_theory_and_tree_the_wrong_way_round_are_told_apart():
+    X, y = np.eye(3), np.ones(3)
+    theory = fw.solve(fw.Network((4,), "erf"), X, y, temperature=0.5)
+    tree = xr.DataTree()
+    with pytest.raises(fw.InputError, match=r"expected compare\(theory, tree\), in this order"):
+        fw.compare(tree, theory)
+    with pytest.raises(fw.InputError, match=r"expected attach\(tree, theory\), in this order"):
+        fw.attach(theory, tree)

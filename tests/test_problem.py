@@ -62,3 +62,23 @@ def test_a_theory_made_from_another_takes_its_own_kernel():
     half = make_problem(NET.replace(weight_precision=(1.0, 0.5)), X, Y, 0.1)
     assert second.action == alone.action != first.action
     assert second.action == pytest.approx(Nested().solve(half).action, rel=1e-12)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("network", "erf", "expected network = "),
+        ("X", X.tolist(), "expected X = a NumPy array of float64"),
+        ("X", X[0], "expected X = "),
+        ("y", Y[:3], "expected y = an array of shape"),
+        ("y", Y.astype(np.float32), "expected y = a NumPy array of float64"),
+        ("temperature", -1.0, "expected temperature = "),
+        ("likelihood", "gaussian", "expected likelihood = a Likelihood"),
+    ],
+)
+def test_a_problem_made_by_hand_is_one(name, value, message):
+    arguments = {"network": NET, "X": X, "y": Y, "temperature": 0.1} | {name: value}
+    with pytest.raises(fw.InputError, match=message) as info:
+        Problem(**arguments)
+    assert "\n" not in str(info.value)

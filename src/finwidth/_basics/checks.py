@@ -20,6 +20,7 @@ __all__ = [
     "check_iterable",
     "check_name",
     "check_number",
+    "check_pair",
     "check_path",
     "check_seed",
     "check_sequence",
@@ -156,6 +157,17 @@ def check_tree(tree: Any) -> Any:
     if not isinstance(tree, xr.DataTree):
         raise InputError(f"expected tree = an xarray.DataTree, got {type(tree).__name__}")
     return tree
+
+
+def check_pair(theory: Any, tree: Any, call: str) -> None:
+    """Raise InputError unless `theory` is a solution and `tree` an xarray.DataTree.
+
+    Handed over the wrong way round they are told apart; `call` says which is the right one.
+    """
+    if hasattr(theory, "children") and hasattr(tree, "generalization_error"):
+        raise InputError(f"expected {call}, in this order, got the tree in place of the theory")
+    check_tree(tree)
+    check_solution(theory, "theory")
 
 
 def check_solution(solution: Any, name: str = "solution") -> Any:

@@ -1,13 +1,13 @@
 """What commands write: results on stdout, progress on stderr, files in one folder."""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .._basics.errors import InputError
+from .._basics.plain import plain
 from ._app import say
 
 __all__ = ["Folder", "print_json", "print_table", "progress", "write_json"]
@@ -63,26 +63,13 @@ def progress(message: str) -> None:
     say(message)
 
 
-def _plain(value: Any) -> Any:
-    """Return `value` in JSON types; numbers that are not finite become None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if hasattr(value, "__array__"):
-        import numpy as np  # here, as help and errors do without it
-
-        return _plain(np.asarray(value).tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(entry) for entry in value]
-    return value
+def _json(record: Mapping[str, Any]) -> str:
+    return json.dumps(plain("record", record, finite=True), indent=2, allow_nan=False)
 
 
 def print_json(record: Mapping[str, Any]) -> None:
     """Print a record as JSON on stdout."""
-    print(json.dumps(_plain(record), indent=2, allow_nan=False))
+    print(_json(record))
 
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
@@ -90,7 +77,7 @@ def write_json(record: Mapping[str, Any], path: Path) -> None:
     from .._basics.files import atomic_path
 
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n", "utf-8")
+        temporary.write_text(_json(record) + "\n", "utf-8")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

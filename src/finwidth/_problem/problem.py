@@ -7,7 +7,14 @@ from typing import Any, Concatenate
 import numpy as np
 from jaxtyping import Float
 
-from .._basics.arrays import check_inputs, check_training
+from .._basics.arrays import (
+    check_inputs,
+    check_inputs_shape,
+    check_labels_shape,
+    check_training,
+    shown,
+)
+from .._basics.checks import check_temperature
 from .._basics.errors import InputError
 from .._layers.covariance import Covariance
 from .._layers.dense import input_covariance, input_variances
@@ -37,6 +44,12 @@ class Problem:
         T ≥ 0.
     likelihood
         How labels follow from f.
+
+    Raises
+    ------
+    InputError
+        If an argument is of another type or shape. Their numbers are looked at by `make_problem`,
+        which `finwidth.solve` uses, and are the caller's to check where a problem is made by hand.
     """
 
     network: Network
@@ -51,6 +64,20 @@ class Problem:
     # of a problem that `along` makes: the labels of all outputs, and the direction
     _whole: np.ndarray | None = dataclasses.field(default=None, repr=False)
     direction: np.ndarray | None = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_network(self.network, "network")
+        if not isinstance(self.likelihood, Likelihood):
+            raise InputError(f"expected likelihood = a Likelihood, got {shown(self.likelihood)}")
+        for name, value in (("X", self.X), ("y", self.y)):
+            if not (isinstance(value, np.ndarray) and value.dtype == np.float64):
+                raise InputError(
+                    f"expected {name} = a NumPy array of float64 in a Problem, got {shown(value)}"
+                )
+        check_inputs_shape(self.X.shape)
+        outputs = 1 if self.likelihood.one_label else self.network.outputs
+        check_labels_shape(self.y.shape, self.X.shape[0], outputs=outputs)
+        check_temperature(self.temperature)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave out what is shared: it is made again, bit for bit, where it is needed."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .._basics.checks import check_solution, check_tree
+from .._basics.checks import check_pair
 from .._basics.errors import InputError, PluginError
 from .._observables._labels import as_rows
 from .._observables._observable import observables, predictions
@@ -83,8 +83,7 @@ def attach(tree: "xr.DataTree", theory: Any) -> "xr.DataTree":
     """
     import xarray as xr
 
-    check_tree(tree)
-    check_solution(theory, "theory")
+    check_pair(theory, tree, "attach(tree, theory)")
     require_same_run(theory, tree)
     x_test, y_test = prediction_points(tree)
     prediction = predictive_law(theory, x_test)

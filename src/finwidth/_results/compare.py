@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._basics.checks import check_number, check_solution
+from .._basics.checks import check_number, check_pair
 from .._observables._observable import Observable, observables, predictions
 from .attach import predictive_law
 from .provenance import require_same_run
@@ -143,7 +143,7 @@ def compare(
         check_number("ess_per_chain", ess_per_chain, 0.0),
         check_number("z_limit", z_limit, 0.0),
     )
-    check_solution(theory, "theory")
+    check_pair(theory, tree, "compare(theory, tree)")
     record = require_same_run(theory, tree)
     run = read_test_run(tree)
     prediction = predictive_law(theory, run.x_test)

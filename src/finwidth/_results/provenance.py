@@ -1,18 +1,16 @@
 """Provenance: the program, machine and network behind a result, as one JSON record."""
 
-import dataclasses
 import datetime
 import importlib.metadata
 import json
 import math
-import os
 import platform
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._basics.errors import InputError
+from .._basics.plain import plain
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,24 +55,6 @@ def provenance(network: Any, **extra: Any) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     return record | {name: plain(name, value) for name, value in extra.items()}
-
-
-def plain(name: str, value: Any) -> Any:
-    """Return `value` in the types that JSON has."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(name, entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        entries = sorted(value) if isinstance(value, (set, frozenset)) else value
-        return [plain(name, entry) for entry in entries]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "__array__") and np.asarray(value).dtype.kind in "biufU":
-        return np.asarray(value).tolist()
-    raise InputError(f"expected {name} = something JSON can hold, got {value!r}")
 
 
 def read_provenance(tree: "xr.DataTree") -> dict[str, Any]:

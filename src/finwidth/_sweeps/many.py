@@ -14,7 +14,6 @@ from .._numerics.precision import in_float64
 from .._problem.network import Network
 from .._problem.problem import make_problem
 from ..theories import Theory
-from ..theories._saddle.column import solve_column
 from ..theories._theory import check_covered, choose_theory
 
 __all__ = ["solve_many"]
@@ -113,7 +112,7 @@ def solve_many(
         readout = network.weight_precision[-1]
         for j, t in enumerate(temperatures):
             column = [shared.vary((widths[i],) * depth, t, readout) for i in order]
-            for i, row in zip(order, solve_column(chosen, column, test), strict=True):
+            for i, row in zip(order, chosen.solve_column(column, test), strict=True):
                 rows[k, int(i), j] = row
     result = _dataset(rows, (len(networks), len(widths), len(temperatures)))
     result = result.assign_coords(

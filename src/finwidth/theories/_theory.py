@@ -5,17 +5,20 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate
 
+import numpy as np
+
 from .._basics.arrays import shown
 from .._basics.errors import ConvergenceError, InputError
+from .._basics.plain import plain
 from .._numerics.precision import float64
 from .._plugins.shelf import Shelf
 from .._problem.network import Network, check_network
 from .._problem.problem import Problem
-from .._results.provenance import plain
 from ._solution import Solution
 
 __all__ = [
     "SHELF",
+    "Test",
     "Theory",
     "available",
     "check_converged",
@@ -24,8 +27,11 @@ __all__ = [
     "checked",
     "choose_theory",
     "list_theories",
+    "solution_row",
     "solve_problem",
 ]
+
+Test = tuple[np.ndarray, np.ndarray] | None
 
 
 class Theory(abc.ABC):
@@ -79,6 +85,31 @@ class Theory(abc.ABC):
         Called with JAX in float64. `finwidth.solve` raises ConvergenceError for a solution that
         has not converged.
         """
+
+    def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+        """Solve problems that differ in width alone, from the widest to the narrowest.
+
+        What `finwidth.solve_many` asks of a theory; one that can start from a neighbour, or has
+        what all of them share, does better than to solve each by itself.
+
+        Parameters
+        ----------
+        problems
+            The problems.
+        test
+            Test patterns and their labels, or None.
+
+        Returns
+        -------
+        list of dict
+            `solution_row` of each.
+
+        Raises
+        ------
+        ConvergenceError
+            If one was not reached.
+        """
+        return [solution_row(solve_problem(problem, self), test) for problem in problems]
 
 
 def checked[T: Theory, **P, S](
@@ -156,6 +187,16 @@ def solve_problem(problem: Problem, theory: Theory) -> Solution:
     solution = theory.solve(problem)
     check_converged(solution)
     return solution
+
+
+def solution_row(solution: Solution, test: Test) -> dict[str, Any]:
+    """Return what a table holds of a solution: order parameters, action, scores on a test set."""
+    values: dict[str, Any] = {str(name): array for name, array in solution.order_parameters.items()}
+    values |= {name: getattr(solution, name) for name in ("action", "log_evidence", "residual")}
+    if test is None:
+        return values
+    scores = solution.scores(*test)
+    return values | {str(name): float(value) for name, value in scores.items()}
 
 
 def check_covered(problem: Problem, theory: Theory) -> None:

@@ -31,9 +31,10 @@ from ..._problem.problem import Problem
 from ...activations._activation import get_activation
 from .._gaussian_process import GaussianProcessSolution
 from .._solution import Solution
-from .._theory import Theory, checked
+from .._theory import Test, Theory, checked
 from .action import ScaledForm, dense_gradient, training_kernel
 from .classes import solve_classes
+from .column import saddle_column
 from .equations import DataPart, PriorPart, check_start
 from .outputs import solve_rotated
 from .point import SaddlePoint
@@ -214,6 +215,10 @@ class SaddleTheory(Theory):
         solution of a nearby problem.
         """
         return solve_rotated(self, problem, start)
+
+    def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+        """Solve problems that differ in width, each from the one before (see `Theory`)."""
+        return saddle_column(self, problems, test)
 
     @checked
     def solve(self, problem: Problem, start: Any = None) -> Any:

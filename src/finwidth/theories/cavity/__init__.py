@@ -21,7 +21,7 @@ from .._theory import Theory, check_dense, checked
 from ._fit import fit
 from ._law import LADDER
 from ._solution import CavityPrediction, CavitySolution
-from ._step import Neuron
+from ._step import Given
 
 __all__ = ["Cavity", "CavityPrediction", "CavitySolution"]
 
@@ -135,7 +135,7 @@ class Cavity(Theory):
         rank = max(1, span.rank)
         n = problem.n_patterns
         bias = bias_variances(network)[1]
-        neuron = Neuron(
+        given = Given(
             jnp.asarray(span.coordinates(rank), jnp.float64),
             jnp.asarray(network.weight_precision[1], jnp.float64),
             jnp.asarray(problem.temperature * np.eye(n) + bias, jnp.float64),
@@ -148,15 +148,15 @@ class Cavity(Theory):
         with Progress("cavity", note, self.max_iterations, self.progress) as bar:
             found = fit(
                 network.activation,
-                neuron,
+                given,
                 ladders=ladders,
                 seed=self.seed,
                 tolerance=self.tolerance,
                 max_iterations=self.max_iterations,
                 tick=lambda driver: bar.update(1, f"step {driver.count}"),
             )
-        neuron = Neuron(*map(np.asarray, neuron))
-        return CavitySolution(problem, self.seed, self.tolerance, neuron, found, span.basis(rank))
+        given = Given(*map(np.asarray, given))
+        return CavitySolution(problem, self.seed, self.tolerance, given, found, span.basis(rank))
 
 
 @hookimpl

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from ..._basics.errors import ConvergenceError
 from ...activations._activation import Activation
 from ._law import LADDER
-from ._step import Moments, Neuron, Report, State, iterate
+from ._step import Given, Moments, Report, State, iterate
 
 __all__ = ["BATCHES", "Fit", "fit", "jackknife", "subsets"]
 
@@ -99,9 +99,9 @@ class _Driver:
     """The iteration with the controls it adapts: step sizes by node, largest gain."""
 
     def __init__(
-        self, activation: Activation, neuron: Neuron, state: State, seed: int, tick: Callable
+        self, activation: Activation, given: Given, state: State, seed: int, tick: Callable
     ) -> None:
-        self.activation, self.neuron, self.state = activation, neuron, state
+        self.activation, self.given, self.state = activation, given, state
         self._key = random.key(seed)
         self._rng = np.random.default_rng(seed)
         self._step = np.full(LADDER.size, 0.3)
@@ -114,7 +114,7 @@ class _Driver:
         step = self._step * self._rng.uniform(0.6, 1.4)
         self.state, report = iterate(
             self.activation,
-            self.neuron,
+            self.given,
             self.state,
             random.fold_in(self._key, self.count),
             jnp.asarray(inverse_width, jnp.float64),
@@ -162,10 +162,10 @@ class _Batch:
         return both
 
 
-def _spread(neuron: Neuron, batches: list[_Batch]) -> float:
+def _spread(given: Given, batches: list[_Batch]) -> float:
     """Larger relative standard error of yᵀ(T + K1)⁻¹y and of tr S."""
     kernels = np.asarray([np.asarray(batch.kernel) / batch.count for batch in batches])
-    y, noise = np.asarray(neuron.y), np.asarray(neuron.noise)
+    y, noise = np.asarray(given.y), np.asarray(given.noise)
     values = [
         y @ np.linalg.solve(noise + np.mean(kernels[chosen], axis=0), y) for chosen in subsets()
     ]
@@ -177,7 +177,7 @@ def _spread(neuron: Neuron, batches: list[_Batch]) -> float:
 
 def fit(
     activation: Activation,
-    neuron: Neuron,
+    given: Given,
     *,
     ladders: int,
     seed: int,
@@ -207,8 +207,8 @@ def fit(
     ConvergenceError
         If the moments overflow; there is no best point then.
     """
-    driver = _Driver(activation, neuron, _start(activation, neuron, ladders, seed), seed, tick)
-    inverse = 1.0 / float(neuron.width)
+    driver = _Driver(activation, given, _start(activation, given, ladders, seed), seed, tick)
+    inverse = 1.0 / float(given.width)
     annealed = 0.0
     while annealed < 1 and driver.count < max_iterations:
         annealed = min(1.0, annealed + driver.trust / _ANNEALING)
@@ -226,7 +226,7 @@ def fit(
                 store = (index + 1) % (length // _SNAPSHOTS) == 0
                 batch.add(driver.state, report, store)
             batches.append(batch)
-        spread = _spread(neuron, batches)
+        spread = _spread(given, batches)
         more = BATCHES // 2 * length * 2
         if spread <= tolerance or annealed < 1 or driver.count + more > max_iterations:
             break
@@ -252,11 +252,11 @@ def fit(
     return Fit(moments, walkers, weights, shrink, pull, driver.count, annealed, spread)
 
 
-def _start(activation: Activation, neuron: Neuron, ladders: int, seed: int) -> State:
+def _start(activation: Activation, given: Given, ladders: int, seed: int) -> State:
     """Walkers from the prior, with its moments."""
-    shape = (1, ladders, LADDER.size, neuron.features.shape[1])
+    shape = (1, ladders, LADDER.size, given.features.shape[1])
     z = random.normal(random.fold_in(random.key(seed), 2**31), shape, jnp.float64)
-    phi = activation.fn(z @ neuron.features.T) / jnp.sqrt(neuron.precision)
+    phi = activation.fn(z @ given.features.T) / jnp.sqrt(given.precision)
     kernel = jnp.einsum("rgjp,rgjq->rpq", phi, phi) / (ladders * LADDER.size)
     return State(
         z,

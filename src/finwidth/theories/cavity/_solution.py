@@ -20,7 +20,7 @@ from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
 from .._solution import Solution
 from ._fit import Fit, jackknife, subsets
-from ._step import Neuron
+from ._step import Given
 
 __all__ = ["CavityPrediction", "CavitySolution"]
 
@@ -45,7 +45,7 @@ class CavityPrediction(Prediction):
 @functools.partial(jax.jit, static_argnames=("activation", "full"))
 def _block_moments(
     activation: Any,
-    neuron: Neuron,
+    given: Given,
     z: Array,
     weights: tuple[Array, Array, Array],
     inside: Array,
@@ -54,8 +54,8 @@ def _block_moments(
     full: bool,
 ) -> tuple[Array, Array, Array, Array]:
     """Sums over walkers of weighted products of their features at test and training patterns."""
-    root = jnp.sqrt(neuron.precision)
-    phi = activation.fn(z @ neuron.features.T) / root
+    root = jnp.sqrt(given.precision)
+    phi = activation.fn(z @ given.features.T) / root
     at = activation.fn(z @ inside.T + noise @ outside.T) / root
     first, linear, second = weights
     weighted = at * second[..., None]
@@ -83,7 +83,7 @@ class CavitySolution(Solution):
     ----------
     seed, tolerance
         Settings of the theory.
-    neuron
+    given
         The problem in the coordinates of the sample.
     fit
         Moments of the fixed point, and the sample.
@@ -93,7 +93,7 @@ class CavitySolution(Solution):
 
     seed: int
     tolerance: float
-    neuron: Neuron
+    given: Given
     fit: Fit
     basis: Float[np.ndarray, "input coordinate"]
 
@@ -172,7 +172,7 @@ class CavitySolution(Solution):
         """
         nodes, weights = np.polynomial.hermite_e.hermegauss(128)
         weights = weights / np.sum(weights)
-        scale = np.linalg.norm(np.asarray(self.neuron.features), axis=1)
+        scale = np.linalg.norm(np.asarray(self.given.features), axis=1)
         with float64():
             at = jnp.asarray(scale[:, None] * nodes, jnp.float64)
             values = np.asarray(self.network.activation.fn(at))
@@ -220,7 +220,7 @@ class CavitySolution(Solution):
             )
             part = _block_moments(
                 self.network.activation,
-                self.neuron,
+                self.given,
                 z,
                 tuple(w[:, start : start + _CHUNK] for w in weights),
                 jnp.asarray(inside, jnp.float64),

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from ...activations._activation import Activation
 from ._law import Law, exchange, fields, importance, log_density, move, ratios
 
-__all__ = ["Moments", "Neuron", "Report", "State", "iterate", "moments_of", "solve_duals"]
+__all__ = ["Moments", "Given", "Report", "State", "iterate", "moments_of", "solve_duals"]
 
 
-class Neuron(NamedTuple):
+class Given(NamedTuple):
     """What the equations need to know of the network and the training set.
 
     Attributes
@@ -71,23 +71,23 @@ class Report(NamedTuple):
     pull: Array
 
 
-def solve_duals(neuron: Neuron, moments: Moments) -> tuple[Array, Array]:
+def solve_duals(given: Given, moments: Moments) -> tuple[Array, Array]:
     """Return a = (T + K1)⁻¹y and C = (T + S)⁻¹, one of each per replica."""
 
     def one(k1: Array, s: Array) -> tuple[Array, Array]:
-        first = jnp.linalg.cholesky(neuron.noise + k1)
-        second = jnp.linalg.cholesky(neuron.noise + s)
+        first = jnp.linalg.cholesky(given.noise + k1)
+        second = jnp.linalg.cholesky(given.noise + s)
         eye = jnp.eye(s.shape[0], dtype=s.dtype)
         return (
-            jax.scipy.linalg.cho_solve((first, True), neuron.y),
+            jax.scipy.linalg.cho_solve((first, True), given.y),
             jax.scipy.linalg.cho_solve((second, True), eye),
         )
 
     return jax.vmap(one)(*moments)
 
 
-def _law(neuron: Neuron, moments: Moments, inverse_width: Array) -> Law:
-    dual, coupling = solve_duals(neuron, moments)
+def _law(given: Given, moments: Moments, inverse_width: Array) -> Law:
+    dual, coupling = solve_duals(given, moments)
     return Law(dual * jnp.sqrt(inverse_width), coupling * inverse_width)
 
 
@@ -115,7 +115,7 @@ def moments_of(phi: Array, u: Array, q: Array, weight: Array) -> tuple[Moments, 
 @functools.partial(jax.jit, static_argnames="activation")
 def iterate(
     activation: Activation,
-    neuron: Neuron,
+    given: Given,
     state: State,
     key: Array,
     inverse_width: Array,
@@ -124,12 +124,12 @@ def iterate(
     parity: Array,
 ) -> tuple[State, Report]:
     """Move the walkers, then the moments by `gain`, then exchange walkers."""
-    law = _law(neuron, state.moments, inverse_width)
-    before = fields(activation, neuron.features, neuron.precision, law, state.z)
+    law = _law(given, state.moments, inverse_width)
+    before = fields(activation, given.features, given.precision, law, state.z)
     overlap = _overlap(state, log_density(before.u, before.q))
     move_key, exchange_key = random.split(key)
-    z, accept = move(activation, neuron.features, neuron.precision, law, move_key, state.z, step)
-    phi, u, q = fields(activation, neuron.features, neuron.precision, law, z)
+    z, accept = move(activation, given.features, given.precision, law, move_key, state.z, step)
+    phi, u, q = fields(activation, given.features, given.precision, law, z)
     log_ratios = jnp.logaddexp(state.log_ratios + jnp.log1p(-gain), ratios(u, q) + jnp.log(gain))
     weight = importance(log_ratios, u, q)
     replicas = z.shape[0]
