@@ -135,10 +135,12 @@ def inputs(case: Case) -> tuple[jax.Array, jax.Array]:
 
 
 def draw_labels(case: Case, f: jax.Array, key: jax.Array) -> jax.Array:
-    """Y given f; of two classes at T = 1."""
+    """Y given f; of classes at T = 1."""
     if case.likelihood == "gaussian":
         return f + math.sqrt(case.temperature) * random.normal(key, f.shape)
     assert case.temperature == 1.0
+    if case.likelihood == "softmax":  # the largest of f with Gumbel noise
+        return jnp.argmax(f - jnp.log(random.exponential(key, f.shape)), axis=-1).astype(f.dtype)
     return jnp.where(random.uniform(key, f.shape) < 1 / (1 + jnp.exp(-f)), 1.0, -1.0)
 
 
@@ -146,7 +148,15 @@ def misfit(case: Case, f: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
     """What the likelihood is a function of."""
     if case.likelihood == "gaussian":
         return {"Σ(y−f)²/T": jnp.sum((y - f) ** 2) / case.temperature}
+    if case.likelihood == "softmax":
+        total = jnp.log(jnp.sum(jnp.exp(f), axis=-1))
+        return {"Σ −log p(y|f)": jnp.sum(total - jnp.take_along_axis(f, index(y), 1)[:, 0])}
     return {"Σ log(1+exp(−yf))": jnp.sum(jnp.log1p(jnp.exp(-y * f)))}
+
+
+def index(y: jax.Array) -> jax.Array:
+    """Classes as a column of whole numbers."""
+    return y.astype(int)[:, None]
 
 
 def quantities(case: Case, weights: dict[str, jax.Array], y: jax.Array) -> dict[str, jax.Array]:
@@ -156,15 +166,18 @@ def quantities(case: Case, weights: dict[str, jax.Array], y: jax.Array) -> dict[
     sizes = {f"|{name}|²": jnp.sum(value**2) for name, value in weights.items() if value.ndim}
     signed = {"b_out": weights["b_out"].ravel()[-1]} if "b_out" in weights else {}
     prediction = output(case.net, weights, X_test)[0]
-    several = {}
+    several, fit = {}, misfit(case, f, y)
     if case.net.outputs > 1:  # how two of them go together, and one by itself
-        several = {
-            "f_1·f_2": f[:, 0] @ f[:, 1],
-            "Σ(y_3−f_3)²/T": jnp.sum((y[:, 2] - f[:, 2]) ** 2) / case.temperature,
-        }
+        several = {"f_1·f_2": f[:, 0] @ f[:, 1]}
+        if case.likelihood == "softmax":
+            several["f_3 of class 3"] = jnp.sum(f[:, 2] * (y == 2))
+            several["Σ_d f_d(x_test)"] = jnp.sum(prediction)  # which no label sees
+            y = jax.nn.one_hot(y.astype(int), case.net.outputs)
+        else:
+            several["Σ(y_3−f_3)²/T"] = jnp.sum((y[:, 2] - f[:, 2]) ** 2) / case.temperature
     return {
         "f(x_test)": prediction.ravel()[0],
-        **misfit(case, f, y),
+        **fit,
         "y·f": jnp.vdot(y, f),
         **sizes,
         **signed,
@@ -230,7 +243,7 @@ def one_replicate(case: Case, key: jax.Array, temperature: jax.Array) -> dict[st
     for name, values in draws.items():
         low, ties = jnp.sum(values < own[name]), jnp.sum(values == own[name])
         ranks[name] = low + random.randint(tie_key, (), 0, ties + 1)
-    (fit,) = (draws[name] for name in misfit(case, y, y))
+    (fit,) = (draws[name] for name in misfit(case, output(net, truth, X), y))
     neighbours = jnp.arange(1, N_DRAWS) != place
     return {
         "ranks": ranks,
@@ -348,18 +361,22 @@ CLASSES = [
     )
     for widths in ((4,), (5, 4))
 ]
+CLASSES.append(
+    dataclasses.replace(CLASSES[0], net=CLASSES[0].net.replace(outputs=3), likelihood="softmax")
+)
 
 
 @pytest.mark.parametrize("case", some_slow(CLASSES))
-def test_ranks_of_the_truth_are_uniform_with_two_classes(case):
+def test_ranks_of_the_truth_are_uniform_with_classes(case):
     assert_calibrated(case, calibrate(case, 1000))
     # classes at half the slope are seen
     wrong = calibrate(case, 1000, factor=2.0)
     assert min(wrong.p_values().values()) < 1e-6, wrong.report()
 
 
-def test_ranks_with_two_classes_quickly():
-    assert_calibrated(CLASSES[0], calibrate(CLASSES[0], 200))
+@pytest.mark.parametrize("case", [CLASSES[0], CLASSES[-1]], ids=str)
+def test_ranks_with_classes_quickly(case):
+    assert_calibrated(case, calibrate(case, 200))
 
 
 @pytest.mark.parametrize("case", some_slow(MANY))

@@ -423,6 +423,17 @@ def test_the_sampled_network_of_the_identity_is_that_mixture():
         fw.compare(fw.solve(LINEAR, ORTHOGONAL, SIGNS, temperature=1.0), tree)
 
 
+@pytest.mark.parametrize("likelihood", ["logit", "probit"])
+def test_scores_are_those_of_classes(likelihood):
+    """f estimates no label, so a squared error is none of them."""
+    solution = fw.solve(LINEAR, ORTHOGONAL, SIGNS, likelihood=likelihood)
+    scores = solution.scores(NEW, SIGNS)
+    assert list(scores) == ["accuracy", "accuracy_mean", "log_loss"]
+    assert set(scores.attrs) == {f"{name}_baseline" for name in scores}
+    with pytest.raises(fw.InputError, match=f"a squared error .*, got likelihood='{likelihood}'"):
+        solution.generalization_error(NEW, SIGNS)
+
+
 def test_log_loss_of_draws_is_that_of_their_mean():
     rng = np.random.default_rng(1)
     p = rng.uniform(0.05, 0.95, size=(2, 300, 3))

@@ -13,6 +13,7 @@ from scipy.special import multigammaln
 
 import finwidth as fw
 from finwidth._numerics.largest import largest
+from finwidth.theories._mixture.wishart_law import WishartLaw
 
 P = 6
 RNG = np.random.default_rng(5)
@@ -223,6 +224,38 @@ def test_a_mean_term_by_sampling_the_readout(bias):
     )
     found = predicted.covariance.transpose(1, 0, 3, 2).reshape(covariance.shape)
     np.testing.assert_allclose(found, covariance, atol=0.02 * np.max(covariance))
+
+
+def test_dual_function_with_a_mean_term():
+    """E exp(i tr s̄ᵀf): the formula, our (a, W) mixture, and Monte Carlo over the readout."""
+    n, precision, rng = 6, 1.4, np.random.default_rng(2)
+    kernel, m = reference.layer("relu", X @ X.T / X.shape[1])
+    duals = 0.9 * rng.normal(size=(P, 2))
+    along = duals.T @ m
+    theta = duals.T @ (kernel - np.outer(m, m)) @ duals / precision
+    grown = np.eye(2) + theta / n
+    formula = np.linalg.det(grown) ** (-n / 2)
+    formula *= np.exp(-0.5 * along @ np.linalg.solve(grown, along) / precision)
+    assert 0.1 < formula < 0.7, formula
+    # given V, a neuron adds v·u/√N with u = s̄ᵀσ ~ N(s̄ᵀm, s̄ᵀ(K − mmᵀ)s̄)
+    v = rng.normal(size=(100_000, n, 2)) / np.sqrt(precision)
+    spread = np.einsum("anc,cd,and->a", v, theta * precision, v) / n
+    sampled = np.cos(v.sum(axis=1) @ along / np.sqrt(n)) * np.exp(-0.5 * spread)
+    assert abs(sampled.mean() - formula) < 4 * sampled.std() / np.sqrt(len(v))
+    law = WishartLaw(
+        (n,), (kernel - np.outer(m, m)) / precision, np.zeros((P, 2)), T, 0.0, m / precision**0.5
+    )
+    entries = np.where(
+        law.degrees > 0,
+        0.5 * np.log(rng.chisquare(np.maximum(law.degrees, 1.0), size=(100_000, len(law.degrees)))),
+        rng.normal(size=(100_000, len(law.degrees))),
+    )
+    batch = law.at(entries)
+    turned = np.swapaxes(batch.basis, 1, 2) @ duals.T
+    mean = np.sum(batch.slopes * (turned @ (m / precision**0.5)), axis=1)
+    variance = np.einsum("ak,akm,mn,akn->a", batch.scale, turned, law.kernel, turned, optimize=True)
+    mixed = np.cos(mean) * np.exp(-0.5 * variance)
+    assert abs(mixed.mean() - formula) < 4 * mixed.std() / np.sqrt(len(mixed))
 
 
 def test_deep_linear_network_by_sampling_its_weights():

@@ -28,8 +28,8 @@ class SquaredError(Observable):
     quantities = QUANTITIES
 
     def covers(self, given: Any, y_test: Labels) -> bool:
-        """Return whether labels are numbers: of an output for each class f is no estimate."""
-        return y_test.ndim == 1 or getattr(given, "probabilities", None) is None
+        """Return whether labels are numbers that f estimates, and not classes to the likelihood."""
+        return getattr(given, "probabilities", None) is None
 
     def of_prediction(self, prediction: Any, y_test: Labels) -> dict[str, float]:
         """Return error, bias2 and variance."""

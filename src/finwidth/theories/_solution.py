@@ -212,13 +212,14 @@ class Solution(abc.ABC):
         Returns
         -------
         xarray.Dataset
-            Scalars: error = bias2 + variance, as of `generalization_error`; for labels −1 and +1,
-            and for one-hot rows, ``accuracy``, the expected accuracy of a draw of the posterior,
-            and ``accuracy_mean``, that of the posterior mean (both between 0 and 1); and what
-            plugins' observables give. Attributes say what a constant guess scores:
-            ``error_baseline``, of predicting the mean of the training labels;
-            ``accuracy_baseline`` and ``accuracy_mean_baseline``, of naming the class that has most
-            of them.
+            Scalars: error = bias2 + variance, as of `generalization_error`, where the likelihood
+            is one of numbers; for labels −1 and +1, for one-hot rows and for class indices
+            ``accuracy``, the expected accuracy of a draw of the posterior, and ``accuracy_mean``,
+            that of the posterior mean (both between 0 and 1); ``log_loss`` of the predictive where
+            the likelihood is one of classes; and what plugins' observables give. Attributes say
+            what a constant guess scores: ``error_baseline``, of predicting the mean of the training
+            labels; ``accuracy_baseline`` and ``accuracy_mean_baseline``, of naming the class that
+            has most of them.
 
         Raises
         ------
@@ -256,16 +257,17 @@ class Solution(abc.ABC):
         Raises
         ------
         InputError
-            If the test set is not as described.
+            If the test set is not as described, or the likelihood is one of classes.
 
         References
         ----------
         theory.md, section 3.
         """
-        if self.problem.likelihood.one_label:
+        likelihood, zero = self.problem.likelihood, np.zeros(self.network.outputs)
+        if likelihood.probabilities(zero, zero) is not None:
             raise InputError(
-                "expected a likelihood of numbers for a squared error, got likelihood="
-                f"{self.problem.likelihood.name!r}"
+                "expected a likelihood of numbers for a squared error (scores(X_test, y_test) has "
+                f"those of classes), got likelihood={likelihood.name!r}"
             )
         X_test, y_test = self._test_set(X_test, y_test)
         return self._scores(X_test, y_test, [SquaredError()])
