@@ -107,6 +107,9 @@ def _draw(axis: "Axes", y: np.ndarray, laws: dict[str, _Law]) -> None:
     order = np.lexsort((laws[""].mean, y)) if sort else np.argsort(y, kind="stable")
     place = np.arange(y.size, dtype=np.float64) if sort else y[order]
     if sort:
+        from matplotlib.ticker import MaxNLocator
+
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         for value in labels:
             inside = place[y[order] == value]
             ends = (inside[0] - 0.5, inside[-1] + 0.5)
