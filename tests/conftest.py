@@ -17,7 +17,6 @@ from collections.abc import Iterator  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-
 gc.disable()  # while the tests are collected
 
 
