@@ -66,6 +66,7 @@ def test_a_second_run_of_the_same_shapes_compiles_nothing(model, sampler, compil
     run(NET, 0, **same)
     compilations.clear()
     second = run(other, 1, **same)
+    run(other, 2, **same, num_samples=40)  # nor does another number of draws
     assert compilations == []
     _engine._CACHE.clear()
     np.testing.assert_array_equal(draws(second), draws(run(other, 1, **same)))
