@@ -7,13 +7,13 @@
 import finwidth as fw
 
 TEMPERATURE = 0.1
-data = fw.load_dataset("digits", classes=(0, 1), n_train=50, n_test=50)
+data = fw.load_dataset("digits", classes=(0, 1), n_train=50, n_test=20)
 
 # %% [markdown]
 # The narrower the network, the more its prediction differs from that of infinite width.
 
 # %%
-for width in (10, 50, 500):
+for width in (20, 50, 500):
     net = fw.Network(widths=(width,), activation="erf")
     theory = fw.solve(net, data.X_train, data.y_train, temperature=TEMPERATURE)
     q_bar = float(theory.order_parameters["q_bar"].sel(layer=1))
@@ -21,10 +21,10 @@ for width in (10, 50, 500):
     print(f"N_1 = {width:3d}: q_bar = {q_bar:.4f}, test error {error:.4f}")
 
 # %% [markdown]
-# What the network itself does at width 10, and whether the theory says so too.
+# What the network itself does at width 20, and whether the theory says so too.
 
 # %%
-net = fw.Network(widths=(10,), activation="erf")
+net = fw.Network(widths=(20,), activation="erf")
 theory = fw.solve(net, data.X_train, data.y_train, temperature=TEMPERATURE)
 tree = fw.sample(
     net,

@@ -1,5 +1,6 @@
 """Settings of every test: one thread per process, shapes checked at run time."""
 
+import gc
 import sys
 
 import settings  # noqa: F401 - before JAX or NumPy start
@@ -15,6 +16,15 @@ from collections.abc import Iterator  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+gc.disable()  # while the tests are collected
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what has been imported: it would look it through all the time."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -350,7 +350,8 @@ def test_import_and_sample_need_no_fcntl(tmp_path):
         "import numpy as np, finwidth as fw\n"
         "X, y = np.eye(3), np.ones(3)\n"
         "tree = fw.sample(fw.Network((4,), 'identity'), X, y, temperature=1.0, num_warmup=10,\n"
-        "    num_samples=10, num_chains=1, checkpoint=sys.argv[1], progress=False)\n"
+        "    num_samples=10, num_chains=1, checkpoint=sys.argv[1], progress=False,\n"
+        "    log_likelihood=False, posterior_predictive=False)\n"
         "print(tree['posterior'].sizes['draw'])"
     )
     done = subprocess.run(

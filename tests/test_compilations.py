@@ -82,15 +82,15 @@ def diagnostics(net, X, y, X_test, y_test, temperature):
 
 CASES = [
     ("nested", "erf", 1, solve("nested")),
-    ("nested", "relu", 1, solve("nested")),
+    pytest.param("nested", "relu", 1, solve("nested"), marks=pytest.mark.slow),
     ("nested", "relu", 2, solve("nested")),
     ("nested", "tanh", 2, solve("nested")),
-    ("adaptive", "tanh", 1, solve("adaptive")),
+    pytest.param("adaptive", "tanh", 1, solve("adaptive"), marks=pytest.mark.slow),
     ("wishart", "relu", 2, solve("wishart")),
     ("infinite", "erf", 2, solve("infinite")),
     ("corrected", "erf", 1, solve("corrected")),
     ("adaptive", "erf", 1, solve("adaptive")),
-    ("adaptive", "relu", 1, solve("adaptive")),
+    pytest.param("adaptive", "relu", 1, solve("adaptive"), marks=pytest.mark.slow),
     ("perturbative", "relu", 1, solve("perturbative")),
     ("solve_many", "erf", 1, solve_many),
     ("mixture", "relu", 1, mixture),

@@ -51,9 +51,15 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 WITH_CODE = [page for page in PAGES if any(block[0] in LANGUAGES for block in blocks(page))]
+NOTEBOOKS = [page for page in WITH_CODE if page.read_text("utf-8").startswith("---\nfile_format: ")]
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=named)
+@pytest.mark.parametrize(
+    "page",
+    # `make docs` executes the notebooks
+    [pytest.param(p, marks=pytest.mark.slow if p in NOTEBOOKS else ()) for p in WITH_CODE],
+    ids=named,
+)
 def test_python_blocks_of_a_page_run_in_order(page: Path) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     for language, start, text in blocks(page):
@@ -61,6 +67,29 @@ def test_python_blocks_of_a_page_run_in_order(page: Path) -> None:
             text = re.sub(r"^:.*$", "", text, flags=re.MULTILINE)  # options of a cell
             # Blank lines in front, so that a traceback names the line of the page.
             exec(compile("\n" * (start - 1) + text, str(page), "exec"), namespace)
+
+
+def test_the_build_executes_every_cell_and_stops_at_an_error() -> None:
+    """So that no page goes unexecuted: those without cells are run above."""
+    settings = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    assert "myst_nb" in settings["extensions"]
+    assert settings["nb_execution_mode"] == "force"
+    assert settings["nb_execution_raise_on_error"] is True
+    left_out = {name: value for name, value in settings.items() if "exclude" in name}
+    assert left_out == {"exclude_patterns": ["_build", "jupyter_execute"]}
+    assert NOTEBOOKS and "nb_execution_allow_errors" not in settings
+    for page in PAGES:
+        languages = {language for language, _, _ in blocks(page)}
+        cells = {language for language in languages if language.startswith("{code")}
+        assert (page in NOTEBOOKS) == bool(cells), f"cells of {named(page)} want the front matter"
+        if page in NOTEBOOKS:
+            front, _, text = page.read_text("utf-8").partition("\n---\n")
+            assert front == "---\nfile_format: mystnb\nkernelspec:\n  name: python3"
+            assert cells <= {"{code-cell}", "{code-cell} python"} and "python" not in languages
+            # cells that are left out, or that may fail
+            assert not re.search(r"skip-execution|raises-exception", text), named(page)
+    ci = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    assert ci.index("make docs") < ci.index("export PYTEST_ADDOPTS=--durations=25")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=named)

@@ -155,7 +155,7 @@ def test_where_the_data_say_nothing_the_next_order_is_exact(activation):
 
 
 def test_leading_order_is_the_solution_s_own():
-    solution = fw.solve(fw.Network((20, 30)), X, Y, temperature=0.1)
+    solution = fw.solve(fw.Network((20, 40), "identity", 1.3), X, Y, temperature=0.1)
     result = fw.fluctuations(solution, X_TEST, Y_TEST)
     prediction = solution.predict(X_TEST)
     error = solution.generalization_error(X_TEST, Y_TEST)

@@ -12,6 +12,7 @@ from finwidth._basics.blas import blas_threads
 from finwidth._sampling import engine as _engine
 
 RNG = np.random.default_rng(31)
+NET = fw.Network((3,), "erf", (1.0, 0.8), 2.0)
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -60,12 +61,12 @@ def compilations():
     ],
 )
 def test_a_second_run_of_the_same_shapes_compiles_nothing(model, sampler, compilations):
-    net = fw.Network((3,), "erf", (1.0, 0.8), 2.0)
-    other = net.replace(weight_precision=(0.7, 1.2), bias_precision=1.5)
+    other = NET.replace(weight_precision=(0.7, 1.2), bias_precision=1.5)
     same = {"model": model, "sampler": sampler, "num_warmup": 100}
-    run(net, 0, **same)
+    run(NET, 0, **same)
     compilations.clear()
     second = run(other, 1, **same)
+    run(other, 2, **same, num_samples=40)  # nor does another number of draws
     assert compilations == []
     _engine._CACHE.clear()
     np.testing.assert_array_equal(draws(second), draws(run(other, 1, **same)))
@@ -87,10 +88,11 @@ def test_what_fixes_the_program_is_told_apart(unchecked_types):
 
 @pytest.mark.parametrize("cold", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_runs_in_several_threads_draw_what_they_draw_alone(cold):
-    jobs = [((3,), "erf", 0), ((4,), "tanh", 1), ((3,), "erf", 2), ((2, 2), "identity", 3)]
+    other = fw.Network((4,), "tanh") if cold else NET.replace(bias_precision=1.5)
+    jobs = [(NET, 0), (other, 1), (NET, 2), (fw.Network((2, 2), "identity"), 3)]
 
-    def job(widths, activation, seed):
-        return draws(run(fw.Network(widths, activation), seed))
+    def job(net, seed):
+        return draws(run(net, seed))
 
     alone = [job(*arguments) for arguments in jobs]
     if cold:
@@ -102,19 +104,19 @@ def test_runs_in_several_threads_draw_what_they_draw_alone(cold):
 
 
 def test_theory_and_comparison_in_several_threads():
-    net, rng = fw.Network((4,), "relu"), np.random.default_rng(0)
-    X, y = rng.normal(size=(9, 3)), rng.normal(size=9)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
 
     def job(index):
         theory = ("nested", "wishart", "infinite")[index % 3]
-        return fw.solve(net, X, y, temperature=0.1 * (1 + index), theory=theory).action
+        return fw.solve(NET, X, y, temperature=0.1 * (1 + index), theory=theory).action
 
     alone = [job(index) for index in range(6)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         assert list(pool.map(job, range(6))) == alone
-    tree = run(net, 0)
+    tree = run(NET, 0)
     training = tree["constant_data"]["X"].values, tree["observed_data"]["y"].values
-    theory = fw.solve(net, *training, temperature=0.1)
+    theory = fw.solve(NET, *training, temperature=0.1)
     alone = fw.compare(theory, tree)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for report in pool.map(lambda _: fw.compare(theory, tree), range(4)):

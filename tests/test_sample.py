@@ -140,20 +140,21 @@ def test_draws_do_not_depend_on_the_number_of_threads(small, monkeypatch):
 
 def test_keep_and_thin(small):
     net, _ = small
-    tree = run(net, num_chains=1, num_samples=30, keep=["b_1"], thin=3)
-    assert set(tree["posterior"].data_vars) == {"b_1"}
-    plain = run(net, num_chains=1, num_samples=90, keep=["b_1"])
-    np.testing.assert_array_equal(tree["posterior"]["b_1"][0], plain["posterior"]["b_1"][0, 2::3])
+    tree = run(net, num_chains=1, num_samples=30, keep=["b_out", "v"], thin=3)
+    assert set(tree["posterior"].data_vars) == {"v", "b_out"}
+    plain = run(net, num_chains=1, num_samples=90, keep=["v", "b_out"])
+    for group, name in (("posterior", "v"), ("posterior", "b_out"), ("predictions", "f_mean")):
+        np.testing.assert_array_equal(tree[group][name][0], plain[group][name][0, 2::3])
     steps = plain["sample_stats"]["n_steps"].values.reshape(30, 3).sum(axis=1)
     np.testing.assert_array_equal(tree["sample_stats"]["n_steps"][0], steps)
 
 
-def test_large_hidden_weights_are_not_stored_by_default(monkeypatch):
+def test_large_hidden_weights_are_not_stored_by_default(monkeypatch, small):
     import finwidth._sampling.plan as module
 
     monkeypatch.setattr(module, "_DEFAULT_STORE", 1000)
-    tree = run(fw.Network((3,), "erf"), num_chains=1, num_samples=10)
-    assert set(tree["posterior"].data_vars) == {"v"}
+    tree = run(small[0], num_chains=1, num_samples=10)
+    assert set(tree["posterior"].data_vars) == {"v", "b_out"}
 
 
 def test_seeds_that_differ_anywhere_give_other_draws():

@@ -130,7 +130,7 @@ def test_prior_of_constrained_and_hierarchical_sites_is_invariant():
 
 def test_float32_stays_float32():
     with precision("float32"):
-        mcmc = run(Langevin(gaussian(3)), warmup=50, samples=50)
+        mcmc = run(Langevin(gaussian(10)), warmup=50, samples=50)
         assert mcmc.get_samples()["x"].dtype == jnp.float32
 
 
@@ -146,8 +146,8 @@ def test_warmup_reaches_the_optimal_acceptance():
 
 def test_adjusted_steps_adapt_and_unadjusted_stay():
     with float64():
-        adjusted = stats(run(Langevin(gaussian(5), step_size=0.05), samples=5))
-        unadjusted = stats(run(Langevin(gaussian(5), step_size=0.05, adjusted=False), samples=5))
+        adjusted = stats(run(Langevin(gaussian(10), step_size=0.05), samples=5))
+        unadjusted = stats(run(Langevin(gaussian(10), step_size=0.05, adjusted=False), samples=5))
     assert np.ptp(adjusted["adapt_state.step_size"]) == 0
     assert np.all(adjusted["adapt_state.step_size"] != 0.05)
     assert np.all(unadjusted["adapt_state.step_size"] == 0.05)
@@ -167,13 +167,13 @@ def test_acceptance_of_an_unadjusted_chain_measures_its_bias():
 @pytest.mark.parametrize("num_steps", [1, 7])
 def test_a_draw_costs_the_steps_it_takes(num_steps):
     with float64():
-        mcmc = run(Langevin(gaussian(2), num_steps=num_steps), warmup=5, samples=5)
+        mcmc = run(Langevin(gaussian(10), num_steps=num_steps), warmup=5, samples=5)
     assert np.all(stats(mcmc)["num_steps"] == num_steps)
 
 
 def test_unadjusted_is_labelled_biased():
-    adjusted = Langevin(gaussian(2))
-    unadjusted = Langevin(gaussian(2), step_size=0.1, adjusted=False)
+    adjusted = Langevin(gaussian(10))
+    unadjusted = Langevin(gaussian(10), step_size=0.1, adjusted=False)
     assert not adjusted.biased
     assert unadjusted.biased
     with float64():
@@ -185,7 +185,7 @@ def test_unadjusted_is_labelled_biased():
 def test_same_key_same_draws():
     with float64():
         first, again = (
-            run(Langevin(gaussian(3)), warmup=20, samples=20).get_samples()["x"] for _ in range(2)
+            run(Langevin(gaussian(10)), warmup=20, samples=20).get_samples()["x"] for _ in range(2)
         )
     np.testing.assert_array_equal(first, again)
 
@@ -193,8 +193,8 @@ def test_same_key_same_draws():
 def test_runaway_of_an_unstable_step_is_flagged():
     # |1 − h/σ²| > 1: the unadjusted recursion grows without bound
     with float64():
-        free = run(Langevin(gaussian(2), step_size=30.0, adjusted=False), warmup=0, samples=300)
-        kernel = Langevin(gaussian(2), step_size=1000.0, adapt_step_size=False)
+        free = run(Langevin(gaussian(10), step_size=30.0, adjusted=False), warmup=0, samples=300)
+        kernel = Langevin(gaussian(10), step_size=1000.0, adapt_step_size=False)
         tested = run(kernel, warmup=0, samples=50)
     assert np.all(free.get_extra_fields(True)["diverging"][:, 5:])
     assert not np.all(np.isfinite(np.asarray(free.get_samples()["x"])))
@@ -220,7 +220,7 @@ def test_runaway_of_an_unstable_step_is_flagged():
 )
 def test_wrong_arguments_are_named(options, words):
     with pytest.raises(InputError, match=words):
-        Langevin(gaussian(2), **options)
+        Langevin(gaussian(10), **options)
 
 
 def test_discrete_sites_are_named():

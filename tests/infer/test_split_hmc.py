@@ -180,19 +180,24 @@ def test_state_holds_numpyros_potential_energy_and_gradient(linear):
         assert np.all(kinetic > 0)
 
 
-def test_deterministic_sites_are_reported(linear):
+@pytest.fixture(scope="module")
+def short(linear):
     with float64():
-        samples = run(SplitHMC(linear.model), linear.args, warmup=10, samples=5).get_samples(True)
+        return run(SplitHMC(linear.model), linear.args, warmup=10, samples=5)
+
+
+def test_deterministic_sites_are_reported(linear, short):
+    with float64():
+        samples = short.get_samples(True)
         f = linear.stack(samples) @ linear.args[0].T
         np.testing.assert_allclose(samples["f"], f, rtol=1e-10)
 
 
-def test_arviz_reads_the_run(linear):
+def test_arviz_reads_the_run(short):
     import arviz as az
 
     with float64():
-        mcmc = run(SplitHMC(linear.model), linear.args, warmup=10, samples=5)
-        tree = az.from_numpyro(mcmc, log_likelihood=False)
+        tree = az.from_numpyro(short, log_likelihood=False)
     assert set(tree["posterior"].data_vars) == {"w", "b", "c", "f"}
     assert {"energy", "n_steps", "acceptance_rate", "lp", "diverging"} <= set(tree["sample_stats"])
     assert tree["sample_stats"].sizes == {"chain": 2, "draw": 5}
