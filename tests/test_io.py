@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import socket
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -283,6 +284,18 @@ def test_a_disk_that_fails_leaves_the_older_file_whole(tmp_path, monkeypatch, mo
                 save(attach(make_tree(), FakeTheory()), target)
     assert path.read_bytes() == older
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.nc"]
+
+
+def test_the_errors_of_a_disk_that_fails_may_be_kept(tmp_path, monkeypatch):
+    """No view of the file's content is left in them: Python 3.12.1 crashes when it is collected."""
+    monkeypatch.setattr(Path, "write_bytes", failing(errno.EIO, tmp_path)(Path.write_bytes))
+    with pytest.raises(InputError) as caught:
+        save(make_tree(1, 1, 1)["predictions"], tmp_path / "run.nc")
+    error = caught.value
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            assert not any(isinstance(one, memoryview) for one in frame.f_locals.values())
+        error = error.__cause__ or error.__context__
 
 
 def test_a_disk_that_cannot_even_remove_a_file(tmp_path, monkeypatch):

@@ -61,12 +61,12 @@ def save(tree: "xr.DataTree", path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _netcdf(tree: "xr.DataTree") -> memoryview:
+def _netcdf(tree: "xr.DataTree") -> bytes:
     """Return a tree as the content of a netCDF file, read back and found the same.
 
     In memory, since HDF5 crashes the process if a write to a file fails (a full disk, a limit on
-    the size of files). This costs as much memory as the tree takes, and while it compares, that
-    of one variable more.
+    the size of files). This costs as much memory as the tree takes, twice that for a moment, and
+    while it compares, that of one variable more.
     """
     import xarray as xr
 
@@ -78,8 +78,7 @@ def _netcdf(tree: "xr.DataTree") -> memoryview:
     clean = xr.DataTree.from_dict(groups, name=tree.name)
     expected = "expected tree = data that netCDF can hold"
     try:
-        content = clean.to_netcdf(None, engine=_ENGINE)
-        assert isinstance(content, memoryview)
+        content = _content(clean)
         with xr.open_datatree(content, engine=_ENGINE, cache=False) as opened:  # pyright: ignore
             again = {
                 path: node.to_dataset(inherit=False) for path, node in opened.subtree_with_keys
@@ -93,6 +92,18 @@ def _netcdf(tree: "xr.DataTree") -> memoryview:
     return content
 
 
+def _content(data: "xr.DataTree | xr.Dataset") -> bytes:
+    """Return the content of a netCDF file, of which no view is left.
+
+    Python 3.12.1 crashes where the garbage collector meets a view of a BytesIO, as in the frames of
+    an error that somebody keeps.
+    """
+    view = data.to_netcdf(None, engine=_ENGINE)
+    assert isinstance(view, memoryview)
+    with view:
+        return bytes(view)
+
+
 def _blame(groups: Mapping[str, "xr.Dataset"]) -> str:
     """Say which variable cannot be written even alone, as its library's errors do not."""
     import xarray as xr
@@ -101,8 +112,7 @@ def _blame(groups: Mapping[str, "xr.Dataset"]) -> str:
         for name, variable in dataset.variables.items():
             alone = xr.Dataset({name: variable.to_base_variable()})
             try:
-                content = alone.to_netcdf(None, engine=_ENGINE)
-                xr.open_dataset(content, engine=_ENGINE).close()  # pyright: ignore
+                xr.open_dataset(_content(alone), engine=_ENGINE).close()  # pyright: ignore
             except Exception:
                 kind = "coordinate" if name in dataset.coords else "variable"
                 where = f"{path.strip('/.')}/{name}".lstrip("/")
