@@ -177,6 +177,17 @@ def test_other_names_of_the_classes_permute_everything(activation, widths, theor
     np.testing.assert_allclose(q.probabilities[:, order], p.probabilities, atol=1e-8)
 
 
+@pytest.mark.slow
+def test_classes_that_no_pattern_has_are_alike():
+    """Two directions then have the same order parameters, and no basis of their own."""
+    solution = solve(fw.Network((5, 4), "erf", 0.5, outputs=6))
+    q_bar = solution.order_parameters.q_bar.values
+    order = np.array([0, 1, 2, 5, 3, 4])
+    np.testing.assert_allclose(q_bar[:, order][:, :, order], q_bar, atol=1e-8)
+    p = solution.predict(X_TEST).probabilities
+    np.testing.assert_allclose(p[:, order], p, atol=1e-3)  # by Sobol points
+
+
 def test_one_kernel_that_is_only_scaled_is_that_of_nested_with_the_identity():
     """With unequal widths; the product of all Q̄ solves, in each direction, N_ℓ(q_ℓ − 1) = c."""
     net = fw.Network((4, 9), "identity", 0.5, outputs=D)
