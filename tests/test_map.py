@@ -372,6 +372,17 @@ def test_grid_is_a_product_with_widths_from_loads(data):
     )
 
 
+def test_grid_has_as_many_outputs_as_the_data_and_theories_that_cover_them():
+    classes = fw.load_dataset("digits", classes=(0, 1, 2), n_train=9, n_test=6)
+    settings = {"activations": ("erf",), "depths": (1,), "loads": (), "temperatures": (0.1,)}
+    (point,) = grid_points([classes], widths=(5,), **settings)
+    assert point.network.outputs == 3
+    solved = _work.solve_point(ask(point, "infinite"))
+    assert solved["state"] == "solved" and 1 / 3 < solved["accuracy"] < 1
+    refused = _work.solve_point(ask(point, "corrected"))
+    assert refused["state"] == "not defined" and "outputs = 1" in refused["reason"]
+
+
 def test_shipped_map_is_the_preset_and_has_forty_points_that_mixed():
     dataset = fw.load(SHIPPED).to_dataset()
     points = docs_points()

@@ -64,7 +64,16 @@ class Sampled(Accuracy):
 
 @app.command("map")
 @options(out=Path("finwidth-map"))
-def map_(given: Given, grid: Grid, accuracy: Sampled, files: Files) -> None:
+def map_(
+    given: Given,
+    grid: Grid,
+    accuracy: Sampled,
+    files: Files,
+    scheduler: Annotated[
+        str | None,
+        option("--scheduler", "A running dask scheduler, tcp://HOST:PORT; none: this machine."),
+    ] = None,
+) -> None:
     """Compare all theories with exact sampling over a grid, and write it to DIR/map.nc.
 
     DIR also keeps each result, so that the same command continues a map that was stopped, and
@@ -86,6 +95,7 @@ def map_(given: Given, grid: Grid, accuracy: Sampled, files: Files) -> None:
             target_ess=accuracy.ess,
             max_draws=accuracy.draws,
             seed=accuracy.seed,
+            scheduler=scheduler,
         )
     except KeyboardInterrupt:
         complain(

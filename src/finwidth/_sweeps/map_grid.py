@@ -21,6 +21,8 @@ def grid_points(
 ) -> list[MapPoint]:
     """Return the product of settings as points, all hidden layers of a network alike.
 
+    Networks have as many outputs as the data.
+
     Parameters
     ----------
     data
@@ -51,7 +53,7 @@ def grid_points(
         if depth < 1:
             raise InputError(f"expected depth = an int of at least 1, got {depth!r}")
     found = [
-        MapPoint(one, Network((width,) * depth, activation), temperature)
+        MapPoint(one, Network((width,) * depth, activation, outputs=_outputs(one)), temperature)
         for one in data
         for activation in activations
         for depth in depths
@@ -59,6 +61,10 @@ def grid_points(
         for temperature in temperatures
     ]
     return sorted(found, key=_cost)
+
+
+def _outputs(data: Dataset) -> int:
+    return 1 if data.y_train.ndim == 1 else data.y_train.shape[1]
 
 
 def _widths(widths: Sequence[int], loads: Sequence[float], n_patterns: int) -> list[int]:

@@ -1,7 +1,6 @@
 """The one loop over points: what is stored is read, the rest is done, and stored as it comes."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,12 +71,12 @@ class _Loop:
         self._same: dict[int, list[int]] = {}  # points that come twice are done once
         self._told = told
         self._bar = bar
-        self._counts: Counter[str] = Counter()
+        self._done = self._failed = 0
         self._warnings: dict[str, None] = {}
 
     def run(self, client: Any) -> list[dict[str, Any]]:
         """Do what is not stored; return all results."""
-        known = {}
+        points, known = self._points, {}
         if self._store is not None:
             known = self._store.read(key for key in self._keys if key is not None)
         todo, first = [], {}
@@ -90,10 +89,10 @@ class _Loop:
                 self._same[number] = []
                 if key is not None:
                     first[key] = number
-                todo.append((number, self._points[number], self._checkpoint(number)))
+                todo.append((number, points[number], self._checkpoint(number)))
         with self._bar:
-            done = len(self._points) - sum(1 + len(same) for same in self._same.values())
-            self._bar.update(done, f"{done} stored" if done else "")
+            self._done = len(points) - sum(1 + len(same) for same in self._same.values())
+            self._bar.update(self._done, f"{self._done} of {len(points)} stored")
             if todo:
                 do_all(*make_tasks(todo, self._effort), client, self._take, self._bar.say)
         for text in self._warnings:
@@ -132,12 +131,13 @@ class _Loop:
         for number, result in zip(numbers, found, strict=True):
             for one in (number, *self._same[number]):
                 self._results[one] = result
-                self._counts[result["state"]] += 1
+                self._failed += result["state"] == "failed"
                 text = self._told(one, result)
                 if text:
                     self._bar.say(text)
         steps = sum(1 + len(self._same[number]) for number in numbers)
-        state = f"{running} running"
-        if self._counts["failed"]:
-            state += f", {self._counts['failed']} failed"
+        self._done += steps
+        state = f"{self._done} of {len(self._points)} done, {running} running"
+        if self._failed:
+            state += f", {self._failed} failed"
         self._bar.update(steps, state)
