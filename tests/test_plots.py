@@ -344,6 +344,7 @@ def test_colours_of_built_in_theories_differ_in_lightness_or_hue():
 # Order parameters
 
 
+@pytest.mark.slow
 def test_order_parameters_of_solutions_layer_by_layer(data):
     net = fw.Network((5, 4), "erf")
     solutions = [

@@ -126,6 +126,7 @@ def test_plot_writes_the_pictures_of_a_result(results, run_json, name):
             assert opened.read(4) == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_plot_of_several_runs_compares_over_widths(results, run, folder):
     result = run("plot", str(results / "widths"), "--out", "made", "--format", "svg")
     assert result.exit_code == 0, result.stderr
@@ -134,6 +135,7 @@ def test_plot_of_several_runs_compares_over_widths(results, run, folder):
     assert result.stdout.splitlines()[0].endswith("made/comparison.svg")
 
 
+@pytest.mark.slow
 def test_what_compare_writes_is_taken(results, run, run_json, folder):
     assert run("compare", str(results / "run.nc"), "--out", "c").exit_code == 0
     assert run_json("plot", "c", "--out", "made")["kind"] == "comparison"

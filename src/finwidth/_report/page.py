@@ -16,7 +16,7 @@ from .._plots._pictures import Picture, pictures
 from .._results.kinds import Result
 from .repeat import repeat
 from .scores import diagnostics, numbers, verdicts
-from .settings import provenance_rows, settings
+from .settings import headline, provenance_rows, settings
 from .table import Table
 
 __all__ = ["render", "write_report"]
@@ -80,6 +80,7 @@ def render(result: Result, say: Callable[[str], None] | None = None) -> str:
     sentence, lines = repeat(result)
     return _template().render(
         title=f"{_TITLES[result.kind]}: {result.path.name}",
+        headline=headline(result),
         version=importlib.metadata.version("finwidth"),
         verdicts=verdicts(result.reports),
         pictures=drawn,

@@ -13,7 +13,7 @@ from .table import Table, plain
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["provenance_rows", "settings"]
+__all__ = ["headline", "provenance_rows", "settings"]
 
 
 def settings(result: Result) -> Table:
@@ -27,6 +27,22 @@ def settings(result: Result) -> Table:
     elif result.dataset is not None:
         rows += _grid_settings(result.dataset)
     return Table("Settings", ("setting", "value"), rows)
+
+
+def headline(result: Result) -> str:
+    """Return data, networks and temperature in a line; nothing where they are many."""
+    records = [read_provenance(tree) for tree in result.runs.values()]
+    nets, parts = [record["network"] for record in records], []
+    if len(records) == 1:
+        parts.append(f"widths {plain(nets[0].get('widths'))}")
+    elif records:
+        first = sorted(net["widths"][0] for net in nets)
+        parts.append(f"N₁ = {', '.join(map(str, dict.fromkeys(first)))}")
+    for key, text in (("data_name", "{}"), ("temperature", "T = {}")):
+        values = dict.fromkeys(plain(one[key]) for one in records if one.get(key) is not None)
+        parts += [text.format(", ".join(values))] if values else []
+    activations = dict.fromkeys(str(net.get("activation")) for net in nets)
+    return ", ".join([*parts, *activations])
 
 
 def _run_settings(records: Sequence[Mapping[str, Any]], tree: Any) -> list[tuple[str, str]]:
