@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     from ._results.scores import scores as scores
     from ._sampling.sample import SamplingInterrupted as SamplingInterrupted, sample as sample
     from ._solve import mixture as mixture, solve as solve, student_t_process as student_t_process
+    from ._sweeps.grid import grid as grid
     from ._sweeps.many import solve_many as solve_many
     from ._sweeps.map import MapPoint as MapPoint, error_map as error_map
+    from ._sweeps.sweep import sweep as sweep
     from .activations._activation import (
         Activation as Activation,
         get_activation as get_activation,
@@ -80,9 +82,11 @@ _EXPORTS = {
     "load": ("_results.files", "load"),
     "save": ("_results.files", "save"),
     "nngp_kernel": ("_problem.nngp", "nngp_kernel"),
+    "grid": ("_sweeps.grid", "grid"),
     "solve_many": ("_sweeps.many", "solve_many"),
     "MapPoint": ("_sweeps.map", "MapPoint"),
     "error_map": ("_sweeps.map", "error_map"),
+    "sweep": ("_sweeps.sweep", "sweep"),
     "summarize_error_map": ("_results.map_summary", "summarize_error_map"),
     "MixtureSolution": ("theories._mixture.solution", "MixtureSolution"),
     "mixture": ("_solve", "mixture"),

@@ -210,7 +210,8 @@ def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, te
     for place in (
         "_solve.solve_problem",
         "_sampling.sample.run",
-        "_sweeps.map._rows",
+        "_sweeps.map.run",
+        "_sweeps.sweep.run",
     ):  # after all checks
         monkeypatch.setattr(f"finwidth.{place}", work)
     try:

@@ -5,7 +5,7 @@ import pytest
 
 import finwidth as fw
 from finwidth._cli.map import Grid
-from finwidth._sweeps import point as _map_point
+from finwidth._sweeps import work as _work
 
 from .test_bad_input import assert_refused
 
@@ -29,7 +29,7 @@ def test_map_and_its_second_call(run, run_json, folder, monkeypatch):
     stored = fw.load("map/map.nc").to_dataset()
     assert float(stored["exact_error"][0]) == point["exact_error"]
 
-    monkeypatch.setattr(_map_point, "sample", lambda *_, **__: pytest.fail("sampled again"))
+    monkeypatch.setattr(_work, "sample", lambda *_, **__: pytest.fail("sampled again"))
     result = run("map", *TINY, *THEORIES, "--theory", "corrected", *QUICK)
     assert result.exit_code == 0, result.stderr
     assert "closest of 1" in result.stdout and "corrected" in result.stdout
@@ -42,11 +42,13 @@ def test_interrupted_map_says_how_to_go_on(run, folder, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_map_point, "sample", stop)
+    monkeypatch.setattr(_work, "sample", stop)
     result = run("map", *TINY, *THEORIES, *QUICK)
     assert result.exit_code == 130
     assert "finwidth: interrupted: what was computed is in map; the same command" in result.stderr
-    assert len(list((folder / "map").glob("theory-*.json"))) == 2
+    solved = []
+    monkeypatch.setattr(_work, "solve_point", lambda point: solved.append(point))
+    assert run("map", *TINY, *THEORIES, *QUICK).exit_code == 130 and not solved
 
 
 def test_presets_and_grids_make_points():

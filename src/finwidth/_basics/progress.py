@@ -78,6 +78,11 @@ class Progress:
         """Advance by `steps` and show `state` at the end of the line."""
         self._bar.update(self._task, advance=steps, state=state)
 
+    def say(self, text: str) -> None:
+        """Print a line above the progress, if anything is shown."""
+        if self._enabled:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def skip(self, steps: int) -> None:
         """Take `steps` off the total: they turned out not to be needed."""
         self._total -= steps

@@ -1,7 +1,6 @@
 """`finwidth map`: all theories against exact sampling over a grid of problems."""
 
 import dataclasses
-import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,8 @@ import typer
 
 from .._basics.errors import InputError
 from ._app import app, complain
-from ._option import CLASSES, data_options, float_option, int_option, named, option, widths_option
+from ._grid import Accuracy, Problems, share
+from ._option import int_option, option
 from ._options import Files, Given, options
 from ._output import Folder, print_json, print_table, progress
 
@@ -18,52 +18,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from .._sweeps.map import MapPoint
-    from ..datasets import Dataset
 
 __all__ = ["map_"]
 
 
-def _list(*default: Any) -> Any:
-    return dataclasses.field(default_factory=lambda: list(default))
-
-
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class Grid(Problems):
     """The points: the product of all these, or a preset."""
 
-    data: Annotated[
-        list[str],
-        option(
-            "--data",
-            "Data set, with options: digits, random:n_inputs=50,train=120, mnist:path=FILE; "
-            "repeatable, like all options down to --theory.",
-            metavar="NAME[:OPTION=VALUE,…]",
-        ),
-    ] = _list("digits")
-    activation: Annotated[list[str], option("--activation", "Activation.")] = _list("erf")
-    depth: Annotated[list[int], int_option("--depth", "Number of hidden layers.")] = _list(1)
-    widths: Annotated[
-        list[Any],
-        widths_option(
-            "Widths N, one network for each; all hidden layers of a network have one width. "
-            "Default: 20,50,200 if there is no --load.",
-        ),
-    ] = _list()
-    load: Annotated[list[float], float_option("--load", "P/N instead of a width.")] = _list()
-    temperature: Annotated[list[float], float_option("--temperature", "T.")] = _list(0.01)
-    theory: Annotated[
-        list[str],
-        option(
-            "--theory",
-            "Theory, mixture or fluctuations. Default: all but cavity, which is slow.",
-        ),
-    ] = _list()
-    train: Annotated[int, int_option("--train", "Number of training patterns P.")] = 100
-    test: Annotated[int, int_option("--test", "Number of test patterns.")] = 100
-    data_seed: Annotated[
-        int | None, int_option("--data-seed", "Seed of the order or of generated data.")
-    ] = None
-    classes: Annotated[Any, CLASSES] = (0, 1)
     preset: Annotated[
         str | None,
         option("--preset", "docs: the grid of the documentation, instead of a grid of one's own."),
@@ -72,7 +34,7 @@ class Grid:
     def points(self, given: Collection[str] = ()) -> "list[MapPoint]":
         """Return the points, or raise InputError, also for a field `given` beside a preset."""
         from .._basics.checks import check_choice
-        from .._sweeps.grid import PRESETS, grid_points
+        from .._sweeps.map_grid import PRESETS, grid_points
 
         if self.preset is not None:
             make = PRESETS[check_choice("preset", self.preset, PRESETS)]
@@ -83,57 +45,26 @@ class Grid:
                         f"--{name.replace('_', '-')}"
                     )
             return make()
-        widths = [width for part in self.widths for width in part]
-        if not widths and not self.load:
-            widths = [20, 50, 200]
         return grid_points(
-            [self._dataset(text) for text in self.data],
+            [self.dataset(text) for text in self.data],
             activations=self.activation,
             depths=self.depth,
-            widths=widths,
+            widths=self.all_widths,
             loads=self.load,
             temperatures=self.temperature,
         )
 
-    def _dataset(self, text: str) -> "Dataset":
-        """Return the data set of NAME[:OPTION=VALUE,…]; its options win over the common ones."""
-        import finwidth as fw
-
-        name, _, rest = text.partition(":")
-        common: dict[str, Any] = {
-            "classes": self.classes,
-            "train": self.train,
-            "test": self.test,
-            "seed": self.data_seed,
-        }
-        try:
-            pairs = [named(part) for part in rest.split(",")] if rest else []
-        except ValueError:
-            raise InputError(f"expected --data = NAME[:OPTION=VALUE,…], got {text!r}") from None
-        options = common | data_options("--data", pairs, allowed=common)
-        n_train, n_test = options.pop("train"), options.pop("test")
-        return fw.load_dataset(name, n_train=n_train, n_test=n_test, **options)
-
 
 @dataclasses.dataclass(frozen=True)
-class Accuracy:
-    """How well each point is sampled."""
+class Sampled(Accuracy):
+    """How well each point is sampled, and with which seed."""
 
-    relative_mcse: Annotated[
-        float,
-        float_option("--relative-mcse", "Monte Carlo error of the test error, relative to it."),
-    ] = 0.01
-    ess: Annotated[
-        float,
-        float_option("--ess", "Effective draws at first; more follow until R-hat ≤ 1.01."),
-    ] = 1000.0
-    draws: Annotated[int, int_option("--draws", "Most draws of each chain.")] = 10_000
     seed: Annotated[int, int_option("--seed", "Seed of the sampler.")] = 0
 
 
 @app.command("map")
 @options(out=Path("finwidth-map"))
-def map_(given: Given, grid: Grid, accuracy: Accuracy, files: Files) -> None:
+def map_(given: Given, grid: Grid, accuracy: Sampled, files: Files) -> None:
     """Compare all theories with exact sampling over a grid, and write it to DIR/map.nc.
 
     DIR also keeps each result, so that the same command continues a map that was stopped, and
@@ -185,7 +116,7 @@ _THEORY = ("relative_error", "z", "state", "seconds")
 
 
 def _record(dataset: "xr.Dataset") -> dict[str, Any]:
-    from .._sweeps.point import QUANTITIES
+    from .._sweeps.map import QUANTITIES
 
     points = []
     for i in range(dataset.sizes["point"]):
@@ -229,7 +160,7 @@ def _print(dataset: "xr.Dataset") -> None:
                 f"{row['exact_error'].item():.4f} ± {row['exact_mcse'].item():.4f}",
                 "",
                 f"R-hat {row['r_hat'].item():.3f}{mark}",
-                _share(row["exact_accuracy"].item(), row["exact_accuracy_mcse"].item()),
+                share(row["exact_accuracy"].item(), row["exact_accuracy_mcse"].item()),
             )
         )
         for name in dataset["theory"].values:
@@ -239,7 +170,7 @@ def _print(dataset: "xr.Dataset") -> None:
                 continue
             relative, z = one["relative_error"].item(), one["z"].item()
             values = (f"{one['error'].item():.4f}", f"{100 * relative:+.1f} %", f"{z:+.1f}")
-            rows.append((f"  {name}", *values, _share(one["accuracy"].item())))
+            rows.append((f"  {name}", *values, share(one["accuracy"].item())))
     print_table(
         "Exact test error and accuracy of a draw ± Monte Carlo error (MCSE), and below them what "
         "theories say",
@@ -247,12 +178,6 @@ def _print(dataset: "xr.Dataset") -> None:
         rows,
     )
     _print_summary(dataset)
-
-
-def _share(value: float, mcse: float = math.nan) -> str:
-    if math.isnan(value):
-        return ""
-    return f"{value:.4f}" if math.isnan(mcse) else f"{value:.4f} ± {mcse:.4f}"
 
 
 def _print_summary(dataset: "xr.Dataset") -> None:

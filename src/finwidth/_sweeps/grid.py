@@ -1,110 +1,198 @@
-"""Grids of points for an error map: products of settings, and the grid of the documentation."""
+"""`grid`: every combination of data sets, networks, temperatures, theories and seeds."""
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, overload
 
+from .._basics.arrays import check_labels, shown
+from .._basics.checks import check_flag, check_iterable, check_seed
 from .._basics.errors import InputError
-from .._problem.network import Network
+from .._likelihoods import Likelihood, choose_likelihood
+from .._problem.network import Network, check_network
 from ..datasets import Dataset, load_dataset
-from .point import MapPoint
+from ..theories import Theory
+from .point import EXACT, Point, check_names, theory_name
 
-__all__ = ["PRESETS", "docs_points", "grid_points"]
+__all__ = ["AXES", "Grid", "grid"]
+
+AXES = ("data", "net", "temperature", "likelihood", "theory", "seed")
 
 
-def grid_points(
-    data: Sequence[Dataset],
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """The points of a sweep, made by `finwidth.grid`; nothing in it can change.
+
+    It has a length, can be iterated over, and ``a + b`` has the points of both.
+
+    Parameters
+    ----------
+    points
+        The points, each one data set, network, temperature, likelihood, and a theory or a seed.
+    listed
+        Names of what was given as a list: dimensions of the result, however short.
+    """
+
+    points: tuple[Point, ...]
+    listed: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    @overload
+    def __getitem__(self, index: int) -> Point: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Grid": ...
+
+    def __getitem__(self, index: int | slice) -> "Point | Grid":
+        if isinstance(index, slice):
+            return Grid(self.points[index], self.listed)
+        return self.points[index]
+
+    def __add__(self, other: "Grid") -> "Grid":
+        if not isinstance(other, Grid):
+            return NotImplemented
+        return Grid(self.points + other.points, self.listed | other.listed)
+
+    def __repr__(self) -> str:
+        def count(what: str, value: Callable[[Point], Any]) -> str:
+            found = list(dict.fromkeys(value(point) for point in self.points))
+            return f"{what}={found}" if len(found) < 5 else f"{len(found)} of {what}"
+
+        parts = (
+            count("data", lambda point: point.data.name),
+            count("widths", lambda point: point.network.widths),
+            count("temperature", lambda point: point.temperature),
+            count("theory", lambda point: theory_name(point.theory)),
+        )
+        return f"Grid({len(self)} points: {', '.join(parts)})"
+
+
+def grid(
     *,
-    activations: Sequence[str],
-    depths: Sequence[int],
-    widths: Sequence[int],
-    loads: Sequence[float],
-    temperatures: Sequence[float],
-) -> list[MapPoint]:
-    """Return the product of settings as points, all hidden layers of a network alike.
+    data: Any = "digits",
+    net: Any,
+    temperature: Any = None,
+    theory: Any = "nested",
+    sample: bool = False,
+    seed: Any = 0,
+    likelihood: Any = "gaussian",
+) -> Grid:
+    """Return every combination of problems, and of what is asked of them.
+
+    Each argument is one value or several; several make a dimension of what `finwidth.sweep`
+    returns.
 
     Parameters
     ----------
     data
-        Data sets.
-    activations, depths, temperatures
-        σ, L and T.
-    widths
-        Widths N.
-    loads
-        P/N, each of which gives a width for each data set, rounded.
+        Data sets, or names of them (`finwidth.load_dataset` with its defaults).
+    net
+        Networks.
+    temperature
+        Temperatures T ≥ 0, T > 0 where anything is sampled; None for that of a likelihood of
+        classes.
+    theory
+        Theories, by name or as `finwidth.theories.Theory`; "mixture", what `finwidth.mixture`
+        computes, and "fluctuations" (`finwidth.fluctuations` of theory="nested") among them. Empty
+        or None: nothing is solved.
+    sample
+        Whether the exact posterior is sampled, too. It stands as "exact" among the theories.
+    seed
+        Seeds of the sampler; theories do not depend on them.
+    likelihood
+        Likelihoods, by name or as objects.
 
     Returns
     -------
-    list of MapPoint
-        Narrow networks first.
+    Grid
+        The points, as many as `len` says; ``+`` puts two grids together.
 
     Raises
     ------
     InputError
-        If a value is wrong, or there is neither a width nor a load.
+        If an argument is not as described, empty, or has a value twice; if data, network,
+        likelihood and temperature do not fit each other at some point; if there is neither a
+        theory nor sampling.
     """
-    for load in loads:
-        if not load > 0:
-            raise InputError(f"expected load = a float > 0, got {load!r}")
-    if not widths and not loads:
-        raise InputError("expected at least one width or load, got none")
-    for depth in depths:
-        if depth < 1:
-            raise InputError(f"expected depth = an int of at least 1, got {depth!r}")
-    found = [
-        MapPoint(one, Network((width,) * depth, activation), temperature)
-        for one in data
-        for activation in activations
-        for depth in depths
-        for width in _widths(widths, loads, len(one.y_train))
-        for temperature in temperatures
-    ]
-    return sorted(found, key=_cost)
+    given = (data, net, temperature, likelihood, theory, seed)
+    listed = {name for name, value in zip(AXES, given, strict=True) if _is_list(value)}
+    sets = _several("data", data, (Dataset, str), _dataset)
+    nets = _several("net", net, Network, check_network)
+    likelihoods = _several("likelihood", likelihood, (str, Likelihood), choose_likelihood)
+    temperatures = _several("temperature", temperature, None, lambda one: one)
+    theories = () if theory is None else _values(theory, (str, Theory))
+    check_names("theory", theories)
+    seeds = _several("seed", seed, None, check_seed)
+    if not theories and not check_flag("sample", sample):
+        raise InputError("expected a theory or sample = True, got neither")
+    asked: list[tuple[str | Theory, int | None]] = [(one, None) for one in theories]
+    if check_flag("sample", sample):
+        asked += [(EXACT, one) for one in seeds]
+        if theories:
+            listed.add("theory")
+    else:
+        listed.discard("seed")
+    points = []
+    for one, network, law in itertools.product(sets, nets, likelihoods):
+        _check_labels(one, network, law)
+        for value in temperatures:
+            t = law.temperature(value)
+            if sample and t == 0:
+                raise InputError(f"expected temperature > 0 with sample = True, got {shown(value)}")
+            points += [Point(one, network, t, law, *what) for what in asked]
+    return Grid(tuple(points), frozenset(listed))
 
 
-def _widths(widths: Sequence[int], loads: Sequence[float], n_patterns: int) -> list[int]:
-    found = [*widths, *(max(1, round(n_patterns / load)) for load in loads)]
-    return list(dict.fromkeys(found))
+def _is_list(value: Any) -> bool:
+    single = (str, Dataset, Network, Theory, Likelihood)
+    several = hasattr(value, "__iter__") and getattr(value, "ndim", 1) != 0
+    return several and not isinstance(value, single)
 
 
-def _cost(point: MapPoint) -> float:
-    """Return a number that grows with the time a point takes: weights times stiffness."""
-    width, inputs = point.network.widths[0], point.data.X_train.shape[1]
-    weights = width * inputs + (point.network.depth - 1) * width**2
-    return weights * len(point.data.y_train) / point.temperature**0.5
+def _values(value: Any, kind: Any) -> tuple[Any, ...]:
+    if not _is_list(value):
+        return (value,)
+    return check_iterable("grid", value, "values")
 
 
-def docs_points() -> list[MapPoint]:
-    """Return the grid that the documentation shows; quick points first."""
-    digits = load_dataset("digits", n_train=100, n_test=100)
-    random = load_dataset("random", n_train=60, n_test=100)
-    teacher = load_dataset("teacher", n_train=60, n_test=100)
-    generated, both = (random, teacher), ("erf", "relu")
+def _several(name: str, value: Any, kind: Any, check: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """Return one value or several, checked and different, or raise InputError."""
+    values = tuple(check(one) for one in _values(value, kind))
+    if not values:
+        raise InputError(f"expected {name} = one value or several, got none")
+    for n, one in enumerate(values):
+        if any(one is other or (type(one) is type(other) and one == other) for other in values[:n]):
+            raise InputError(f"expected {name} = different values, got {shown(one)} twice")
+    return values
 
-    def grid(
-        data: Iterable[Dataset],
-        activations: Sequence[str],
-        depth: int,
-        widths: Sequence[int],
-        temperatures: Sequence[float],
-    ) -> list[MapPoint]:
-        return grid_points(
-            tuple(data),
-            activations=activations,
-            depths=(depth,),
-            widths=widths,
-            loads=(),
-            temperatures=temperatures,
+
+def _dataset(value: Any) -> Dataset:
+    if isinstance(value, str):
+        return load_dataset(value)
+    if not isinstance(value, Dataset):
+        raise InputError(
+            f"expected data = finwidth.Dataset objects or names, got {type(value).__name__}"
         )
-
-    points = [
-        *grid(generated, both, 1, (20, 50, 200), (0.5, 0.1)),
-        *grid((digits,), both, 1, (20, 50, 200), (0.1, 0.01)),
-        *grid((digits,), ("erf",), 1, (1000,), (0.1, 0.01)),
-        *grid(generated, ("erf",), 1, (1000,), (0.5, 0.1)),
-        *grid((*generated, digits), both, 2, (50,), (0.1,)),
-        *grid((digits,), ("erf",), 2, (50, 200), (0.01,)),
-    ]
-    return sorted(points, key=_cost)
+    return value
 
 
-PRESETS = {"docs": docs_points}
+def _check_labels(data: Dataset, net: Network, likelihood: Likelihood) -> None:
+    """Raise InputError where the labels are not those of the network's outputs."""
+    outputs = 1 if likelihood.one_label else net.outputs
+    for part, X, y in (
+        ("y_train", data.X_train, data.y_train),
+        ("y_test", data.X_test, data.y_test),
+    ):
+        try:
+            y = likelihood.check(check_labels(y, len(X), part, "X", outputs))
+            likelihood.check_classes(y, net.outputs)
+        except InputError as error:
+            raise InputError(
+                f"expected data, net and likelihood that fit, got {data!r}, {net!r} and "
+                f"{likelihood.name!r}: {error}"
+            ) from None

@@ -1,46 +1,27 @@
-"""`error_map`: every theory against exact sampling over a grid of problems, resumable.
-
-Each result is one small file: the exact error of a point, or one theory's error at a point. A file
-is found again by a digest of all that its numbers depend on, so that a map that was killed goes
-on, and a changed map recomputes only what changed.
-"""
+"""`error_map`: every theory against exact sampling over a grid of problems, resumable."""
 
 import dataclasses
 import importlib.metadata
 import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._basics.checks import check_flag, check_iterable, check_path
+from .._basics.checks import check_flag, check_iterable, check_path, check_seed
 from .._basics.errors import InputError
-from .._basics.progress import Patient
+from .._observables.accuracy import QUANTITIES as ACCURACIES
+from .._observables.squared_error import QUANTITIES as ERRORS
 from ..theories import Theory
-from .point import (
-    QUANTITIES,
-    R_HAT_LIMIT,
-    Effort,
-    MapPoint,
-    check_theories,
-    sample_point,
-    solve_point,
-    theory_name,
-)
-from .store import Store, exact_key, theory_key
+from .point import EXACT, R_HAT_LIMIT, Effort, MapPoint, check_theories, theory_name
+from .run import run
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["MapPoint", "error_map"]
+__all__ = ["QUANTITIES", "MapPoint", "error_map"]
 
-
-def _say(text: str, progress: bool) -> None:
-    if progress and sys.stderr is not None:
-        print(text, file=Patient(sys.stderr), flush=True)
+QUANTITIES = (*ERRORS, *ACCURACIES)  # what a map holds of every point; accuracies of classes
 
 
 def error_map(
@@ -52,6 +33,7 @@ def error_map(
     target_ess: float = 1000.0,
     max_draws: int = 10_000,
     seed: int = 0,
+    scheduler: str | None = None,
     progress: bool = True,
 ) -> "xr.Dataset":
     """Compare the test errors of theories with exact sampling, point by point.
@@ -59,16 +41,16 @@ def error_map(
     Parameters
     ----------
     points
-        The problems, in the order in which they are computed.
+        The problems.
     theories
         Names of theories (`finwidth.list_theories`), "fluctuations" (`finwidth.fluctuations` of
         theory="nested"), or `finwidth.theories.Theory` objects. Default: all but those that are
         slow ("cavity" takes minutes a point).
     folder
-        Where results are kept, one small file each. The same call continues a map that was
-        stopped, draw by draw; exact results are kept when theories are added. Activations are told
-        apart by their values, theories by their `record`; one without is solved every time. None:
-        nothing is kept.
+        Where results are kept, as those of `finwidth.sweep`. The same call continues a map that
+        was stopped, draw by draw; exact results are kept when theories are added. Activations are
+        told apart by their values, theories by their `record`; one without is solved every time.
+        None: nothing is kept.
     relative_mcse
         Wanted Monte Carlo standard error of the test error, relative to it.
     target_ess
@@ -77,6 +59,8 @@ def error_map(
         Most draws of each of the four chains.
     seed
         Seed of the sampler.
+    scheduler
+        As for `finwidth.sweep`.
     progress
         Whether to say on stderr what was computed.
 
@@ -102,7 +86,8 @@ def error_map(
     Warns
     -----
     AccuracyWarning
-        If a point does not reach R-hat and MCSE within `max_draws`. It stays in the map.
+        If a point does not reach R-hat and MCSE within `max_draws`, or cannot be sampled. It stays
+        in the map.
     """
     points = check_iterable("points", points, "MapPoint objects, at least one")
     check_flag("progress", progress)
@@ -111,66 +96,41 @@ def error_map(
     if not points or not all(isinstance(point, MapPoint) for point in points):
         raise InputError("expected points = MapPoint objects, at least one, got something else")
     chosen = check_theories(theories)
-    effort = Effort(relative_mcse, target_ess, max_draws, seed)
-    if folder is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            rows = _rows(points, chosen, effort, Store(temporary), progress)
-    else:
-        rows = _rows(points, chosen, effort, Store(folder), progress)
-    return _dataset(points, chosen, effort, rows)
+    effort = Effort(relative_mcse, target_ess, max_draws)
+    seed = check_seed(seed)
+    asked = [
+        one
+        for point in points
+        for one in (*(point.asked(theory) for theory in chosen), point.asked(EXACT, seed))
+    ]
 
-
-def _rows(
-    points: tuple[MapPoint, ...],
-    theories: tuple[str | Theory, ...],
-    effort: Effort,
-    store: Store,
-    progress: bool,
-) -> list[dict[str, Any]]:
-    """Return for each point the results of sampling ("exact") and of the theories."""
-    rows: list[dict[str, Any]] = []
-    for number, point in enumerate(points, start=1):
-        row = {theory_name(theory): theory_result(point, theory, store) for theory in theories}
-        row["exact"] = exact = exact_result(point, effort, store, progress)
-        mark = "" if exact["r_hat"] <= R_HAT_LIMIT else ", not counted"
-        _say(
-            f"{number}/{len(points)} {point}: exact {exact['error']:.4g} ± "
-            f"{exact['error_mcse']:.1g}, R-hat {exact['r_hat']:.4f}{mark} "
-            f"({exact['seconds']:.0f} s)",
-            progress,
+    def told(number: int, result: dict[str, Any]) -> str:
+        point = number // (len(chosen) + 1)
+        if not asked[number].sampled or result["state"] == "failed":
+            return ""
+        mark = "" if result["r_hat"] <= R_HAT_LIMIT else ", not counted"
+        return (
+            f"{point + 1}/{len(points)} {points[point]}: exact {result['error']:.4g} ± "
+            f"{result['error_mcse']:.1g}, R-hat {result['r_hat']:.4f}{mark} "
+            f"({result['seconds']:.0f} s)"
         )
-        rows.append(row)
-    return rows
 
-
-def exact_result(point: MapPoint, effort: Effort, store: Store, progress: bool) -> dict[str, Any]:
-    """Return what sampling says at a point, from the store or by sampling."""
-    key = exact_key(point, effort)
-    result = store.read(key)
-    if result is None:
-        checkpoint = store.checkpoint(key)
-        bar = progress and sys.stderr.isatty()
-        result = sample_point(point, effort, checkpoint, bar)
-        store.write(key, result)
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    return result
-
-
-def theory_result(point: MapPoint, theory: str | Theory, store: Store) -> dict[str, Any]:
-    """Return what a theory says at a point, from the store or by solving it."""
-    key = theory_key(point, theory)
-    result = None if key is None else store.read(key)
-    if result is None:
-        result = solve_point(point, theory)
-        if key is not None:
-            store.write(key, result)
-    return result
+    results = run(
+        asked, effort, folder, name="folder", scheduler=scheduler, progress=progress, told=told
+    )
+    names = [*(theory_name(theory) for theory in chosen), EXACT]
+    rows = [
+        dict(zip(names, results[begin : begin + len(names)], strict=True))
+        for begin in range(0, len(results), len(names))
+    ]
+    return _dataset(points, chosen, effort, seed, rows)
 
 
 def _dataset(
     points: tuple[MapPoint, ...],
     theories: tuple[str | Theory, ...],
     effort: Effort,
+    seed: int,
     rows: list[dict[str, Any]],
 ) -> "xr.Dataset":
     """Put results in one Dataset."""
@@ -191,8 +151,8 @@ def _dataset(
         )
         variables[f"exact_{name}"] = ("point", found)
         variables["exact_mcse" if name == "error" else f"exact_{name}_mcse"] = ("point", mcse)
-    for name in ("r_hat", "ess", "n_draws", "divergences"):
-        variables[name] = ("point", np.array([one[name] for one in exact]))
+    for name, absent in (("r_hat", np.nan), ("ess", np.nan), ("n_draws", 0), ("divergences", -1)):
+        variables[name] = ("point", np.array([one.get(name, absent) for one in exact]))
     variables["exact_seconds"] = ("point", np.array([one["seconds"] for one in exact]))
     result = xr.Dataset(variables)
     result["counted"] = result["r_hat"] <= R_HAT_LIMIT
@@ -202,6 +162,7 @@ def _dataset(
         finwidth=importlib.metadata.version("finwidth"),
         r_hat_limit=R_HAT_LIMIT,
         **dataclasses.asdict(effort),
+        seed=seed,
     )
 
 
