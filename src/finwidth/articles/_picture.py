@@ -7,7 +7,7 @@ import numpy as np
 
 from .._plots import _common
 
-__all__ = ["LIGHT", "grid", "legend", "log_axis", "shades", "style", "write_legend"]
+__all__ = ["LIGHT", "exact", "grid", "legend", "log_axis", "shades", "style", "write_legend"]
 
 LIGHT = {"color": "0.8", "linewidth": 0.8, "zorder": 0}  # lines that values are compared with
 _ORDER = ("nested", "adaptive", "cavity", "wishart")
@@ -31,6 +31,24 @@ def style(theory: str) -> dict[str, Any]:
     if theory == "infinite":
         return {"color": _common.INFINITE, "linestyle": "--"}
     return {"color": _common.THEORIES[_ORDER.index(theory)], "linestyle": "-"}
+
+
+def exact(axis: Any, x: Any, value: Any, mcse: Any, **options: Any) -> None:
+    """Draw what was sampled, with bars of ±2 MCSE."""
+    axis.errorbar(
+        x,
+        value,
+        _common.BARS * np.asarray(mcse),
+        **{
+            "fmt": "o",
+            "color": _common.POSTERIOR,
+            "markersize": 3.5,
+            "capsize": 2,
+            "label": "exact ± 2 MCSE",
+            "zorder": 5,
+        }
+        | options,
+    )
 
 
 def shades(count: int) -> list[Any]:

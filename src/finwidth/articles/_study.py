@@ -3,11 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._basics.checks import check_choice
 from .._basics.errors import InputError
+from .._sweeps.grid import Grid
+from .._sweeps.sweep import sweep
 from ..datasets import Dataset, load_dataset
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["SIZES", "Study"]
 
@@ -92,3 +97,9 @@ class Study:
             elif self.size != "paper":
                 found[stand_in] = load_dataset("digits", **other, **sizes)
         return found
+
+    def sweep(self, grid: Grid, **effort: Any) -> "xr.Dataset":
+        """Return what `finwidth.sweep` makes of a grid, from the store as far as it is there."""
+        return sweep(
+            grid, store=self.store, scheduler=self.scheduler, progress=self.progress, **effort
+        )
