@@ -12,6 +12,7 @@ import finwidth as fw
 from finwidth._sweeps import map as _map, point as _map_point, work as _work
 from finwidth._sweeps.keys import Keys
 from finwidth._sweeps.map_grid import docs_points, grid_points
+from finwidth._sweeps.point import ask
 from finwidth._sweeps.run import run
 from finwidth.theories.nested import Nested
 
@@ -24,7 +25,7 @@ EXACT = dict.fromkeys((*NUMBERS, "r_hat", "ess", "n_draws", "divergences", "seco
 
 def about(point, theory):
     """What the numbers of a theory at a point depend on."""
-    return Keys(_map_point.Effort()).about(point.asked(theory))
+    return Keys(_map_point.Effort()).about(ask(point, theory))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_theories_are_those_of_solve(finished, points, data):
 def test_labels_that_are_no_classes_have_no_accuracy(data):
     halved = fw.Dataset(data.X_train, data.y_train, data.X_test, 0.5 * data.y_test, name="half")
     point = fw.MapPoint(halved, fw.Network((4,), "identity"), 0.5)
-    rows = [{"exact": EXACT, "nested": _work.solve_point(point.asked("nested"))}]
+    rows = [{"exact": EXACT, "nested": _work.solve_point(ask(point, "nested"))}]
     dataset = _map._dataset((point,), ("nested",), _map_point.Effort(), 0, rows)
     assert np.isfinite(dataset["error"]).all()
     for name in ("accuracy", "accuracy_mean", "exact_accuracy", "exact_accuracy_mcse"):
@@ -83,12 +84,10 @@ def test_labels_that_are_no_classes_have_no_accuracy(data):
 
 def test_theory_that_is_not_defined_has_no_numbers(data):
     relu = fw.MapPoint(data, fw.Network((4,), "relu"), 0.5)
-    result = _work.solve_point(relu.asked("corrected"))
+    result = _work.solve_point(ask(relu, "corrected"))
     assert result["state"] == "not defined" and "error" not in result
     assert "odd activation" in result["reason"]
-    rows = [
-        {"exact": EXACT, "corrected": result, "nested": _work.solve_point(relu.asked("nested"))}
-    ]
+    rows = [{"exact": EXACT, "corrected": result, "nested": _work.solve_point(ask(relu, "nested"))}]
     dataset = _map._dataset((relu,), ("corrected", "nested"), _map_point.Effort(), 0, rows)
     for name in ("error", "relative_error", "z"):
         assert np.isnan(dataset[name].values).tolist() == [[True, False]]
@@ -157,7 +156,7 @@ def test_another_function_of_the_same_name_is_computed_anew(data, tmp_path, monk
     monkeypatch.setattr(_work, "sample_point", lambda point, *_: solved.append(point) or done)
     sine, other, again = (_point(data, fn) for fn in (jnp.sin, jnp.tanh, lambda h: jnp.sin(h)))
     for point, count in ((sine, 2), (other, 4), (again, 4), (sine, 4)):
-        asked = [point.asked("nested"), point.asked("exact", 0)]
+        asked = [ask(point, "nested"), ask(point, "exact", 0)]
         run(asked, _map_point.Effort(), tmp_path, progress=False)
         assert len(solved) == count
 
@@ -187,7 +186,7 @@ def test_theories_of_one_name_and_other_settings_share_nothing(points, tmp_path,
     def times(*theories):
         solved.clear()
         for theory in theories:
-            run([points[0].asked(theory)], _map_point.Effort(), tmp_path, progress=False)
+            run([ask(points[0], theory)], _map_point.Effort(), tmp_path, progress=False)
         return len(solved)
 
     # nothing tells what their code is: never stored, never found

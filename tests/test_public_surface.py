@@ -176,6 +176,7 @@ VALID: dict[str, Any] = {
     "fn": jnp.tanh,
     "folder": "map",
     "full_covariance": False,
+    "grid": fw.grid(data=DATA, net=NET, temperature=0.5, theory="infinite"),
     "infinite": None,
     "init_params": None,
     "jitter": 0.3,
@@ -223,14 +224,17 @@ VALID: dict[str, Any] = {
     "replace": True,
     "reports": Lazy(report),
     "rng_key": jax.random.key(0),
+    "sample": False,
     "sampler": None,
     "sampler_options": None,
+    "scheduler": None,
     "seed": 0,
     "solution": Lazy(solution),
     "stack": Lazy(lambda: fw.theories.Stack.of(NET, (None,))),
     "standardise_y": True,
     "start": None,
     "step_size": 0.1,
+    "store": "runs",
     "target": None,
     "target_accept_prob": 0.8,
     "target_ess": None,
@@ -279,6 +283,7 @@ VALID: dict[str, Any] = {
     "register_plugin.name": "plugin",
     "sample.theory": None,
     "solve_many.weight_precision": None,
+    "sweep.target_ess": 5.0,
 }
 
 #: An instance of each class that has public methods.

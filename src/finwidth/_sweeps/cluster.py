@@ -5,11 +5,12 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._basics.checks import check_name
+from .._basics.arrays import shown
 from .._basics.errors import InputError
 from .keys import NUMERICS
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "cores", "dashboard", "local_client"]
 
+_ADDRESS = re.compile(r"[a-z]+://[^\s\0/]+(/[^\s\0]*)?")
 _TIMEOUT = 5.0  # seconds to reach a scheduler
 _RETRIES = 1  # of a point whose worker was lost
 
@@ -83,12 +85,14 @@ def connect(address: Any, say: Callable[[str], None]) -> Iterator["Client"]:
     expected = (
         "expected scheduler = the address of a running dask scheduler, such as tcp://host:8786"
     )
-    check_name("scheduler", address)
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+        raise InputError(f"{expected}, got {shown(address)}")
     try:
         client = Client(address, timeout=_TIMEOUT, set_as_default=False)
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        what = "nothing answers there" if isinstance(error, OSError) else error
-        raise InputError(f"{expected}, got {address!r} ({what})") from None
+    except OSError:
+        raise InputError(f"{expected}, got {address!r}, where nothing answers") from None
+    except Exception as error:  # of dask, or of what runs there
+        raise InputError(f"{expected}, got {address!r} ({error})") from None
     with client:
         if not client.nthreads():
             say(f"waiting for workers of {address}: there are none yet")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, overload
 
 from .._basics.arrays import check_labels, shown
-from .._basics.checks import check_flag, check_iterable, check_seed
+from .._basics.checks import check_flag, check_iterable, check_seed, check_temperature
 from .._basics.errors import InputError
 from .._likelihoods import Likelihood, choose_likelihood
 from .._problem.network import Network, check_network
@@ -121,13 +121,13 @@ def grid(
     """
     given = (data, net, temperature, likelihood, theory, seed)
     listed = {name for name, value in zip(AXES, given, strict=True) if _is_list(value)}
-    sets = _several("data", data, (Dataset, str), _dataset)
-    nets = _several("net", net, Network, check_network)
-    likelihoods = _several("likelihood", likelihood, (str, Likelihood), choose_likelihood)
-    temperatures = _several("temperature", temperature, None, lambda one: one)
-    theories = () if theory is None else _values(theory, (str, Theory))
+    sets = _several("data", data, _dataset)
+    nets = _several("net", net, check_network)
+    likelihoods = _several("likelihood", likelihood, choose_likelihood)
+    temperatures = _several("temperature", temperature, _temperature)
+    theories = () if theory is None else _values("theory", theory)
     check_names("theory", theories)
-    seeds = _several("seed", seed, None, check_seed)
+    seeds = _several("seed", seed, check_seed)
     if not theories and not check_flag("sample", sample):
         raise InputError("expected a theory or sample = True, got neither")
     asked: list[tuple[str | Theory, int | None]] = [(one, None) for one in theories]
@@ -154,21 +154,23 @@ def _is_list(value: Any) -> bool:
     return several and not isinstance(value, single)
 
 
-def _values(value: Any, kind: Any) -> tuple[Any, ...]:
-    if not _is_list(value):
-        return (value,)
-    return check_iterable("grid", value, "values")
+def _values(name: str, value: Any) -> tuple[Any, ...]:
+    return check_iterable(name, value, "one value or several") if _is_list(value) else (value,)
 
 
-def _several(name: str, value: Any, kind: Any, check: Callable[[Any], Any]) -> tuple[Any, ...]:
+def _several(name: str, value: Any, check: Callable[[Any], Any]) -> tuple[Any, ...]:
     """Return one value or several, checked and different, or raise InputError."""
-    values = tuple(check(one) for one in _values(value, kind))
+    values = tuple(check(one) for one in _values(name, value))
     if not values:
         raise InputError(f"expected {name} = one value or several, got none")
     for n, one in enumerate(values):
         if any(one is other or (type(one) is type(other) and one == other) for other in values[:n]):
             raise InputError(f"expected {name} = different values, got {shown(one)} twice")
     return values
+
+
+def _temperature(value: Any) -> float | None:
+    return None if value is None else check_temperature(value)
 
 
 def _dataset(value: Any) -> Dataset:

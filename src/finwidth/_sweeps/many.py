@@ -50,14 +50,15 @@ def solve_many(
     theory
         As for `finwidth.solve`.
     X_test, y_test
-        Test set, shapes (test_pattern, input) and those of its labels, for the errors.
+        Test set, shapes (test_pattern, input) and those of its labels, for the scores.
 
     Returns
     -------
     xarray.Dataset
         The order parameters (width, temperature, layer), with several outputs their further
-        dimensions too; action, log_evidence, residual and, with a test set, error, bias2 and
-        variance (width, temperature); coordinates width, temperature, layer and load = P/width.
+        dimensions too; action, log_evidence, residual and, with a test set, the scores that
+        `Solution.scores` gives, error, bias2, variance and for classes accuracy and accuracy_mean
+        (width, temperature); coordinates width, temperature, layer and load = P/width.
         With `weight_precision` given, a leading dimension precision, and the coordinate
         weight_precision (precision, weight_layer).
 

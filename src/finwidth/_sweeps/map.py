@@ -13,7 +13,7 @@ from .._basics.errors import InputError
 from .._observables.accuracy import QUANTITIES as ACCURACIES
 from .._observables.squared_error import QUANTITIES as ERRORS
 from ..theories import Theory
-from .point import EXACT, R_HAT_LIMIT, Effort, MapPoint, check_theories, theory_name
+from .point import EXACT, R_HAT_LIMIT, Effort, MapPoint, ask, check_theories, theory_name
 from .run import run
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def error_map(
     asked = [
         one
         for point in points
-        for one in (*(point.asked(theory) for theory in chosen), point.asked(EXACT, seed))
+        for one in (*(ask(point, theory) for theory in chosen), ask(point, EXACT, seed))
     ]
 
     def told(number: int, result: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ __all__ = [
     "Effort",
     "MapPoint",
     "Point",
+    "ask",
+    "check_names",
     "check_theories",
     "default_theories",
     "theory_name",
@@ -96,12 +98,13 @@ class MapPoint:
         checked = check_temperature(self.temperature, zero=False)
         object.__setattr__(self, "temperature", checked)
 
-    def asked(self, theory: str | Theory, seed: int | None = None) -> Point:
-        """Return the point of a sweep where this problem is solved or, with a seed, sampled."""
-        return Point(self.data, self.network, self.temperature, GAUSSIAN, theory, seed)
-
     def __str__(self) -> str:
-        return str(self.asked(EXACT))
+        return str(ask(self, EXACT))
+
+
+def ask(problem: MapPoint, theory: str | Theory, seed: int | None = None) -> Point:
+    """Return the point of a sweep where a problem is solved or, with a seed, sampled."""
+    return Point(problem.data, problem.network, problem.temperature, GAUSSIAN, theory, seed)
 
 
 @dataclasses.dataclass(frozen=True)

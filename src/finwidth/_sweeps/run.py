@@ -93,8 +93,7 @@ class _Loop:
             done = len(self._points) - sum(1 + len(same) for same in self._same.values())
             self._bar.update(done, f"{done} stored" if done else "")
             if todo:
-                solved, sampled = make_tasks(todo, self._effort)
-                do_all(solved, sampled, scheduler, self._take, self._bar.say)
+                do_all(*make_tasks(todo, self._effort), scheduler, self._take, self._bar.say)
         for text in self._warnings:
             warn(text)
         self._tell_failures()

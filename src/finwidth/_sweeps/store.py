@@ -107,6 +107,7 @@ class Store:
                 f"expected {self._name} = a store of version {FORMAT}, as this finwidth writes it, "
                 f"got {what} in {str(self.folder / _FILE)!r}: name another folder"
             )
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")  # can it be written?
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 
+from ..theories._theory import choose_theory
 from .keys import data_digest
-from .point import Effort, Point
+from .point import BEYOND, Effort, Point
 from .work import Task
 
 __all__ = ["make_tasks", "split"]
@@ -14,7 +15,7 @@ __all__ = ["make_tasks", "split"]
 def make_tasks(
     numbered: Iterable[tuple[int, Point, Path | None]], effort: Effort
 ) -> tuple[list[Task], list[Task]]:
-    """Return points in tasks, first the theories, then what is sampled.
+    """Return points in tasks: those that are quick, and those that take long.
 
     Parameters
     ----------
@@ -30,7 +31,13 @@ def make_tasks(
     for entries in groups.values():
         numbers, points, checkpoints = zip(*entries, strict=True)
         tasks.append(Task(points, numbers, effort, checkpoints))
-    return [t for t in tasks if not t.sampled], [t for t in tasks if t.sampled]
+    long = [task for task in tasks if task.sampled or _slow(task.points[0])]
+    return [task for task in tasks if task not in long], long
+
+
+def _slow(point: Point) -> bool:
+    beyond = isinstance(point.theory, str) and point.theory in BEYOND
+    return not (beyond or point.sampled) and choose_theory(point.theory).slow
 
 
 def _shared(point: Point) -> Hashable:
@@ -43,7 +50,7 @@ def _shared(point: Point) -> Hashable:
         return "sampled", data_digest(data), shapes, point.likelihood.name
     kernel = net.activation, net.weight_precision[:-1], net.bias_precision, net.outputs
     kind = net.depth if net.dense else net.layers
-    return "solved", data_digest(data), kernel, kind, point.likelihood.name
+    return "solved", data_digest(data), kernel, kind, point.likelihood.name, _slow(point)
 
 
 def split(tasks: Iterable[Task], n_parts: int) -> list[Task]:

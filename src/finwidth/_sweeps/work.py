@@ -29,7 +29,7 @@ from ..theories._theory import choose_theory, solve_problem
 from .keys import data_digest
 from .point import BEYOND, R_HAT_LIMIT, Effort, Point
 
-__all__ = ["Task", "failed", "forget", "sample_point", "solve_point", "work"]
+__all__ = ["Task", "failed", "forget", "sample_point", "solve_point", "work", "work_on"]
 
 _CHAINS = 4
 _WAIT = 60.0  # seconds for a checkpoint that another process holds, which may be about to end
@@ -69,17 +69,18 @@ class Task:
         points, numbers, checkpoints = self.points[cut], self.numbers[cut], self.checkpoints[cut]
         return Task(points, numbers, self.effort, checkpoints)
 
-    def of(self, data: Dataset | None) -> "Task":
-        """Return the task with another data set, or with none, to be sent without it."""
-        points = tuple(dataclasses.replace(point, data=data) for point in self.points)
-        return dataclasses.replace(self, points=points)
+    @property
+    def cases(self) -> list[tuple[Any, ...]]:
+        """The points without their data set, to be sent without it."""
+        fields = [field.name for field in dataclasses.fields(Point) if field.name != "data"]
+        return [tuple(getattr(point, name) for name in fields) for point in self.points]
 
 
-def work(data: Dataset, task: Task, seconds: float) -> list[dict[str, Any]]:
+def work(task: Task, seconds: float) -> list[dict[str, Any]]:
     """Work at a task's points for about some seconds; return the results of the first ones."""
     found: list[dict[str, Any]] = []
     end = time.monotonic() + seconds
-    for point, checkpoint in zip(task.of(data).points, task.checkpoints, strict=True):
+    for point, checkpoint in zip(task.points, task.checkpoints, strict=True):
         if point.sampled:
             found.append(sample_point(point, task.effort, checkpoint))
         else:
@@ -87,6 +88,18 @@ def work(data: Dataset, task: Task, seconds: float) -> list[dict[str, Any]]:
         if time.monotonic() > end:
             break
     return found
+
+
+def work_on(
+    data: Dataset,
+    cases: list[tuple[Any, ...]],
+    effort: Effort,
+    checkpoints: tuple[Path | None, ...],
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """Do what `work` does, for a task that came without its data set."""
+    points = tuple(Point(data, *case) for case in cases)
+    return work(Task(points, tuple(range(len(points))), effort, checkpoints), seconds)
 
 
 def forget() -> None:

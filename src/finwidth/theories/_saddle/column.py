@@ -8,8 +8,8 @@ import xarray as xr
 from ..._layers.dense import input_covariance
 from ..._layers.stack import layer_rules
 from ..._numerics.scaled_grid import ScaledPoints, predict_many
+from ..._observables._observable import observables, predictions
 from ..._observables._prediction import Prediction
-from ..._observables.squared_error import expected_error
 from ..._problem.problem import Problem
 from .._theory import Theory, check_converged, solve_problem
 from .theory import SaddleTheory
@@ -37,7 +37,7 @@ def solve_column(rule: Theory, problems: list[Problem], test: Test) -> list[dict
             solution = solve_problem(problem, rule)
         row = _row(solution)
         if test is not None:
-            row |= _errors(solution.generalization_error(*test))
+            row |= _scores(solution.scores(*test))
         rows.append(row)
     return rows
 
@@ -57,6 +57,7 @@ def _scaled_column(rule: SaddleTheory, problems: list[Problem], test: Test) -> l
     if test is None:
         return rows
     X_test, y_test = test
+    chosen = observables(y_test)
     first, form = problems[0], forms[0]
     orders = [solution.point.order for solution in solutions]
     points = ScaledPoints(
@@ -79,7 +80,7 @@ def _scaled_column(rule: SaddleTheory, problems: list[Problem], test: Test) -> l
         np.concatenate([part[1] for part in parts], axis=1),
         strict=True,
     ):
-        row |= _errors(expected_error(Prediction(mean, variance), y_test))
+        row |= predictions(chosen, Prediction(mean, variance), y_test)
     return rows
 
 
@@ -92,5 +93,5 @@ def _row(solution: Any) -> dict[str, Any]:
     }
 
 
-def _errors(errors: xr.Dataset) -> dict[str, float]:
-    return {str(name): float(value) for name, value in errors.items()}
+def _scores(scores: xr.Dataset) -> dict[str, float]:
+    return {str(name): float(value) for name, value in scores.items()}
