@@ -59,10 +59,10 @@ _SIZES = {
         ((500, 1.0), (500, 4.0), (1000, 1.0)),
         1000,
         (20, 50, 100, 200, 500, 1000, 2000),
-        (20, 100, 500, 1000),
-        ("adaptive", "cavity"),
-        (20, 100, 500, 1000),
-        _ROUGH,
+        (20, 100, 1000),
+        ("adaptive",),
+        (20, 100, 1000),
+        {"relative_mcse": 0.02, "target_ess": 200.0, "max_draws": 600},
     ),
 }
 _SCORES = ("error", "accuracy", "accuracy_mean", "bias2", "variance")
