@@ -7,10 +7,22 @@ matplotlib before a command needs it.
 import warnings
 from typing import Any
 
-from . import compare, demo, info, map, plugins, sample, solve, sweep
+from . import compare, demo, info, map, plugins, reproduce, sample, solve, sweep
 from ._app import app, complain
 
-__all__ = ["app", "compare", "demo", "info", "main", "map", "plugins", "sample", "solve", "sweep"]
+__all__ = [
+    "app",
+    "compare",
+    "demo",
+    "info",
+    "main",
+    "map",
+    "plugins",
+    "reproduce",
+    "sample",
+    "solve",
+    "sweep",
+]
 
 
 def main() -> None:

@@ -69,12 +69,12 @@ def log_axis(axis: Any, which: str = "x", subs: Sequence[float] = (1.0,)) -> Non
     line.minorticks_off()
 
 
-def write_legend(figure: Any, axes: Any, columns: int = 6) -> None:
+def write_legend(figure: Any, axes: Any, columns: int = 6, **options: Any) -> None:
     """Write one legend below all panels."""
     handles: dict[str, Any] = {}
     for axis in np.ravel(axes):
         lines, texts = axis.get_legend_handles_labels()
-        handles |= {text: line for text, line in zip(texts, lines, strict=True)}
+        handles |= dict(zip(texts, lines, strict=True))
     figure.legend(
         handles.values(),
         handles.keys(),
@@ -82,6 +82,7 @@ def write_legend(figure: Any, axes: Any, columns: int = 6) -> None:
         ncols=columns,
         frameon=False,
         fontsize="small",
+        **options,
     )
 
 

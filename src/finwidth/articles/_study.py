@@ -86,12 +86,15 @@ class Study:
         """Return what a figure has for this size."""
         return sizes[self.size]
 
-    def tasks(self, n_train: int, n_test: int) -> dict[str, Dataset]:
-        """Return the tasks of two classes, an easy and a hard one, by what readers call them."""
+    def tasks(self, n_train: int, n_test: int, seed: int | None = None) -> dict[str, Dataset]:
+        """Return the tasks of two classes, an easy and a hard one, by what readers call them.
+
+        A `seed` puts the rows in random order; None leaves that of the files.
+        """
         found = {}
         for key, (title, options, stand_in, other) in _TASKS.items():
             path = getattr(self, key)
-            sizes = {"n_train": n_train, "n_test": n_test}
+            sizes = {"n_train": n_train, "n_test": n_test, "seed": seed}
             if path is not None:
                 found[title] = load_dataset(_NAMES[key], path=path, **options, **sizes)
             elif self.size != "paper":

@@ -46,8 +46,7 @@ _SIZES = {
 
 
 def critical_depth(depths: Sequence[float], criterion: Sequence[float]) -> float:
-    """Return the depth at which the criterion passes 1, upwards, between two depths; NaN if
-    it does not.
+    """Return the depth, between two of them, at which the criterion passes 1; NaN if it does not.
 
     Parameters
     ----------
@@ -87,11 +86,15 @@ def _compute(study: Study) -> "xr.Dataset":
         input_core_dims=[["depth"]],
         vectorize=True,
     )
-    return result.assign(critical_depth=critical).assign_coords(
-        activation=("network", [name for name, *_ in _NETWORKS]),
-        weight_precision=("network", [one for _, one, _ in _NETWORKS]),
-        theory=("network", [theory for *_, theory in _NETWORKS]),
-    ).assign_attrs(n_train=size.n_train, n_test=size.n_test, temperature=0.0)
+    return (
+        result.assign(critical_depth=critical)
+        .assign_coords(
+            activation=("network", [name for name, *_ in _NETWORKS]),
+            weight_precision=("network", [one for _, one, _ in _NETWORKS]),
+            theory=("network", [theory for *_, theory in _NETWORKS]),
+        )
+        .assign_attrs(n_train=size.n_train, n_test=size.n_test, temperature=0.0)
+    )
 
 
 def _at(
@@ -117,12 +120,17 @@ def _at(
         y_test=data.y_test,
     ).isel(temperature=0, drop=True)
     scores = infinite.scores(*test)
-    return finite[["error", "bias2", "variance"]].assign(
-        scale=finite["q_bar"].prod("layer"),
-        criterion=float(np.asarray(infinite.criterion)),
-        infinite_error=scores["error"],
-        infinite_bias2=scores["bias2"],
-    ).drop_vars(["load", "layer"], errors="ignore").drop_attrs()
+    return (
+        finite[["error", "bias2", "variance"]]
+        .assign(
+            scale=finite["q_bar"].prod("layer"),
+            criterion=float(np.asarray(infinite.criterion)),
+            infinite_error=scores["error"],
+            infinite_bias2=scores["bias2"],
+        )
+        .drop_vars(["load", "layer"], errors="ignore")
+        .drop_attrs()
+    )
 
 
 def _tabulate(dataset: "xr.Dataset") -> list[Table]:
@@ -149,9 +157,13 @@ def _tabulate(dataset: "xr.Dataset") -> list[Table]:
             Table(
                 f"{name}, P = {dataset.attrs['n_train']}, T = 0: yᵀK⁻¹y/P, the error of infinite "
                 "width, and what finite width N adds to it",
-                ("network", "L", "criterion", "infinite", *(
-                    f"N = {width}" for width in dataset["width"].values
-                )),
+                (
+                    "network",
+                    "L",
+                    "criterion",
+                    "infinite",
+                    *(f"N = {width}" for width in dataset["width"].values),
+                ),
                 rows,
             )
         )
@@ -199,7 +211,12 @@ def _panel(pair: Any, part: "xr.Dataset") -> None:
         for color, width in zip(colors, one["width"].values, strict=True):
             gain = one["error"].sel(width=width) / one["infinite_error"] - 1.0
             pair[1].plot(
-                depths, gain, line, marker=marker, color=color, ms=4,
+                depths,
+                gain,
+                line,
+                marker=marker,
+                color=color,
+                ms=4,
                 label=f"N = {width}" if k == 0 else None,
             )
         for axis in pair:

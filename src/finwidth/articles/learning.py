@@ -6,109 +6,72 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._problem.network import Network
 from .._sweeps.grid import Grid, grid as points
 from .._sweeps.point import R_HAT_LIMIT
 from ..datasets import Dataset
 from ._figure import Figure, Table
 from ._picture import exact, grid, log_axis, style, write_legend
+from ._sampled import SMALL, Sampled, network, sampled_points, sampled_size
 from ._study import Study
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["SMALL", "TEMPERATURES", "figure", "network"]
+__all__ = ["figure"]
 
-SMALL = 1e-3  # stands for T → 0, since what is sampled needs T > 0
-TEMPERATURES = (SMALL, 0.1)
-_EVERYWHERE = ("infinite", "nested")  # at every width; the rest at those in `slow_widths`
+_TEMPERATURES = (SMALL, 0.1)
+_EVERYWHERE = ("infinite", "nested")  # at every width; the rest where the posterior is sampled
 
 
 @dataclasses.dataclass(frozen=True)
 class _Size:
     settings: tuple[tuple[int, float], ...]  # P, λ_1
-    n_test: int
     widths: tuple[int, ...]
-    slow_widths: tuple[int, ...]
-    slow: tuple[str, ...]
-    sampled: tuple[int, ...]
-    effort: dict[str, Any]
+    slow: tuple[str, ...]  # theories
 
 
-_ROUGH = {"relative_mcse": 0.03, "target_ess": 200.0, "max_draws": 4000}
+_WIDTHS = (5, 10, 20, 50, 100, 200, 500, 1000)
 _SIZES = {
-    "quick": _Size(
-        ((30, 1.0), (60, 1.0), (60, 4.0)),
-        200,
-        (5, 10, 20, 50, 100, 200, 500, 1000),
-        (10, 50, 200),
-        ("adaptive",),
-        (10, 50),
-        _ROUGH,
-    ),
-    "default": _Size(
-        ((50, 1.0), (100, 1.0), (100, 4.0)),
-        200,
-        (5, 10, 20, 50, 100, 200, 500, 1000),
-        (10, 20, 50, 200, 1000),
-        ("adaptive", "cavity"),
-        (10, 20, 50, 200, 1000),
-        {"relative_mcse": 0.01, "target_ess": 1000.0, "max_draws": 10_000},
-    ),
+    "quick": _Size(((30, 1.0), (60, 1.0), (60, 4.0)), _WIDTHS, ("adaptive",)),
+    "default": _Size(((50, 1.0), (100, 1.0), (100, 4.0)), _WIDTHS, ("adaptive", "cavity")),
     "paper": _Size(
-        ((500, 1.0), (500, 4.0), (1000, 1.0)),
-        1000,
-        (20, 50, 100, 200, 500, 1000, 2000),
-        (20, 100, 1000),
-        ("adaptive",),
-        (20, 100, 1000),
-        {"relative_mcse": 0.02, "target_ess": 200.0, "max_draws": 600},
+        ((250, 1.0), (500, 1.0), (500, 4.0)), (20, 50, 100, 200, 500, 1000, 2000), ("adaptive",)
     ),
 }
 _SCORES = ("error", "accuracy", "accuracy_mean", "bias2", "variance")
 
 
-def network(width: int, precision: float) -> Network:
-    """Return the network of every curve of one hidden layer."""
-    return Network((width,), "erf", (1.0, precision))
+def _grid(size: _Size, sampled: Sampled, data: Dataset, precision: float) -> Grid:
+    """Return the points of the curves of one panel."""
 
+    def asked(widths: tuple[int, ...], theories: tuple[str, ...]) -> Grid:
+        nets = [network(width, precision) for width in widths]
+        return points(data=[data], net=nets, temperature=_TEMPERATURES, theory=theories)
 
-def _grid(size: _Size, data: Dataset, precision: float) -> Grid:
-    """Return the points of one panel's curves."""
-
-    def asked(widths: tuple[int, ...], theories: tuple[str, ...], sample: bool = False) -> Grid:
-        return points(
-            data=[data],
-            net=[network(width, precision) for width in widths],
-            temperature=TEMPERATURES,
-            theory=theories,
-            sample=sample,
-        )
-
-    grids = asked(size.widths, _EVERYWHERE) + asked(size.slow_widths, size.slow)
-    return grids + asked(size.sampled, (), True)
+    theories = asked(size.widths, _EVERYWHERE) + asked(sampled.widths, size.slow)
+    return theories + sampled_points(data, sampled.widths, precision, _TEMPERATURES)
 
 
 def _compute(study: Study) -> "xr.Dataset":
     import xarray as xr
 
-    size = study.of(_SIZES)
+    size, sampled = study.of(_SIZES), sampled_size(study)
     names: dict[str, None] = {}
     panels: list[tuple[str, int, float]] = []
     whole = Grid((), frozenset())
     for n_train in dict.fromkeys(n for n, _ in size.settings):
-        for name, data in study.tasks(n_train, size.n_test).items():
+        for name, data in study.tasks(n_train, sampled.n_test).items():
             names[name] = None
             for precision in (one for n, one in size.settings if n == n_train):
                 panels.append((name, n_train, precision))
-                whole += _grid(size, data, precision)
+                whole += _grid(size, sampled, data, precision)
     n_sampled = sum(point.sampled for point in whole)
     study.say(f"{len(whole) - n_sampled} points of theories, {n_sampled} sampled posteriors")
-    found = study.sweep(whole, **size.effort)
+    found = study.sweep(whole, **sampled.effort)
     # the sweep's sets of data, and its networks, are in the order of their first point
     sets = list(dict.fromkeys((name, n_train) for name, n_train, _ in panels))
     nets = list(dict.fromkeys(point.network for point in whole))
-    widths = sorted({*size.widths, *size.slow_widths, *size.sampled})
+    widths = sorted({*size.widths, *sampled.widths})
 
     def of(name: str, n_train: int, precision: float) -> "xr.Dataset":
         chosen = [nets.index(network(width, precision)) for width in widths]
@@ -165,9 +128,7 @@ def _table(part: "xr.Dataset", task: str, score: str) -> Table:
             f"{name} {float(one.max()):.4f}" for name, one in of.items()
         )
     title = {"error": "test error", "accuracy": "accuracy of a draw of the posterior"}[score]
-    return Table(
-        f"{task}: {title}{best}", ("", "T", "N_1", *theories, "exact ± MCSE"), rows
-    )
+    return Table(f"{task}: {title}{best}", ("", "T", "N_1", *theories, "exact ± MCSE"), rows)
 
 
 def _number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,14 +203,22 @@ def _at_depth(size: _Size, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 def _tabulate(dataset: "xr.Dataset") -> list[Table]:
     predicted = float(dataset["predicted_criterion"])
-    rows = [("Marchenko–Pastur", f"{predicted:.4f}", *(
-        f"{float(one):.4f}" for one in dataset["predicted_q_bar"]
-    ))]
+    rows = [
+        (
+            "Marchenko–Pastur",
+            f"{predicted:.4f}",
+            *(f"{float(one):.4f}" for one in dataset["predicted_q_bar"]),
+        )
+    ]
     for law in dataset["law"].values:
         one = dataset.sel(law=law)
-        rows.append((str(law), _spread(one["criterion"].values), *(
-            _spread(one["q_bar"].sel(load=load).values) for load in dataset["load"].values
-        )))
+        rows.append(
+            (
+                str(law),
+                _spread(one["criterion"].values),
+                *(_spread(one["q_bar"].sel(load=load).values) for load in dataset["load"].values),
+            )
+        )
     P, n_inputs = dataset.attrs["n_train"], dataset.attrs["n_inputs"]
     first = Table(
         f"Random data, erf, P = {P}, N_0 = {n_inputs}, T = 0: yᵀK⁻¹y/P and Q̄, mean ± standard "
@@ -225,8 +233,13 @@ def _tabulate(dataset: "xr.Dataset") -> list[Table]:
             order = [f"{q:.4f}" for q in one["layer_q_bar"].values if not math.isnan(q)]
             law = f"{float(one['linear_law']):.4f}" if name == "identity" else ""
             rows.append(
-                (str(name), f"{depth}", f"{float(one['depth_criterion']):.4f}", law,
-                 " ".join(order))
+                (
+                    str(name),
+                    f"{depth}",
+                    f"{float(one['depth_criterion']):.4f}",
+                    law,
+                    " ".join(order),
+                )
             )
     second = Table(
         f"Order parameters against depth, Gaussian inputs, labels ±1, P = {P}, "
@@ -244,15 +257,22 @@ def _spread(values: np.ndarray) -> str:
 def _draw(dataset: "xr.Dataset") -> dict[str, Any]:
     picture, axes = grid(1, 3, (3.0, 2.6))
     left, middle, right = axes[0]
-    left.plot(dataset["load"], dataset["predicted_q_bar"], color="black", lw=1.0,
-              label="Marchenko–Pastur")
+    left.plot(
+        dataset["load"], dataset["predicted_q_bar"], color="black", lw=1.0, label="Marchenko–Pastur"
+    )
     for color, marker, law in zip(
         shades(dataset.sizes["law"]), "osD^vP", dataset["law"].values, strict=False
     ):
         one = dataset["q_bar"].sel(law=law)
         left.errorbar(
-            one["load"], one.mean("seed"), one.std("seed"), fmt=marker, color=color, ms=4,
-            mfc="none", label=str(law),
+            one["load"],
+            one.mean("seed"),
+            one.std("seed"),
+            fmt=marker,
+            color=color,
+            ms=4,
+            mfc="none",
+            label=str(law),
         )
     log_axis(left)
     left.set_xlabel(r"load $P/N_1$")
@@ -260,10 +280,18 @@ def _draw(dataset: "xr.Dataset") -> dict[str, Any]:
     left.set_title("erf, one layer, random data", fontsize="small")
     legend(left)
     linear = dataset.sel(activation="identity")
-    middle.plot(linear["depth"], linear["linear_law"], color="black", lw=1.0,
-                label="deep linear law")
-    middle.plot(linear["depth"], linear["layer_q_bar"].mean("layer"), "o", ms=5, mfc="none",
-                color=shades(3)[1], label=r"solved, all layers")
+    middle.plot(
+        linear["depth"], linear["linear_law"], color="black", lw=1.0, label="deep linear law"
+    )
+    middle.plot(
+        linear["depth"],
+        linear["layer_q_bar"].mean("layer"),
+        "o",
+        ms=5,
+        mfc="none",
+        color=shades(3)[1],
+        label=r"solved, all layers",
+    )
     middle.set_title("identity", fontsize="small")
     middle.set_xlabel(r"hidden layers $L$")
     middle.set_ylabel(r"$\bar Q_\ell$")
@@ -273,8 +301,14 @@ def _draw(dataset: "xr.Dataset") -> dict[str, Any]:
             shades(dataset.sizes["layer"]), dataset["layer"].values, strict=True
         ):
             one = dataset["layer_q_bar"].sel(activation=name, layer=layer)
-            right.plot(one["depth"], one, line, marker=".", color=color,
-                       label=rf"$\ell = {layer}$" if name == "erf" else None)
+            right.plot(
+                one["depth"],
+                one,
+                line,
+                marker=".",
+                color=color,
+                label=rf"$\ell = {layer}$" if name == "erf" else None,
+            )
     right.set_title("erf (lines), ReLU (dashed)", fontsize="small")
     right.set_xlabel(r"hidden layers $L$")
     legend(right)
