@@ -117,8 +117,8 @@ def _of_task(size: _Size, data: Dataset) -> "xr.Dataset":
     infinite = solve(net, data.X_train, data.y_train, temperature=0.0, theory="infinite")
     scores = infinite.scores(data.X_test, data.y_test)
     law = variance_law(
-        np.asarray(size.widths),
-        np.asarray(size.precisions),
+        np.asarray(size.widths, dtype=np.float64),
+        np.asarray(size.precisions, dtype=np.float64),
         float(np.asarray(infinite.criterion)),
         float(scores["variance"]),
         len(data.y_train),
@@ -172,8 +172,8 @@ def _exact_table(dataset: "xr.Dataset") -> Table:
                 ]
                 # P is the same, so the load is N_1's
                 law = variance_law(
-                    np.array([width]),
-                    np.array([precision]),
+                    np.array([float(width)]),
+                    np.array([float(precision)]),
                     float(one["criterion"]),
                     float(one["infinite_variance"]),
                     dataset.attrs["n_train"],
