@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._problem.network import Network
 from .._solve import solve
@@ -45,7 +46,7 @@ _SIZES = {
 }
 
 
-def critical_depth(depths: Sequence[float], criterion: Sequence[float]) -> float:
+def critical_depth(depths: Sequence[int], criterion: ArrayLike) -> float:
     """Return the depth, between two of them, at which the criterion passes 1; NaN if it does not.
 
     Parameters

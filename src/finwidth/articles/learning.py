@@ -48,7 +48,9 @@ def _grid(size: _Size, sampled: Sampled, data: Dataset, precision: float) -> Gri
         nets = [network(width, precision) for width in widths]
         return points(data=[data], net=nets, temperature=_TEMPERATURES, theory=theories)
 
-    theories = asked(size.widths, _EVERYWHERE) + asked(sampled.widths, size.slow)
+    theories = asked(size.widths, _EVERYWHERE)
+    if size.slow:
+        theories += asked(sampled.widths, size.slow)
     return theories + sampled_points(data, sampled.widths, precision, _TEMPERATURES)
 
 
