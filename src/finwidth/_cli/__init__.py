@@ -7,7 +7,19 @@ matplotlib before a command needs it.
 import warnings
 from typing import Any
 
-from . import compare, demo, info, map, plot, plugins, report, sample, solve, sweep
+from . import (
+    compare,
+    demo,
+    info,
+    map,
+    plot,
+    plugins,
+    report,
+    reproduce,
+    sample,
+    solve,
+    sweep,
+)
 from ._app import app, complain
 
 __all__ = [
@@ -20,6 +32,7 @@ __all__ = [
     "plot",
     "plugins",
     "report",
+    "reproduce",
     "sample",
     "solve",
     "sweep",
