@@ -47,7 +47,7 @@ _SIZES = {
     "default": _Size(100, 200, 20, (0.004, 0.0015, 0.0005), 0.1, 2000),
     "paper": _Size(500, 1000, 100, (0.001, 0.0003, 0.0001), 0.03, 2000),
 }
-_EXACT = "exact: readout integrated, split HMC"
+_EXACT = "exact, readout integrated"
 
 
 def _runs(size: _Size) -> dict[str, dict[str, Any]]:
@@ -55,7 +55,7 @@ def _runs(size: _Size) -> dict[str, dict[str, Any]]:
     whole: dict[str, Any] = {"model": "network", "num_samples": size.draws}
     runs: dict[str, dict[str, Any]] = {
         _EXACT: {"num_samples": size.draws},
-        "exact: all weights, split HMC": whole,
+        "exact, all weights": whole,
     }
     for h in size.steps:
         steps = round(size.interval / h)
@@ -65,7 +65,7 @@ def _runs(size: _Size) -> dict[str, dict[str, Any]]:
             "sampler_options": {"step_size": h, "num_steps": steps, "adjusted": False},
         }
     steps = round(size.interval / size.steps[0])
-    runs["Langevin with Metropolis test"] = whole | {
+    runs["Langevin, Metropolis test"] = whole | {
         "sampler": "langevin",
         "num_warmup": size.draws // 2,
         "sampler_options": {"num_steps": steps},
@@ -149,14 +149,14 @@ def _run(
         theory = solve(net, data.X_train, data.y_train, temperature=_TEMPERATURE, theory="infinite")
         chains = compare(theory, tree)
         values = scores(tree)
-    steps = tree["sample_stats"]["n_steps"]
+    stats = tree["sample_stats"].to_dataset()
     return xr.Dataset(
         {str(name): float(value) for name, value in values.items()}
         | {
-            "gradients": float(steps.sum()),
+            "gradients": float(stats["n_steps"].sum()),
             "ess": float(chains["ess_bulk_min"]),
             "r_hat": float(chains["r_hat_max"]),
-            "acceptance": float(tree["sample_stats"]["acceptance_rate"].mean()),
+            "acceptance": float(stats["acceptance_rate"].mean()),
             "seconds": seconds,
         }
     )

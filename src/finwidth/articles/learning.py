@@ -105,21 +105,19 @@ def _tabulate(dataset: "xr.Dataset") -> list[Table]:
 
 def _table(part: "xr.Dataset", task: str, score: str) -> Table:
     theories = [str(one) for one in part["theory"].values if one != "exact"]
-    sampled = np.isfinite(part[score].sel(theory="exact")).any(["setting", "temperature"])
+    sampled = part[score].sel(theory="exact").notnull().any(["setting", "temperature"])
     rows = []
     for k in range(part.sizes["setting"]):
         for t in part["temperature"].values:
             for width in part["width"].values[sampled.values]:
                 one = part.isel(setting=k).sel(temperature=t, width=width)
-                mcse = float(one[f"{score}_mcse"].sel(theory="exact"))
-                mark = "" if float(one["r_hat"].sel(theory="exact")) <= R_HAT_LIMIT else " !"
                 rows.append(
                     (
                         f"P = {int(one['n_train'])}, λ_1 = {float(one['readout_precision']):g}",
                         f"{t:g}",
                         f"{width}",
                         *(_number(float(one[score].sel(theory=name))) for name in theories),
-                        f"{_number(float(one[score].sel(theory='exact')))} ± {mcse:.1g}{mark}",
+                        _exact_cell(one.sel(theory="exact"), score),
                     )
                 )
     best = ""
@@ -130,7 +128,18 @@ def _table(part: "xr.Dataset", task: str, score: str) -> Table:
             f"{name} {float(one.max()):.4f}" for name, one in of.items()
         )
     title = {"error": "test error", "accuracy": "accuracy of a draw of the posterior"}[score]
-    return Table(f"{task}: {title}{best}", ("", "T", "N_1", *theories, "exact ± MCSE"), rows)
+    return Table(
+        f"{task}: {title}{best}",
+        ("", "T", "N_1", *theories, "exact ± MCSE (!: R-hat > 1.01)"),
+        rows,
+    )
+
+
+def _exact_cell(one: "xr.Dataset", score: str) -> str:
+    if not math.isfinite(float(one[score])):
+        return str(one["state"].item())
+    mark = "" if float(one["r_hat"]) <= R_HAT_LIMIT else " !"
+    return f"{_number(float(one[score]))} ± {float(one[f'{score}_mcse']):.1g}{mark}"
 
 
 def _number(value: float) -> str:
@@ -160,7 +169,7 @@ def _draw(dataset: "xr.Dataset") -> dict[str, Any]:
         for axis in axes[-1]:
             axis.set_xlabel(r"width $N_1$")
         picture.suptitle(f"{task}, erf", fontsize="medium")
-        write_legend(picture, axes)
+        write_legend(picture, axes, min(5, 2 * part.sizes["setting"]))
         pictures["".join(letter if letter.isalnum() else "-" for letter in str(task))] = picture
     return pictures
 
@@ -169,6 +178,8 @@ def _panel(axis: Any, part: "xr.Dataset", score: str) -> None:
     for name in part["theory"].values:
         one = part.sel(theory=name)
         known = one.isel(width=np.flatnonzero(np.isfinite(one[score].values)))
+        if not known.sizes["width"]:
+            continue
         if name == "exact":
             exact(axis, known["width"], known[score], known[f"{score}_mcse"])
         else:

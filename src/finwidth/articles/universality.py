@@ -121,7 +121,8 @@ def deep_linear_scale(depth: int, load: float, criterion: float) -> float:
     def missed(log_q: float) -> float:
         return 1.0 - math.exp(log_q) - load * (1.0 - criterion * math.exp(-depth * log_q))
 
-    return math.exp(scipy.optimize.brentq(missed, -50.0, 50.0, xtol=1e-14))
+    root: Any = scipy.optimize.brentq(missed, -50.0, 50.0, xtol=1e-14)
+    return math.exp(root)
 
 
 def _data(
