@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._basics.errors import InputError
-from ._app import app, complain
+from ._app import app, command_line, complain
 from ._grid import Accuracy, Problems, share
 from ._option import int_option, option
 from ._options import Files, Given, options
@@ -104,7 +104,7 @@ def map_(
         )
         raise typer.Exit(130) from None
     path = folder.file("map.nc")
-    fw.save(xr.DataTree(dataset), path)
+    fw.save(xr.DataTree(dataset.assign_attrs(command=command_line())), path)
     if files.json:
         print_json(_record(dataset) | {"file": path})
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._basics.errors import InputError
-from ._app import app, complain
+from ._app import app, command_line, complain
 from ._grid import Accuracy, Problems, several, share
 from ._option import PRECISIONS, float_option, int_option, option
 from ._options import Given, Json, options
@@ -167,6 +167,7 @@ def sweep(
     except KeyboardInterrupt:
         complain(f"what was computed is in {store}; the same command continues", kind="interrupted")
         raise typer.Exit(130) from None
+    dataset = dataset.assign_attrs(command=command_line())
     files = [folder.file("sweep.nc"), folder.file("sweep.zarr")]
     fw.save(xr.DataTree(dataset), files[0])
     _write_zarr(dataset, files[1])

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._basics.errors import InputError
 from .._results.attached import attached_theories
-from .._results.kinds import Result
+from .._results.kinds import SCORES, Result
 from ._comparison import plot_comparison
 from ._curve import plot_learning_curve
 from ._map import plot_error_map
@@ -193,12 +193,16 @@ def _curves(
 ) -> list[Picture]:
     """Return a picture for each combination of what is neither drawn as lines nor averaged."""
     assert dataset is not None
-    chosen = list(scores or [one for one in ("error", "accuracy") if one in dataset])
-    x = x or _axis(dataset)
+    chosen = list(scores or [one for one in SCORES if one in dataset][:2])
+    lead = chosen[0]
+    if lead not in dataset:
+        held = sorted(map(str, dataset.data_vars))
+        raise InputError(f"expected --score = one of {held}, got {lead!r}")
+    x = x or _axis(dataset, lead)
     dimension = dataset[x].dims[0] if x in dataset.coords and dataset[x].ndim == 1 else x
     drawn = {dimension, "theory", "seed"}
-    sizes = {str(d): n for d, n in dataset["error"].sizes.items() if d not in drawn and n > 1}
-    if sizes and "theory" not in dataset["error"].dims:
+    sizes = {str(d): n for d, n in dataset[lead].sizes.items() if d not in drawn and n > 1}
+    if sizes and "theory" not in dataset[lead].dims:
         few = [name for name, n in sizes.items() if n <= 6]
         sizes.pop(few[-1] if few else "", None)  # has a curve for each value
     if np.prod([*sizes.values(), 1]) > _MOST:
@@ -210,14 +214,16 @@ def _curves(
     for index in itertools.product(*(range(n) for n in sizes.values())):
         at = dict(zip(sizes, index, strict=True))
         part = dataset.isel(at)
-        where = ", ".join(f"{name} = {_named(part, name, i)}" for name, i in at.items())
+        where = ", ".join(
+            f"{name} = {_named(part, name, i)}".removeprefix("network = ") for name, i in at.items()
+        )
         number = f"-{len(found) + 1}" if sizes else ""
         found.append(
             Picture(
                 f"curve{number}",
                 f"Learning curve{f': {where}' if where else ''}",
                 f"{' and '.join(chosen).replace('_', ' ').capitalize()} against {x}. "
-                f"{_spoken(part, x)}",
+                f"{_spoken(part, x, lead)}",
                 lambda part=part: _figure(plot_learning_curve(part, x, chosen)),
             )
         )
@@ -229,9 +235,9 @@ def _named(part: "xr.Dataset", name: str, index: int) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def _axis(dataset: "xr.Dataset") -> str:
+def _axis(dataset: "xr.Dataset", lead: str) -> str:
     """Return the coordinate that a learning curve is most likely over."""
-    dims = [str(name) for name, n in dataset["error"].sizes.items() if n > 1]
+    dims = [str(name) for name, n in dataset[lead].sizes.items() if n > 1]
     numeric = [
         name for name in dims if name in dataset.coords and dataset[name].dtype.kind in "fiu"
     ]
@@ -244,7 +250,7 @@ def _axis(dataset: "xr.Dataset") -> str:
     )
 
 
-def _spoken(part: "xr.Dataset", x: str) -> str:
+def _spoken(part: "xr.Dataset", x: str, lead: str) -> str:
     """Return the ends of the curve in words."""
     if x not in part.coords:
         return ""
@@ -252,9 +258,9 @@ def _spoken(part: "xr.Dataset", x: str) -> str:
     ends = []
     for index in (0, -1):
         one = data.isel({data[x].dims[0]: index}) if data[x].ndim else data
-        error = np.asarray(one["error"].values, dtype=np.float64)
-        known = error[np.isfinite(error)]
+        values = np.asarray(one[lead].values, dtype=np.float64)
+        known = values[np.isfinite(values)]
         if known.size:
             span = f"{known.min():.4g}" + ("" if known.size == 1 else f" to {known.max():.4g}")
-            ends.append(f"error {span} at {x} {one[x].item():g}")
+            ends.append(f"{lead} {span} at {x} {one[x].item():g}")
     return f"{'; '.join(ends).capitalize()}." if ends else ""

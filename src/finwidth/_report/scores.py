@@ -174,12 +174,14 @@ def _map_points(dataset: "xr.Dataset | None") -> Table:
 def _curve(dataset: "xr.Dataset | None") -> Table:
     """Return scores over the grid, one row a point, one column a theory where there are several."""
     assert dataset is not None
-    scores = [name for name in ("error", "accuracy", "accuracy_mean") if name in dataset]
+    scores = [
+        name for name in ("error", "accuracy", "accuracy_mean", "log_loss") if name in dataset
+    ]
     exact = [f"exact_{name}" for name in scores if f"exact_{name}" in dataset]
     theories = list(map(str, dataset["theory"].values)) if "theory" in dataset.dims else [""]
-    error = dataset["error"]
-    dims = [str(d) for d, n in error.sizes.items() if d != "theory" and n > 1]
-    sizes = [error.sizes[d] for d in dims]
+    first = dataset[scores[0]]
+    dims = [str(d) for d, n in first.sizes.items() if d != "theory" and n > 1]
+    sizes = [first.sizes[d] for d in dims]
     rows = []
     for index in list(np.ndindex(*sizes))[:_ROWS]:
         part = dataset.isel(dict(zip(dims, index, strict=True)))

@@ -9,16 +9,18 @@ from .._basics.errors import InputError
 from .attached import attached_theories, compare_attached
 from .files import load, shown_error
 from .map_summary import is_map
+from .sweeps import as_curves, is_sweep
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Result", "read_result"]
+__all__ = ["SCORES", "Result", "read_result"]
 
 WANTED = (
     "a file or folder that finwidth wrote: of a run, a comparison, a map, a learning curve or a "
     "sweep"
 )
+SCORES = ("error", "accuracy", "log_loss")  # a curve has one of these
 _MEANS = {"theory", "exact", "mcse", "quantity", "outcome"}
 
 
@@ -100,7 +102,9 @@ def _of_tree(path: Path, tree: "xr.DataTree") -> Result:
         return Result("comparison", path, reports=_separate(dataset))
     if is_map(dataset):
         return Result("map", path, dataset=dataset)
-    if "error" in dataset and dataset["error"].ndim:
+    if is_sweep(dataset):
+        return Result("curve", path, dataset=as_curves(dataset))
+    if any(name in dataset and dataset[name].ndim for name in SCORES):
         return Result("curve", path, dataset=dataset)
     held = sorted(names | set(map(str, tree.children)))[:8]
     raise InputError(f"expected PATH = {WANTED}, got {str(path)!r} with {held}")
