@@ -154,10 +154,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(one, marks=[] if one == "criterion" else pytest.mark.slow) for one in NAMES],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_figure_prints_a_table_draws_and_writes(tiny, run, tmp_path, name):
     result = run(name, "--quick", "--out", "here")
     assert result.exit_code == 0, result.stderr

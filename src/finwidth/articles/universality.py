@@ -13,7 +13,7 @@ from .._problem.network import Network
 from .._solve import solve
 from .._sweeps.many import solve_many
 from ._figure import Figure, Table
-from ._picture import grid, legend, log_axis, shades
+from ._picture import grid, legend, log_axis, shades, write_legend
 from ._study import Study
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def _draw(dataset: "xr.Dataset") -> dict[str, Any]:
             )
     right.set_title("erf (lines), ReLU (dashed)", fontsize="small")
     right.set_xlabel(r"hidden layers $L$")
-    legend(right)
+    write_legend(picture, [right], 8)
     return {"": picture}
 
 
