@@ -10,7 +10,6 @@ from .._plots import _common
 __all__ = ["LIGHT", "exact", "grid", "legend", "log_axis", "shades", "style", "write_legend"]
 
 LIGHT = {"color": "0.8", "linewidth": 0.8, "zorder": 0}  # lines that values are compared with
-_ORDER = ("nested", "adaptive", "cavity", "wishart")
 
 
 def grid(rows: int, columns: int, size: tuple[float, float], **shared: Any) -> tuple[Any, Any]:
@@ -30,7 +29,7 @@ def style(theory: str) -> dict[str, Any]:
     """Return how a theory is drawn, everywhere the same."""
     if theory == "infinite":
         return {"color": _common.INFINITE, "linestyle": "--"}
-    return {"color": _common.THEORIES[_ORDER.index(theory)], "linestyle": "-"}
+    return {"color": _common.theory_style(theory)["color"], "linestyle": "-"}
 
 
 def exact(axis: Any, x: Any, value: Any, mcse: Any, **options: Any) -> None:
