@@ -128,7 +128,6 @@ def recipes() -> Iterator[tuple[str, Callable[[], Numbers], bool]]:
                 quick = (model, sampler) in {
                     ("marginal", "split_hmc"),
                     ("network", "split_hmc"),
-                    ("student_t", "nuts"),
                 }
                 yield f"draws {model} {sampler}", drawn(model, sampler), not quick
 

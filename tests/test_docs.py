@@ -92,6 +92,7 @@ def test_the_build_executes_every_cell_and_stops_at_an_error() -> None:
     assert ci.index("make docs") < ci.index("export PYTEST_ADDOPTS=--durations=25")
 
 
+@pytest.mark.slow  # the README's code and that of the page on activations are much the same
 @pytest.mark.parametrize("example", EXAMPLES, ids=named)
 def test_example_runs(example: Path) -> None:
     runpy.run_path(str(example), run_name="__main__")

@@ -217,7 +217,7 @@ def test_input_rotation_keeps_every_covariance(n_inputs, n_patterns, n_free, coo
         assert np.max(np.abs(covariance - np.eye(n_inputs) / 0.7)) < 6 * np.sqrt(2 / 20_000) / 0.7
 
 
-@pytest.mark.parametrize("n_inputs", [3, 9])
+@pytest.mark.parametrize("n_inputs", [pytest.param(3, marks=pytest.mark.slow), 9])
 def test_one_chain_without_test_points(n_inputs):
     X = RNG.normal(size=(6, n_inputs))
     tree = fw.sample(
@@ -240,7 +240,8 @@ def test_rotation_is_not_used_where_it_saves_nothing():
     ("n_inputs", "n_patterns", "n_free"),
     [(25, 6, 25), pytest.param(8, 9, 4, marks=pytest.mark.slow)],
 )
-def test_rotated_run_agrees_with_the_exact_mixture(n_inputs, n_patterns, n_free):
+@pytest.mark.parametrize("keep", [pytest.param(["v"], marks=pytest.mark.slow), ["W_1", "v"]])
+def test_rotated_run_agrees_with_the_exact_mixture(n_inputs, n_patterns, n_free, keep):
     """Identity network, N_0 > P or dependent inputs: every direction of the test points counts."""
     wide = dependent_inputs(n_patterns, n_inputs, n_free) / np.sqrt(n_free)
     test = RNG.normal(size=(4, n_inputs))
@@ -248,16 +249,15 @@ def test_rotated_run_agrees_with_the_exact_mixture(n_inputs, n_patterns, n_free)
     net = fw.Network((4,), "identity")
     _, mean, variance = reference.identity_mixture(net, wide, labels, 0.2, test, nodes=300)
     exact_error = np.mean((Y_TEST - mean) ** 2 + variance)
-    for keep in (["v"], ["W_1", "v"]):
-        tree = fw.sample(
-            net, wide, labels, temperature=0.2, X_test=test, y_test=Y_TEST, keep=keep,
-            num_samples=1500, progress=False,
-        )  # fmt: skip
-        value, mcse = estimates(tree)
-        z = (value - np.append(mean, exact_error)) / mcse
-        assert np.max(np.abs(z)) < 4
-        if "W_1" in keep:
-            assert tree["posterior"]["W_1"].shape[2:] == (4, n_inputs)
+    tree = fw.sample(
+        net, wide, labels, temperature=0.2, X_test=test, y_test=Y_TEST, keep=keep,
+        num_samples=1500, progress=False,
+    )  # fmt: skip
+    value, mcse = estimates(tree)
+    z = (value - np.append(mean, exact_error)) / mcse
+    assert np.max(np.abs(z)) < 4
+    if "W_1" in keep:
+        assert tree["posterior"]["W_1"].shape[2:] == (4, n_inputs)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_both_models_have_the_same_posterior(activation, seed):
 
 
 @pytest.mark.parametrize("sampler", ["split_hmc", pytest.param("nuts", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("model", ["marginal", "network"])
+@pytest.mark.parametrize("model", [pytest.param("marginal", marks=pytest.mark.slow), "network"])
 def test_identity_network_reproduces_the_exact_mixture(model, sampler):
     """theory.md, section 6: the identity network's prior is the mixture, exactly."""
     net = fw.Network((5,), "identity")

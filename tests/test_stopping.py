@@ -114,9 +114,10 @@ def test_what_counts_as_stuck():
             {"sampler_options": {"max_num_steps": 2}},
             "100% of the trajectories cut short at 2 steps",
         ),
-        (
+        pytest.param(
             {"sampler": "langevin", "sampler_options": {"step_size": 1e-14}},
             "4 of 4 chains that moved by less than 0.1%",
+            marks=pytest.mark.slow,
         ),
     ],
 )
