@@ -144,6 +144,15 @@ def longer(model, **options):
     return fw.infer.SplitHMC(model, trajectory=1.0, **options)
 
 
+def test_a_sampler_of_ones_own_is_told_from_a_built_in_one(finished, monkeypatch):
+    own = Sampler("split_hmc", slower, num_warmup=50, num_samples=50, adaptive=True)
+    assert own.digest != Sampler("split_hmc", longer, 50, 50, adaptive=True).digest
+    monkeypatch.setattr(samplers.SHELF, "get", {"split_hmc": own}.get)
+    with pytest.raises(fw.InputError, match="of the same run, got sampler_digest ="):
+        run(finished)
+
+
+@pytest.mark.slow
 def test_a_sampler_of_ones_own_is_told_apart_by_its_code(tmp_path, monkeypatch):
     def use(kernel):
         own = Sampler("mine", kernel, num_warmup=50, num_samples=50, adaptive=True)

@@ -107,6 +107,16 @@ def test_what_counts_as_stuck():
     assert stuck(start, start + 1, steps, 7) == "100% of the trajectories cut short at 7 steps"
 
 
+def test_what_is_stuck_is_said_whatever_the_warm_up(monkeypatch):
+    from finwidth._sampling import drive as _drive
+
+    monkeypatch.setattr(_drive, "stuck", lambda *_, **__: "3 of 4 chains")
+    with pytest.warns(fw.AccuracyWarning, match="expected chains that move, got 3 of 4 chains"):
+        tree = run(num_warmup=0, num_samples=30)
+    assert "3 of 4 chains" in json.loads(tree.attrs["provenance"])["stuck"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "how"),
     [
@@ -114,10 +124,9 @@ def test_what_counts_as_stuck():
             {"sampler_options": {"max_num_steps": 2}},
             "100% of the trajectories cut short at 2 steps",
         ),
-        pytest.param(
+        (
             {"sampler": "langevin", "sampler_options": {"step_size": 1e-14}},
             "4 of 4 chains that moved by less than 0.1%",
-            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -128,11 +137,18 @@ def test_a_sampler_that_is_stuck_says_so_whatever_the_warm_up(changes, how):
     assert how in json.loads(tree.attrs["provenance"])["stuck"]
 
 
-@pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
-def test_a_likelihood_that_says_nothing_leaves_the_step_at_a_trajectory(model):
+@pytest.mark.parametrize(
+    ("model", "dtype"),
+    [
+        ("marginal", "float64"),
+        pytest.param("marginal", "float32", marks=pytest.mark.slow),
+        pytest.param("network", "float32", marks=pytest.mark.slow),
+    ],
+)
+def test_a_likelihood_that_says_nothing_leaves_the_step_at_a_trajectory(model, dtype):
     """The integrator is exact without one: a longer step than a trajectory means nothing."""
     # warnings are errors here: of a warm-up that does not settle, or of a step that overflows
-    tree = run(temperature=1e6, num_samples=25, dtype="float32", model=model)
+    tree = run(temperature=1e6, num_samples=25, dtype=dtype, model=model)
     assert 1.4 < float(tree["sample_stats"]["step_size"].max()) <= 1.4 * 1.35 * (1 + 1e-6)
     assert json.loads(tree.attrs["provenance"])["num_warmup"] <= 500
     assert np.all(tree["sample_stats"]["n_steps"] == 1)
