@@ -139,7 +139,7 @@ def test_evidence_with_noise_matches_high_precision_quadrature(widths):
 @pytest.mark.parametrize(
     ("activation", "bias"),
     [
-        ("erf", None),
+        pytest.param("erf", None, marks=pytest.mark.slow),
         ("erf", 1.5),
         pytest.param("relu", None, marks=pytest.mark.slow),
         ("relu", 1.5),
