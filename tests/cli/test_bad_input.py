@@ -204,7 +204,7 @@ def nonsense() -> Iterator[Any]:
             yield pytest.param(command, option, text, id=name, marks=marks)
 
 
-@pytest.mark.parametrize(("command", "option", "text"), nonsense())
+@pytest.mark.parametrize(("command", "option", "text"), list(nonsense()))
 def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, text):
     """Exit 2 and one line before any work; where the text is an answer, the work begins."""
 

@@ -177,7 +177,7 @@ def test_state_holds_numpyros_potential_energy_and_gradient(linear, short):
     with float64():
         state = short.last_state
         potential = partial(potential_energy, linear.model, linear.args, {})
-        value, gradient = jax.vmap(jax.value_and_grad(potential))(state.z)
+        value, gradient = jax.jit(jax.vmap(jax.value_and_grad(potential)))(state.z)
         np.testing.assert_allclose(state.potential_energy, value, rtol=1e-10)
         for name in gradient:
             np.testing.assert_allclose(state.z_grad[name], gradient[name], rtol=1e-8, atol=1e-10)
