@@ -1,8 +1,11 @@
 """Independent implementations that tests compare with: plain NumPy, written from theory.md."""
 
+import json
+
 import numpy as np
 import scipy.special
 import scipy.stats
+import xarray as xr
 
 
 def layer(activation: str, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,3 +142,28 @@ def adaptive_action(net, X, y, temperature, covariance, q_bar, q):
     width = net.widths[0]
     prior = width * (divergence - q * q_bar + np.log1p(q))
     return prior + np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)
+
+
+def made_up_run(theory, X_test, y_test):
+    """A run as `finwidth.sample` gives it of the theory's problem, without sampling anything."""
+    rng, dims = np.random.default_rng(0), ("chain", "draw", "test_pattern")
+    f_mean = y_test + 0.3 * rng.normal(size=(2, 100, len(y_test)))
+    f = f_mean + 0.2 * rng.normal(size=f_mean.shape)
+    problem = theory.problem
+    groups = {
+        "predictions": {
+            "f": (dims, f),
+            "f_mean": (dims, f_mean),
+            "f_variance": (dims, np.full(f.shape, 0.04)),
+        },
+        "predictions_constant_data": {
+            "X_test": (("test_pattern", "input"), X_test),
+            "y_test": ("test_pattern", y_test),
+        },
+        "observed_data": {"y": ("pattern", problem.y)},
+        "constant_data": {"X": (("pattern", "input"), problem.X)},
+    }
+    tree = xr.DataTree.from_dict({name: xr.Dataset(values) for name, values in groups.items()})
+    record = {"network": theory.network.record(), "temperature": problem.temperature}
+    tree.attrs["provenance"] = json.dumps(record | {"model": "marginal"})
+    return tree

@@ -4,13 +4,14 @@ import functools
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from finwidth._cli import app
 from finwidth._plugins import registry as _plugins
 
 ROOT = Path(__file__).parents[1]
@@ -100,10 +101,8 @@ def test_example_runs(example: Path) -> None:
 
 @functools.cache
 def options_of(command: str) -> set[str]:
-    finwidth = Path(sys.executable).with_name("finwidth")
-    shown = subprocess.run(
-        [finwidth, *command.split(), "--help"], capture_output=True, text=True, check=True
-    )
+    shown = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert shown.exit_code == 0
     return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown.stdout))
 
 

@@ -146,6 +146,7 @@ def test_numbers_are_those_of_solve_bit_for_bit(data, activation, depth, theorie
         assert point["log_evidence"].item() == solution.log_evidence
 
 
+@pytest.mark.slow
 def test_fluctuations_are_asked_like_a_theory(data, nets):
     result = sweep(fw.grid(data=data, net=nets[0], temperature=0.1, theory="fluctuations"))
     solution = fw.solve(nets[0], data.X_train, data.y_train, temperature=0.1)

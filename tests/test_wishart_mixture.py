@@ -124,6 +124,7 @@ def by_factors(factors, logs, kernel, labels, index):
     return np.log(total) + logs.max(), mean, covariance, accuracy, error
 
 
+@pytest.mark.slow
 def test_bartletts_decomposition_by_quadrature():
     """Identity, one layer, D = 2: L_11 ~ χ_N, L_22 ~ χ_(N−1), L_21 ~ N(0, 1), the exact law."""
     width, mixture = 4, solved("identity", 4)
@@ -299,7 +300,10 @@ def test_rotated_labels_rotate_everything(outputs):
     np.testing.assert_allclose(covariance, after.output_covariance, atol=error)
 
 
-@pytest.mark.parametrize(("widths", "theory"), [((5,), "nested"), ((9, 7), "wishart")])
+@pytest.mark.parametrize(
+    ("widths", "theory"),
+    [((5,), "nested"), pytest.param((9, 7), "wishart", marks=pytest.mark.slow)],
+)
 def test_without_information_the_prior_remains(widths, theory):
     """T → ∞: E Q̄ = 1, Var Q̄_de = (1 + δ_de)/N, log p(y) that of the noise."""
     net = fw.Network(widths, "erf", outputs=3)
