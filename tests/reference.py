@@ -145,16 +145,18 @@ def adaptive_action(net, X, y, temperature, covariance, q_bar, q):
 
 
 def made_up_run(theory, X_test, y_test):
-    """A run as `finwidth.sample` gives it of the theory's problem, without sampling anything."""
-    rng, dims = np.random.default_rng(0), ("chain", "draw", "test_pattern")
-    f_mean = y_test + 0.3 * rng.normal(size=(2, 100, len(y_test)))
-    f = f_mean + 0.2 * rng.normal(size=f_mean.shape)
-    problem = theory.problem
+    """A run as `finwidth.sample` gives it, of independent draws from what the theory predicts."""
+    problem, prediction = theory.problem, theory.predict(X_test)
+    dims, shape = ("chain", "draw", "test_pattern"), (2, 100, len(y_test))
+    # half of the variance is within a draw
+    parts = np.sqrt(prediction.variance / 2) * np.random.default_rng(0).normal(size=(2, *shape))
+    f_mean = prediction.mean + parts[0]
+    f_variance = np.broadcast_to(prediction.variance / 2, shape).copy()
     groups = {
         "predictions": {
-            "f": (dims, f),
+            "f": (dims, f_mean + parts[1]),
             "f_mean": (dims, f_mean),
-            "f_variance": (dims, np.full(f.shape, 0.04)),
+            "f_variance": (dims, f_variance),
         },
         "predictions_constant_data": {
             "X_test": (("test_pattern", "input"), X_test),

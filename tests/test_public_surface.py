@@ -538,7 +538,13 @@ def own_plugins() -> Iterator[None]:
     registry.reset()
 
 
-@pytest.mark.parametrize("name", TARGETS)
+# seconds of work each, of which other tests have their own
+LONG = ("cavity theory.solve", "check_activation", "error_map", "student_t")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow if one in LONG else ()) for one in TARGETS]
+)
 @pytest.mark.usefixtures("unchecked_types")
 def test_what_the_table_holds_is_accepted(name: str) -> None:
     target = TARGETS[name]
