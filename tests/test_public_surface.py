@@ -172,6 +172,7 @@ VALID: dict[str, Any] = {
     "dataset": Lazy(error_map),
     "degrees_of_freedom": 5.0,
     "depths": [1],
+    "direction": None,
     "dtype": "float64",
     "ess_per_chain": 100.0,
     "features": jnp.ones((3, 4)),
@@ -273,6 +274,7 @@ VALID: dict[str, Any] = {
     "SplitHMC.pool.states": Lazy(lambda: [kernel(fw.infer.SplitHMC)[1]]),
     "Langevin.model": fw.models.network,
     "SplitHMC.model": fw.models.network,
+    "Problem.likelihood": Lazy(lambda: problem().likelihood),
     "attach.theory": Lazy(solution),
     "compare.theory": Lazy(solution),
     "error_map.target_ess": 5.0,
@@ -423,7 +425,8 @@ def exported() -> Iterator[tuple[str, Any]]:
 
 
 def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
-    return tuple(inspect.signature(function).parameters.values())
+    given = inspect.signature(function).parameters
+    return tuple(one for one in given.values() if not one.name.startswith("_"))
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
