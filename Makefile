@@ -23,10 +23,10 @@ demo: $(ready)
 	$(run)/finwidth demo
 
 test: $(ready)
-	$(run)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder -m "not slow"
+	$(run)/python -m pytest -p no:zarr -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder -m "not slow"
 
 test-all: $(ready)
-	$(run)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	$(run)/python -m pytest -p no:zarr -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(ready)
 	$(run)/ruff check .

@@ -1,8 +1,11 @@
 """Independent implementations that tests compare with: plain NumPy, written from theory.md."""
 
+import json
+
 import numpy as np
 import scipy.special
 import scipy.stats
+import xarray as xr
 
 
 def layer(activation: str, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,3 +142,30 @@ def adaptive_action(net, X, y, temperature, covariance, q_bar, q):
     width = net.widths[0]
     prior = width * (divergence - q * q_bar + np.log1p(q))
     return prior + np.linalg.slogdet(a)[1] + y @ np.linalg.solve(a, y)
+
+
+def made_up_run(theory, X_test, y_test):
+    """A run as `finwidth.sample` gives it, of independent draws from what the theory predicts."""
+    problem, prediction = theory.problem, theory.predict(X_test)
+    dims, shape = ("chain", "draw", "test_pattern"), (2, 100, len(y_test))
+    # half of the variance is within a draw
+    parts = np.sqrt(prediction.variance / 2) * np.random.default_rng(0).normal(size=(2, *shape))
+    f_mean = prediction.mean + parts[0]
+    f_variance = np.broadcast_to(prediction.variance / 2, shape).copy()
+    groups = {
+        "predictions": {
+            "f": (dims, f_mean + parts[1]),
+            "f_mean": (dims, f_mean),
+            "f_variance": (dims, f_variance),
+        },
+        "predictions_constant_data": {
+            "X_test": (("test_pattern", "input"), X_test),
+            "y_test": ("test_pattern", y_test),
+        },
+        "observed_data": {"y": ("pattern", problem.y)},
+        "constant_data": {"X": (("pattern", "input"), problem.X)},
+    }
+    tree = xr.DataTree.from_dict({name: xr.Dataset(values) for name, values in groups.items()})
+    record = {"network": theory.network.record(), "temperature": problem.temperature}
+    tree.attrs["provenance"] = json.dumps(record | {"model": "marginal"})
+    return tree

@@ -306,7 +306,12 @@ def mean_estimate(f, y_test):
 
 @pytest.mark.parametrize(
     ("n_outputs", "common"),
-    [(1, 0.0), (1, 0.9), pytest.param(3, 0.0, marks=pytest.mark.slow), (3, 0.9)],
+    [
+        pytest.param(1, 0.0, marks=pytest.mark.slow),
+        (1, 0.9),
+        pytest.param(3, 0.0, marks=pytest.mark.slow),
+        (3, 0.9),
+    ],
 )
 def test_error_of_the_mean_s_accuracy_is_calibrated(n_outputs, common):
     """Over problems whose margins are as often near a boundary as the MCSE says nothing of.

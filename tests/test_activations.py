@@ -14,7 +14,6 @@ from finwidth._numerics.precision import float64
 from finwidth.activations import _moments as _quadrature
 
 CLOSED = ["erf", "relu", "identity"]
-ALL = [*CLOSED, "tanh"]
 
 # where differentiating a square root or an arccosine would give NaN
 EDGES = [
@@ -39,7 +38,7 @@ def evaluate(name: str, *covariance: float) -> float:
     return float(_quadrature.kernel(activation, *map(jnp.asarray, covariance)))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*CLOSED, pytest.param("tanh", marks=pytest.mark.slow)])
 def test_it_keeps_its_contract(name: str) -> None:
     report = fw.testing.check_activation(fw.get_activation(name))
     assert report["kernel"] < 1e-8
@@ -79,13 +78,15 @@ def test_the_diagonal_is_exact(c: float) -> None:
 
 
 @pytest.mark.parametrize("name", CLOSED)
-@pytest.mark.parametrize("edge", EDGES)
-def test_two_derivatives_are_finite(name: str, edge: tuple[float, ...]) -> None:
+def test_two_derivatives_are_finite(name: str) -> None:
     kernel = fw.get_activation(name).kernel
     assert kernel is not None
-    arguments = tuple(map(jnp.asarray, edge))
-    assert np.isfinite(jax.grad(kernel, argnums=(0, 1, 2))(*arguments)).all()
-    assert np.isfinite(jax.hessian(kernel, argnums=(0, 1, 2))(*arguments)).all()
+    first = jax.jit(jax.grad(kernel, argnums=(0, 1, 2)))
+    second = jax.jit(jax.hessian(kernel, argnums=(0, 1, 2)))
+    for edge in EDGES:
+        arguments = tuple(map(jnp.asarray, edge))
+        assert np.isfinite(first(*arguments)).all(), edge
+        assert np.isfinite(second(*arguments)).all(), edge
 
 
 @pytest.mark.parametrize("edge", EDGES[:3])
@@ -124,7 +125,7 @@ def test_relu_mean() -> None:
     name=st.sampled_from(CLOSED),
     points=npst.arrays(
         float,
-        st.tuples(st.integers(1, 6), st.integers(1, 4)),
+        (6, 4),  # one program; fewer patterns are part of these, fewer inputs are columns of zeros
         elements=st.floats(-8, 8, allow_subnormal=False),
     ),
 )

@@ -236,7 +236,7 @@ def test_infinite_width_is_the_gaussian_process_with_corrections_of_order_one_ov
     np.testing.assert_allclose(10 * changes[1], changes[0], rtol=0.02, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize("activation", ["erf", pytest.param("relu", marks=pytest.mark.slow)])
 def test_rotating_the_inputs_rotates_the_covariance(activation: str) -> None:
     X, y, X_test, _ = data()
     rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(6, 6)))[0]
@@ -252,7 +252,7 @@ def test_rotating_the_inputs_rotates_the_covariance(activation: str) -> None:
     np.testing.assert_allclose(first.variance, second.variance, atol=1e-8)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize("activation", [pytest.param("erf", marks=pytest.mark.slow), "relu"])
 def test_scaling_labels_readout_and_noise_together_changes_neither_s_nor_q(activation: str) -> None:
     X, y, *_ = data()
     c = 3.0
@@ -306,7 +306,15 @@ def test_identity_with_orthonormal_patterns_solves_one_equation_per_direction() 
     assert abs(found.leading_direction.values @ direction) == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["identity", "relu", "relu, hot", "relu, noiseless"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "identity",
+        "relu",
+        pytest.param("relu, hot", marks=pytest.mark.slow),
+        pytest.param("relu, noiseless", marks=pytest.mark.slow),
+    ],
+)
 def test_homogeneous_activations_share_the_scale_between_s_and_q_bar(
     name: str,
 ) -> None:

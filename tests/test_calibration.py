@@ -374,7 +374,9 @@ def test_ranks_of_the_truth_are_uniform_with_classes(case):
     assert min(wrong.p_values().values()) < 1e-6, wrong.report()
 
 
-@pytest.mark.parametrize("case", [CLASSES[0], CLASSES[-1]], ids=str)
+@pytest.mark.parametrize(
+    "case", [pytest.param(CLASSES[0], marks=pytest.mark.slow), CLASSES[-1]], ids=str
+)
 def test_ranks_with_classes_quickly(case):
     assert_calibrated(case, calibrate(case, 200))
 

@@ -95,11 +95,16 @@ def test_extension_keeps_what_the_run_kept(tmp_path, monkeypatch):
     """The default of `keep` depends on the number of draws; nobody asked for the change."""
     from finwidth._sampling import plan as _plan
 
+    defaults, default = [], _plan._sites_to_keep
+    monkeypatch.setattr(
+        _plan,
+        "_sites_to_keep",
+        lambda *arguments: defaults.append(default(*arguments)) or defaults[-1],
+    )
     run(tmp_path / "c", num_samples=30)
     monkeypatch.setattr(_plan, "_DEFAULT_STORE", 1)
-    kept = run(tmp_path / "c", num_samples=40)["posterior"]
-    assert "W_1" in kept
-    assert "W_1" not in run(tmp_path / "d", num_samples=30)["posterior"]
+    assert "W_1" in run(tmp_path / "c", num_samples=40)["posterior"]
+    assert ["W_1" in names for names in defaults] == [True, False]
     with pytest.raises(fw.InputError, match="expected a checkpoint of the same run, got keep ="):
         run(tmp_path / "c", num_samples=40, keep=["v"])
 
@@ -139,6 +144,15 @@ def longer(model, **options):
     return fw.infer.SplitHMC(model, trajectory=1.0, **options)
 
 
+def test_a_sampler_of_ones_own_is_told_from_a_built_in_one(finished, monkeypatch):
+    own = Sampler("split_hmc", slower, num_warmup=50, num_samples=50, adaptive=True)
+    assert own.digest != Sampler("split_hmc", longer, 50, 50, adaptive=True).digest
+    monkeypatch.setattr(samplers.SHELF, "get", {"split_hmc": own}.get)
+    with pytest.raises(fw.InputError, match="of the same run, got sampler_digest ="):
+        run(finished)
+
+
+@pytest.mark.slow
 def test_a_sampler_of_ones_own_is_told_apart_by_its_code(tmp_path, monkeypatch):
     def use(kernel):
         own = Sampler("mine", kernel, num_warmup=50, num_samples=50, adaptive=True)
@@ -343,10 +357,32 @@ def test_kill_while_a_file_is_written(file, moment, tmp_path, monkeypatch):
     assert names == {"lock", "run.json", "state.npz"} | blocks
 
 
-def test_import_and_sample_need_no_fcntl(tmp_path):
-    """As on Windows, checkpoints included."""
+def without_fcntl(code, *arguments):
+    """Run code where there is no such module, as on Windows, and return what it prints."""
+    code = "import sys; sys.modules['fcntl'] = None\n" + code
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_checkpoints_need_no_fcntl(tmp_path):
     code = (
-        "import sys; sys.modules['fcntl'] = None\n"
+        "import numpy as np, jax.numpy as jnp\n"
+        "from finwidth._sampling.checkpoint import Checkpoint\n"
+        "for _ in range(2):\n"
+        "    with Checkpoint(sys.argv[1], {}) as checkpoint:\n"
+        "        stored = checkpoint.load({'n': jnp.zeros(1)})\n"
+        "        checkpoint.write({'n': jnp.ones(1)}, {'done': 1}, {'x': np.ones(3)})\n"
+        "print(float(stored[0]['n'][0]))"
+    )
+    assert without_fcntl(code, tmp_path / "c") == "1.0\n"
+
+
+@pytest.mark.slow
+def test_import_and_sample_need_no_fcntl(tmp_path):
+    """Checkpoints included."""
+    code = (
         "import numpy as np, finwidth as fw\n"
         "X, y = np.eye(3), np.ones(3)\n"
         "tree = fw.sample(fw.Network((4,), 'identity'), X, y, temperature=1.0, num_warmup=10,\n"
@@ -354,7 +390,4 @@ def test_import_and_sample_need_no_fcntl(tmp_path):
         "    log_likelihood=False, posterior_predictive=False)\n"
         "print(tree['posterior'].sizes['draw'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "c")], capture_output=True, text=True
-    )
-    assert done.stdout == "10\n", done.stderr
+    assert without_fcntl(code, tmp_path / "c") == "10\n"

@@ -286,7 +286,8 @@ def test_wide_networks_become_the_process(approximation):
 
 
 @pytest.mark.parametrize(
-    "theory", ["nested", "wishart", pytest.param("mixture", marks=pytest.mark.slow)]
+    "theory",
+    ["nested", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wishart", "mixture"))],
 )
 def test_the_other_names_of_the_classes(theory):
     net = NETWORKS["erf"]

@@ -111,7 +111,7 @@ def test_z_of_the_true_means_is_standard_normal():
     assert float(report.fraction_beyond) == 0.0
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("conditional", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_z_of_the_true_scores_is_standard_normal(conditional):
     n_runs, scores = 50, []
     for seed in range(n_runs):

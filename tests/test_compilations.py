@@ -83,7 +83,7 @@ def diagnostics(net, X, y, X_test, y_test, temperature):
 CASES = [
     ("nested", "erf", 1, solve("nested")),
     pytest.param("nested", "relu", 1, solve("nested"), marks=pytest.mark.slow),
-    ("nested", "relu", 2, solve("nested")),
+    pytest.param("nested", "relu", 2, solve("nested"), marks=pytest.mark.slow),
     ("nested", "tanh", 2, solve("nested")),
     pytest.param("adaptive", "tanh", 1, solve("adaptive"), marks=pytest.mark.slow),
     ("wishart", "relu", 2, solve("wishart")),
@@ -130,7 +130,10 @@ def layered(net, X, rules, q_bar, shrinkage):
 
 @pytest.mark.parametrize(
     ("activation", "variances"),
-    [("relu", None), ("tanh", [2.0, 0.5, 0.5, 0.2, 0.2, 0.2])],
+    [
+        pytest.param("relu", None, marks=pytest.mark.slow),
+        ("tanh", [2.0, 0.5, 0.5, 0.2, 0.2, 0.2]),
+    ],
     ids=["one rule", "several rules"],
 )
 def test_a_deep_recursion_is_the_layer_map_repeated(activation, variances):

@@ -257,20 +257,20 @@ RELU = fw.Network((5,), "relu", bias_precision=2.0)
 DEEP = fw.Network((5, 4), "erf")
 FEW = Cavity(particles=124, seed=1, tolerance=0.3, progress=False)
 SOLUTIONS = {
-    "infinite": lambda: _solve("infinite"),
     "nested": lambda: _solve("nested"),
     "nested, T = 0": lambda: _solve("nested", temperature=0.0),
-    "nested, deep": lambda: _solve("nested", DEEP),
-    "wishart": lambda: _solve("wishart", DEEP),
-    "corrected": lambda: _solve("corrected"),
     "adaptive": lambda: _solve("adaptive"),
-    "perturbative": lambda: _solve("perturbative", fw.Network((1000,), "relu")),
     "mixture": lambda: fw.mixture(fw.Network((5,), "erf"), X, Y, temperature=0.1),
     "student-t": lambda: fw.student_t_process(
         RELU, X, Y, temperature=0.1, degrees_of_freedom=5.0
     ),
 }  # fmt: skip
 SLOW = {
+    "infinite": lambda: _solve("infinite"),
+    "nested, deep": lambda: _solve("nested", DEEP),
+    "wishart": lambda: _solve("wishart", DEEP),
+    "corrected": lambda: _solve("corrected"),
+    "perturbative": lambda: _solve("perturbative", fw.Network((1000,), "relu")),
     "nested, relu": lambda: _solve("nested", RELU),
     "mixture, relu": lambda: fw.mixture(RELU, X, Y, temperature=0.1),
     "mixture, deep": lambda: fw.mixture(DEEP, X, Y, temperature=0.1),

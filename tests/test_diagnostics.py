@@ -19,8 +19,8 @@ def error(net, temperature, theory="nested"):
     ("widths", "activation", "theory"),
     [
         ((8,), "erf", "nested"),
-        ((8,), "relu", "nested"),
-        ((8, 16), "erf", "nested"),
+        pytest.param((8,), "relu", "nested", marks=pytest.mark.slow),
+        pytest.param((8, 16), "erf", "nested", marks=pytest.mark.slow),
         ((8, 16, 8), "relu", "wishart"),
     ],
 )

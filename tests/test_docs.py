@@ -4,13 +4,14 @@ import functools
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from finwidth._cli import app
 from finwidth._plugins import registry as _plugins
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,7 @@ def test_the_build_executes_every_cell_and_stops_at_an_error() -> None:
     assert ci.index("make docs") < ci.index("export PYTEST_ADDOPTS=--durations=25")
 
 
+@pytest.mark.slow  # the README's code and that of the page on activations are much the same
 @pytest.mark.parametrize("example", EXAMPLES, ids=named)
 def test_example_runs(example: Path) -> None:
     runpy.run_path(str(example), run_name="__main__")
@@ -99,10 +101,8 @@ def test_example_runs(example: Path) -> None:
 
 @functools.cache
 def options_of(command: str) -> set[str]:
-    finwidth = Path(sys.executable).with_name("finwidth")
-    shown = subprocess.run(
-        [finwidth, *command.split(), "--help"], capture_output=True, text=True, check=True
-    )
+    shown = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert shown.exit_code == 0
     return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown.stdout))
 
 

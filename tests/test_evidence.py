@@ -55,9 +55,10 @@ def test_noise_and_readout_of_infinite_width_are_those_of_a_dense_search():
 
 
 @pytest.mark.slow
-def test_units_of_the_labels_are_found_again():
+@pytest.mark.parametrize("theory", [pytest.param("nested", marks=pytest.mark.slow), "infinite"])
+def test_units_of_the_labels_are_found_again(theory):
     """y → cy is T → c²T and λ_L → λ_L/c²."""
-    choice = {"temperature": "evidence", "readout_precision": "evidence"}
+    choice = {"temperature": "evidence", "readout_precision": "evidence", "theory": theory}
     one, other = (fw.solve(NET, X, unit * Y, **choice) for unit in (1.0, 3.0))
     assert other.temperature == pytest.approx(9 * one.temperature, rel=1e-3)
     precisions = [s.network.weight_precision[-1] for s in (one, other)]

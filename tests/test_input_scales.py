@@ -55,7 +55,11 @@ def test_adaptive_theory_of_erf_has_a_limit(scale):
 
 @pytest.mark.parametrize(
     ("activation", "scale"),
-    [("identity", 1e3), ("identity", 1e50), pytest.param("relu", 1e10, marks=pytest.mark.slow)],
+    [
+        ("identity", 1e3),
+        pytest.param("identity", 1e50, marks=pytest.mark.slow),
+        pytest.param("relu", 1e10, marks=pytest.mark.slow),
+    ],
 )
 def test_as_many_units_as_patterns(activation, scale):
     """What does not depend on the labels' scale cancels: Q̄ falls as labels/inputs, or one line."""

@@ -130,7 +130,7 @@ def test_a_loaded_run_can_be_saved_over_its_own_file(tmp_path):
     assert_same(load(path), attach(make_tree(), FakeTheory()))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     chains=st.integers(1, 3),
     draws=st.integers(1, 4),

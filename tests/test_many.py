@@ -10,7 +10,10 @@ X, Y = RNG.normal(size=(12, 5)), RNG.normal(size=12)
 X_TEST, Y_TEST = RNG.normal(size=(6, 5)), RNG.normal(size=6)
 
 
-@pytest.mark.parametrize(("activation", "depth"), [("erf", 1), ("relu", 1), ("erf", 2)])
+@pytest.mark.parametrize(
+    ("activation", "depth"),
+    [("erf", 1), ("relu", 1), pytest.param("erf", 2, marks=pytest.mark.slow)],
+)
 def test_grid_equals_single_solutions(activation, depth):
     net = fw.Network((7,) * depth, activation, bias_precision=2.0)
     grid = fw.solve_many(

@@ -139,7 +139,7 @@ def test_evidence_with_noise_matches_high_precision_quadrature(widths):
 @pytest.mark.parametrize(
     ("activation", "bias"),
     [
-        ("erf", None),
+        pytest.param("erf", None, marks=pytest.mark.slow),
         ("erf", 1.5),
         pytest.param("relu", None, marks=pytest.mark.slow),
         ("relu", 1.5),
@@ -309,6 +309,14 @@ def test_it_stands_in_for_a_solution():
     assert float(errors.error) == pytest.approx(expected, rel=1e-12)
 
 
+def test_attach_and_compare_take_a_run_made_up():
+    result = fw.mixture(fw.Network((4,), "identity"), X, Y, temperature=0.3)
+    tree = reference.made_up_run(result, X_TEST, Y_TEST)
+    assert "/theory/mixture-nested" in fw.attach(tree, result).groups
+    assert str(fw.compare(result, tree).theory_name.values) == "mixture-nested"
+
+
+@pytest.mark.slow
 def test_attach_and_compare_take_it():
     net = fw.Network((4,), "identity")
     result = fw.mixture(net, X, Y, temperature=0.3)

@@ -44,7 +44,11 @@ def forward(net, values, X):
     return h, h @ np.asarray(values["v"]) / np.sqrt(net.widths[-1]) + values.get("b_out", 0.0)
 
 
-@pytest.mark.parametrize("net", NETS, ids=repr)
+SLOW = pytest.mark.slow
+SOME = [pytest.param(net, marks=SLOW if net.bias_precision is None else ()) for net in NETS]
+
+
+@pytest.mark.parametrize("net", SOME, ids=repr)
 def test_network_density_is_prior_times_likelihood(net):
     with float64():
         trace, values = draw(net)
@@ -64,7 +68,7 @@ def test_network_density_is_prior_times_likelihood(net):
         np.testing.assert_allclose(trace["f"]["value"], f, rtol=1e-12)
 
 
-@pytest.mark.parametrize("net", NETS, ids=repr)
+@pytest.mark.parametrize("net", SOME, ids=repr)
 def test_marginal_density_is_the_network_s_with_the_readout_integrated(net):
     """p(y | W) = p(y, v | W)/p(v | W, y) for any v."""
     with float64():
@@ -92,7 +96,7 @@ def test_marginal_density_is_the_network_s_with_the_readout_integrated(net):
         )
 
 
-@pytest.mark.parametrize("model", [fw.models.network, fw.models.marginal])
+@pytest.mark.parametrize("model", [pytest.param(fw.models.network, marks=SLOW), fw.models.marginal])
 def test_prior_predictive_has_the_moments_of_the_prior(model):
     """E[f fᵀ] is the infinite-width kernel at any width, for one hidden layer."""
     net = fw.Network((3,), "erf", (0.7, 1.3), (2.0, 0.5))

@@ -28,7 +28,11 @@ NETS = {
     "relu, bias": fw.Network((7,), "relu", (1.0, 0.7), bias_precision=2.0, outputs=D),
     "erf, deep": fw.Network((7, 4), "erf", (1.0, 0.7, 1.3), outputs=D),
 }
-one_layer = pytest.mark.parametrize("name", ["erf", "erf, bias", "relu", "relu, bias"])
+SLOW = pytest.mark.slow
+one_layer = pytest.mark.parametrize(
+    "name",
+    ["erf", pytest.param("erf, bias", marks=SLOW), pytest.param("relu", marks=SLOW), "relu, bias"],
+)
 
 
 @functools.cache
@@ -205,7 +209,7 @@ def test_output_without_labels_leaves_one_output(name):
     assert both.action == pytest.approx(actions, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["erf", "relu", "erf, deep"])
+@pytest.mark.parametrize("name", ["erf", pytest.param("relu", marks=SLOW), "erf, deep"])
 def test_rotated_labels_rotate_everything(name):
     solution, turned = solved(name), fw.solve(NETS[name], X, Y @ ROTATION, temperature=0.2)
     for values, others in zip(matrices(solution), matrices(turned), strict=True):
@@ -255,7 +259,7 @@ def test_deep_linear_without_noise_obeys_the_law_of_eigenvalues(theory):
         np.testing.assert_allclose(1 - u, 4 / 6 * (1 - r / u**2), atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["erf, bias", "relu", "erf, deep"])
+@pytest.mark.parametrize("name", ["erf, bias", pytest.param("relu", marks=SLOW), "erf, deep"])
 def test_infinite_width_leaves_independent_outputs(name):
     solution = solved(name, "infinite")
     order = solution.order_parameters
@@ -354,7 +358,9 @@ def test_false_stationary_point_is_left():
 # Many problems, copies, errors
 
 
-@pytest.mark.parametrize(("name", "theory"), [("erf", "nested"), ("relu", "nested")])
+@pytest.mark.parametrize(
+    ("name", "theory"), [("erf", "nested"), pytest.param("relu", "nested", marks=SLOW)]
+)
 def test_solve_many_is_solve(name, theory):
     settings = {"theory": theory, "X_test": X_TEST, "y_test": Y_TEST}
     many = fw.solve_many(NETS[name], X, Y, widths=[5, 50], temperature=[0.2, 1.0], **settings)
@@ -369,7 +375,7 @@ def test_solve_many_is_solve(name, theory):
         assert here.error.item() == pytest.approx(errors.error.item(), rel=1e-10)
 
 
-@pytest.mark.parametrize("name", ["erf", "relu", "erf, deep"])
+@pytest.mark.parametrize("name", ["erf", "relu, bias", "erf, deep"])
 @pytest.mark.parametrize("way", [lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy])
 def test_copies_say_the_same_to_the_last_bit(name, way):
     solution = solved(name)

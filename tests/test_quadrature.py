@@ -224,7 +224,7 @@ def test_pairs_in_chunks_equal_the_kernel_of_patterns(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(_quadrature.kernel(SOFTPLUS, *full, rule), expected, rtol=1e-12)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     activation=st.sampled_from([TANH, RELU, SOFTPLUS]),
     shapes=st.sampled_from(
@@ -241,7 +241,7 @@ def test_shapes_broadcast(activation: fw.Activation, shapes: tuple) -> None:
     np.testing.assert_allclose(got, np.full(got.shape, scalar), rtol=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     activation=st.sampled_from([TANH, RELU, SOFTPLUS, SIGN]),
     seed=st.integers(0, 2**32 - 1),

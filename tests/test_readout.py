@@ -12,6 +12,7 @@ from finwidth.models._readout import ReadoutMarginal, condition, log_marginal
 
 RNG = np.random.default_rng(11)
 SHAPES = [(12, 4), (6, 6), (1, 3)]
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def test_log_marginal_is_the_gaussian_density(shape, temperature):
     )
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [(12, 4), pytest.param((6, 6), marks=SLOW), (1, 3)])
 def test_derivatives_match_those_of_the_plain_density(shape):
     features, y = (jnp.asarray(value) for value in problem(shape))
 
@@ -102,7 +103,9 @@ def test_distribution_samples_its_own_law():
     assert law.event_shape == (5,)
 
 
-@pytest.mark.parametrize("n", [1, 2, 31, 33, 51, 64, 100, 131, 200])
+@pytest.mark.parametrize(
+    "n", [1, 2, 33, 131, *(pytest.param(n, marks=SLOW) for n in (31, 51, 64, 100, 200))]
+)
 @pytest.mark.parametrize("shift", [1e-2, 1e-9])
 def test_cholesky_and_inverse(n, shift):
     """Backward stable at every size, however the blocks fall, also for nearly singular matrices."""
@@ -119,7 +122,7 @@ def test_cholesky_and_inverse(n, shift):
     assert np.linalg.norm(inverse @ factor - np.eye(n), 2) <= 2 * rounding * conditioning
 
 
-@pytest.mark.parametrize("n", [3, 40, 90])
+@pytest.mark.parametrize("n", [3, pytest.param(40, marks=SLOW), 90])
 @pytest.mark.parametrize("position", [0, -1])
 def test_cholesky_and_inverse_of_an_indefinite_matrix_is_nan(n, position):
     matrix = np.eye(n)

@@ -95,7 +95,7 @@ def whole_action(net, q_bar):
     return prior + action(kernel, Y)
 
 
-@pytest.mark.parametrize("bias", [None, 2.0])
+@pytest.mark.parametrize("bias", [pytest.param(None, marks=pytest.mark.slow), 2.0])
 def test_the_action_is_stationary_in_every_entry(bias):
     net = NET.replace(bias_precision=bias)
     solution = fw.solve(net, X, Y, likelihood="softmax")

@@ -18,14 +18,14 @@ Y = np.where(RNG.random(24) < 0.5, -1.0, 1.0)
 X_TEST = RNG.normal(size=(13, 9))
 Y_TEST = np.where(RNG.random(13) < 0.5, -1.0, 1.0)
 
+QUICK = ((1, None), (3, 2.0))  # depth and biases: a compilation each
 CASES = [
     pytest.param(
         activation,
         widths,
         bias,
         temperature,
-        # a compilation each: biases at even depth or none at odd depth
-        marks=[pytest.mark.slow] if (bias is None) == (len(widths) == 2) else [],
+        marks=[] if (len(widths), bias) in QUICK else [pytest.mark.slow],
     )
     for activation in ("erf", "relu", "identity")
     for widths in ((15,), (15, 30), (20, 10, 40))
@@ -33,12 +33,8 @@ CASES = [
     for temperature in (0.0, 0.01, 1.0)
     if not (activation == "identity" and temperature == 0)  # P > N_0: the kernel is singular
 ] + [
-    pytest.param(activation, (20, 10, 40, 15), 2.0, temperature, marks=marks)
-    for activation, temperature, marks in (
-        ("erf", 0.0, []),
-        ("relu", 0.01, [pytest.mark.slow]),
-        ("identity", 0.01, []),
-    )
+    pytest.param(activation, (20, 10, 40, 15), 2.0, temperature, marks=pytest.mark.slow)
+    for activation, temperature in (("erf", 0.0), ("relu", 0.01), ("identity", 0.01))
 ]
 
 
@@ -79,14 +75,24 @@ def test_solution_is_a_stationary_point_of_the_action(activation, widths, bias, 
         np.testing.assert_allclose(q_bar, 1 / (1 + q), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("activation", "widths"), [("tanh", (12,)), ("gelu", (12, 9))])
+@pytest.mark.parametrize(
+    ("activation", "widths"),
+    [pytest.param("tanh", (12,), marks=pytest.mark.slow), ("gelu", (12, 9))],
+)
 def test_activations_without_parity_or_closed_form_are_solved(activation, widths):
     solution = fw.solve(fw.Network(widths, activation), X, Y, temperature=0.1)
     assert solution.residual <= 1e-9
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
-@pytest.mark.parametrize("bias", [None, 1.5])
+@pytest.mark.parametrize(
+    ("activation", "bias"),
+    [
+        ("erf", None),
+        pytest.param("erf", 1.5, marks=pytest.mark.slow),
+        pytest.param("relu", None, marks=pytest.mark.slow),
+        ("relu", 1.5),
+    ],
+)
 def test_prediction_is_that_of_the_renormalised_kernel(activation, bias):
     net = fw.Network((15, 8), activation, bias_precision=bias)
     solution = fw.solve(net, X, Y, temperature=0.05)
@@ -222,7 +228,12 @@ def test_infinite_temperature_limit_is_the_prior(activation):
 
 
 @pytest.mark.parametrize(
-    ("activation", "depth", "temperature"), [("erf", 4, 0.03), ("relu", 2, 0.0), ("relu", 4, 0.03)]
+    ("activation", "depth", "temperature"),
+    [
+        ("erf", 4, 0.03),
+        ("relu", 2, 0.0),
+        pytest.param("relu", 4, 0.03, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("scale", [0.05, 20.0])
 def test_scaling_of_labels_readout_precision_and_temperature(scale, activation, temperature, depth):
@@ -324,9 +335,9 @@ assert jnp.zeros(1).dtype == jnp.float64
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_kernels_run_under_strict_promotion(strict_jax):
-    for activation in ("erf", "gelu"):
-        fw.solve(fw.Network((6, 5), activation), X, Y, temperature=0.1)
+@pytest.mark.parametrize("activation", [pytest.param("erf", marks=pytest.mark.slow), "gelu"])
+def test_kernels_run_under_strict_promotion(activation, strict_jax):
+    fw.solve(fw.Network((6, 5), activation), X, Y, temperature=0.1)
     assert not jax.config.jax_enable_x64
 
 

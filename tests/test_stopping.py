@@ -1,6 +1,5 @@
 """When runs stop."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -88,9 +87,8 @@ def test_warm_up_that_does_not_settle_is_said(monkeypatch):
     monkeypatch.setattr(_drive, "settled", lambda *_: False)
     from finwidth.samplers import SHELF
 
-    short = dataclasses.replace(SHELF.get("split_hmc"), num_warmup=50, num_samples=25)
-    monkeypatch.setattr(SHELF, "get", lambda _: short)
-    with pytest.warns(fw.AccuracyWarning, match="expected a warm-up that settles within 50"):
+    longest = SHELF.get("split_hmc").num_warmup
+    with pytest.warns(fw.AccuracyWarning, match=f"a warm-up that settles within {longest} tr"):
         tree = run(num_samples=25)
     assert json.loads(tree.attrs["provenance"])["warmup_settled"] is False
 
@@ -107,6 +105,16 @@ def test_what_counts_as_stuck():
     assert stuck(start, start + 1, steps, 7) == "100% of the trajectories cut short at 7 steps"
 
 
+def test_what_is_stuck_is_said_whatever_the_warm_up(monkeypatch):
+    from finwidth._sampling import drive as _drive
+
+    monkeypatch.setattr(_drive, "stuck", lambda *_, **__: "3 of 4 chains")
+    with pytest.warns(fw.AccuracyWarning, match="expected chains that move, got 3 of 4 chains"):
+        tree = run(num_warmup=0, num_samples=30)
+    assert "3 of 4 chains" in json.loads(tree.attrs["provenance"])["stuck"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "how"),
     [
@@ -127,11 +135,18 @@ def test_a_sampler_that_is_stuck_says_so_whatever_the_warm_up(changes, how):
     assert how in json.loads(tree.attrs["provenance"])["stuck"]
 
 
-@pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
-def test_a_likelihood_that_says_nothing_leaves_the_step_at_a_trajectory(model):
+@pytest.mark.parametrize(
+    ("model", "dtype"),
+    [
+        ("marginal", "float64"),
+        pytest.param("marginal", "float32", marks=pytest.mark.slow),
+        pytest.param("network", "float32", marks=pytest.mark.slow),
+    ],
+)
+def test_a_likelihood_that_says_nothing_leaves_the_step_at_a_trajectory(model, dtype):
     """The integrator is exact without one: a longer step than a trajectory means nothing."""
     # warnings are errors here: of a warm-up that does not settle, or of a step that overflows
-    tree = run(temperature=1e6, num_samples=25, dtype="float32", model=model)
+    tree = run(temperature=1e6, num_samples=25, dtype=dtype, model=model)
     assert 1.4 < float(tree["sample_stats"]["step_size"].max()) <= 1.4 * 1.35 * (1 + 1e-6)
     assert json.loads(tree.attrs["provenance"])["num_warmup"] <= 500
     assert np.all(tree["sample_stats"]["n_steps"] == 1)

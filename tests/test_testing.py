@@ -106,6 +106,7 @@ WRONG = {
     "mean": (relu_variant(mean=lambda c: 1.0001 * RELU.mean(c)), r"expected mean\("),
     "gradient": (variant(kernel=wrong_slope), "match finite differences"),
 }
+QUICK = ("off by 1e-4", "mean", "gradient")  # one of each check
 
 
 @pytest.mark.parametrize(("activation", "message"), UNUSABLE.values(), ids=UNUSABLE)
@@ -115,7 +116,13 @@ def test_a_broken_contract_is_refused(check, activation: fw.Activation, message:
         check(activation)
 
 
-@pytest.mark.parametrize(("activation", "message"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(
+    ("activation", "message"),
+    [
+        pytest.param(*case, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, case in WRONG.items()
+    ],
+)
 def test_a_wrong_moment_is_found(activation: fw.Activation, message: str) -> None:
     validate_kernel(activation)
     with pytest.raises(fw.PluginError, match=f"'variant': .*{message}"):

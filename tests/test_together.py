@@ -145,6 +145,19 @@ def run_by_hand(kernel, num_samples):
     return az.from_numpyro(mcmc, log_likelihood=True)
 
 
+def test_a_likelihood_is_one_number_for_each_pattern():
+    """Which is what ArviZ sees of a run of one's own."""
+    trace = handlers.trace(handlers.seed(fw.models.marginal, 1)).get_trace(
+        NET, TRAINING, temperature=T
+    )
+    draws = {"W_1": trace["W_1"]["value"][None]}
+    found = numpyro.infer.log_likelihood(
+        fw.models.marginal, draws, NET, TRAINING, TARGETS, temperature=T
+    )
+    assert {name: value.shape for name, value in found.items()} == {"y": (1, N_PATTERNS)}
+
+
+@pytest.mark.slow
 def test_arviz_sees_every_pattern_of_a_run_of_one_s_own():
     tree = run_by_hand(HMC(fw.models.marginal, num_steps=1, trajectory_length=None), 4)
     assert tree["log_likelihood"].y.dims == ("chain", "draw", "pattern")

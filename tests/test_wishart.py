@@ -11,6 +11,8 @@ X = RNG.normal(size=(24, 9))
 Y = np.where(RNG.random(24) < 0.5, -1.0, 1.0)
 X_TEST = RNG.normal(size=(13, 9))
 WIDTHS = [(15,), (15, 30), (20, 10, 40), (8, 20, 12, 30)]
+QUICK = ((1, None), (3, 2.0))  # depth and biases: a compilation each
+SOME = [WIDTHS[0], pytest.param(WIDTHS[1], marks=pytest.mark.slow), WIDTHS[2]]
 
 
 def solve(net, temperature=0.05, y=Y, theory="wishart"):
@@ -22,8 +24,14 @@ def q_bar_of(solution):
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "identity"])
-@pytest.mark.parametrize("widths", WIDTHS)
-@pytest.mark.parametrize("bias", [None, 2.0])
+@pytest.mark.parametrize(
+    ("widths", "bias"),
+    [
+        pytest.param(widths, bias, marks=() if (len(widths), bias) in QUICK else pytest.mark.slow)
+        for widths in WIDTHS
+        for bias in (None, 2.0)
+    ],
+)
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
 def test_solution_is_a_stationary_point_of_the_action(activation, widths, bias, temperature):
     if activation == "identity" and temperature == 0:
@@ -50,7 +58,7 @@ def test_solution_is_a_stationary_point_of_the_action(activation, widths, bias, 
 
 
 @pytest.mark.parametrize("activation", ["erf", "tanh", "identity"])
-@pytest.mark.parametrize("bias", [None, 1.5])
+@pytest.mark.parametrize("bias", [pytest.param(None, marks=pytest.mark.slow), 1.5])
 def test_one_odd_layer_is_nested(activation, bias):
     net = fw.Network((12,), activation, (0.7, 1.2), bias)
     first, second = (solve(net, theory=name) for name in ("wishart", "nested"))
@@ -61,7 +69,7 @@ def test_one_odd_layer_is_nested(activation, bias):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("widths", [*SOME, pytest.param(WIDTHS[3], marks=pytest.mark.slow)])
 def test_identity_is_nested_at_any_depth(widths):
     net = fw.Network(widths, "identity")
     first, second = (solve(net, theory=name) for name in ("wishart", "nested"))
@@ -69,7 +77,7 @@ def test_identity_is_nested_at_any_depth(widths):
     assert first.log_evidence == pytest.approx(second.log_evidence, rel=1e-10)
 
 
-@pytest.mark.parametrize("widths", WIDTHS[:3])
+@pytest.mark.parametrize("widths", SOME)
 def test_relu_is_the_nested_recursion_without_mean_terms(widths):
     """ReLU is positively homogeneous: K∘(Q̄ K) = Q̄ (K∘K), so the Q̄ leave the recursion."""
     net = fw.Network(widths, "relu", (0.8, *(1.3,) * len(widths)))

@@ -124,6 +124,7 @@ def by_factors(factors, logs, kernel, labels, index):
     return np.log(total) + logs.max(), mean, covariance, accuracy, error
 
 
+@pytest.mark.slow
 def test_bartletts_decomposition_by_quadrature():
     """Identity, one layer, D = 2: L_11 ~ χ_N, L_22 ~ χ_(N−1), L_21 ~ N(0, 1), the exact law."""
     width, mixture = 4, solved("identity", 4)
@@ -185,7 +186,7 @@ def test_one_unit_has_a_matrix_without_density():
     assert mixture.log_evidence == pytest.approx(np.log(total), abs=1e-7)
 
 
-@pytest.mark.parametrize("bias", [None, 2.0])
+@pytest.mark.parametrize("bias", [pytest.param(None, marks=pytest.mark.slow), 2.0])
 def test_a_mean_term_by_sampling_the_readout(bias):
     """f | V is Gaussian for Gaussian features of mean m and covariance K − mmᵀ (section 5)."""
     points, labels, draws = X[:4], Y[:4, :2], 60_000
@@ -284,7 +285,7 @@ def test_deep_linear_network_by_sampling_its_weights():
     assert np.all(np.abs(found - mean) < 5 * mean_error + 1e-3)
 
 
-@pytest.mark.parametrize("outputs", [2, 3])
+@pytest.mark.parametrize("outputs", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_rotated_labels_rotate_everything(outputs):
     turn = scipy.linalg.expm(
         0.7 * np.triu(np.ones((outputs,) * 2), 1) - 0.7 * np.tri(outputs, k=-1)
@@ -299,7 +300,10 @@ def test_rotated_labels_rotate_everything(outputs):
     np.testing.assert_allclose(covariance, after.output_covariance, atol=error)
 
 
-@pytest.mark.parametrize(("widths", "theory"), [((5,), "nested"), ((9, 7), "wishart")])
+@pytest.mark.parametrize(
+    ("widths", "theory"),
+    [((5,), "nested"), pytest.param((9, 7), "wishart", marks=pytest.mark.slow)],
+)
 def test_without_information_the_prior_remains(widths, theory):
     """T → ∞: E Q̄ = 1, Var Q̄_de = (1 + δ_de)/N, log p(y) that of the noise."""
     net = fw.Network(widths, "erf", outputs=3)

@@ -192,12 +192,19 @@ def options() -> Iterator[tuple[tuple[str, ...], str]]:
     return walk(typer.main.get_command(app), ())
 
 
-@pytest.mark.parametrize(
-    ("command", "option"),
-    list(options()),
-    ids=lambda part: part if isinstance(part, str) else "-".join(part),
-)
-@pytest.mark.parametrize("text", ["", "\0", "two\nlines", "nonsense=", "-1e999", "9" * 5000])
+TEXTS = ("", "\0", "two\nlines", "nonsense=", "-1e999", "9" * 5000)
+
+
+def nonsense() -> Iterator[Any]:
+    """Every option with every text; a third of them are quick, each option with two texts."""
+    for number, (command, option) in enumerate(options()):
+        for other, text in enumerate(TEXTS):
+            marks = pytest.mark.slow if (number + other) % 3 else ()
+            name = f"{'-'.join(command)} {option or 'argument'} {TEXTS.index(text)}"
+            yield pytest.param(command, option, text, id=name, marks=marks)
+
+
+@pytest.mark.parametrize(("command", "option", "text"), list(nonsense()))
 def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, text):
     """Exit 2 and one line before any work; where the text is an answer, the work begins."""
 

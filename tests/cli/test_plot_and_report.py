@@ -172,7 +172,7 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-@pytest.mark.parametrize("name", [*KINDS, "widths"])
+@pytest.mark.parametrize("name", [*KINDS, pytest.param("widths", marks=pytest.mark.slow)])
 def test_report_is_one_page_that_needs_nothing_else(results, run_json, folder, name):
     record = run_json("report", str(results / name), "--out", "page.html")
     text = (folder / "page.html").read_text("utf-8")
@@ -269,8 +269,14 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
-@pytest.mark.parametrize("command", ["plot", "report"])
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        *(("plot", kind) for kind in FOREIGN),
+        ("report", "absent"),
+        *(pytest.param("report", kind, marks=pytest.mark.slow) for kind in [*FOREIGN][1:]),
+    ],
+)
 def test_what_is_none_of_ours_is_one_line(results, run, folder, command, kind):
     foreign(folder, kind, results / "run.nc")
     before = sorted(folder.rglob("*"))

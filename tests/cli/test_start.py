@@ -91,7 +91,7 @@ def test_stdout_on_a_full_disk_is_told_in_one_line(arguments):
 @needs_full
 def test_the_exit_code_survives_a_full_disk_under_stderr():
     with FULL.open("w") as full:
-        command = [sys.executable, "-m", "finwidth", "solve", "--width", "0"]
+        command = [sys.executable, "-m", "finwidth", "solve", "--widht", "0"]
         assert subprocess.run(command, stderr=full).returncode == 2
 
 

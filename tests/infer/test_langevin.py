@@ -74,25 +74,44 @@ def test_a_step_descends_the_gradient_and_adds_the_noise(deviation):
 # --- what it samples
 
 
-@pytest.mark.parametrize(("step_size", "scale", "num_steps"), [(1.0, 1.0, 1), (0.5, 0.7, 3)])
-def test_unadjusted_variance_of_a_gaussian_is_the_predicted_one(
-    deviation, step_size, scale, num_steps
-):
-    # stationary variance of x' = (1 − h/σ²) x + √(2h) ξ
-    predicted = scale**2 / (1 - step_size / (2 * scale**2))
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((1.0, 1.0, 1), marks=SLOW), (0.5, 0.7, 3)],
+    ids=lambda case: "-".join(map(str, case)),
+)
+def unadjusted(request):
+    """Step size, scale of the Gaussian, and the run."""
+    step_size, scale, num_steps = request.param
     kernel = Langevin(gaussian(50, scale), step_size=step_size, adjusted=False, num_steps=num_steps)
     with float64():
-        x = run(kernel, warmup=100).get_samples(True)["x"]
-    square = np.mean(np.asarray(x) ** 2, axis=-1)
+        return step_size, scale, run(kernel, warmup=100)
+
+
+def test_unadjusted_variance_of_a_gaussian_is_the_predicted_one(deviation, unadjusted):
+    # stationary variance of x' = (1 − h/σ²) x + √(2h) ξ
+    step_size, scale, mcmc = unadjusted
+    predicted = scale**2 / (1 - step_size / (2 * scale**2))
+    square = np.mean(np.asarray(mcmc.get_samples(True)["x"]) ** 2, axis=-1)
     assert deviation(square, predicted) < 4
     assert deviation(square, scale**2) > 20
 
 
-@pytest.mark.parametrize("num_steps", [1, 3])
-def test_adjusted_variance_of_a_gaussian_is_exact(deviation, num_steps):
-    kernel = Langevin(gaussian(10), num_steps=num_steps)
+def of_steps(num_steps):
     with float64():
-        x = np.asarray(run(kernel).get_samples(True)["x"])
+        return run(Langevin(gaussian(10), step_size=0.05, num_steps=num_steps))
+
+
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=SLOW), 3])
+def adjusted(request):
+    """Number of steps of a draw, and the run."""
+    return request.param, of_steps(request.param)
+
+
+def test_adjusted_variance_of_a_gaussian_is_exact(deviation, adjusted):
+    x = np.asarray(adjusted[1].get_samples(True)["x"])
     assert deviation(np.mean(x, axis=-1), 0) < 4
     assert deviation(np.mean(x**2, axis=-1), 1) < 4
 
@@ -144,13 +163,11 @@ def test_warmup_reaches_the_optimal_acceptance():
     assert abs(accept.mean() - 0.574) < 0.05
 
 
-def test_adjusted_steps_adapt_and_unadjusted_stay():
-    with float64():
-        adjusted = stats(run(Langevin(gaussian(10), step_size=0.05), samples=5))
-        unadjusted = stats(run(Langevin(gaussian(10), step_size=0.05, adjusted=False), samples=5))
-    assert np.ptp(adjusted["adapt_state.step_size"]) == 0
-    assert np.all(adjusted["adapt_state.step_size"] != 0.05)
-    assert np.all(unadjusted["adapt_state.step_size"] == 0.05)
+def test_adjusted_steps_adapt_and_unadjusted_stay(adjusted, unadjusted):
+    sizes = stats(adjusted[1])["adapt_state.step_size"]
+    assert np.ptp(sizes) == 0
+    assert np.all(sizes != 0.05)
+    assert np.all(stats(unadjusted[2])["adapt_state.step_size"] == unadjusted[0])
 
 
 @pytest.mark.slow
@@ -164,10 +181,8 @@ def test_acceptance_of_an_unadjusted_chain_measures_its_bias():
     assert large["accept_prob"].mean() < 0.9
 
 
-@pytest.mark.parametrize("num_steps", [1, 7])
-def test_a_draw_costs_the_steps_it_takes(num_steps):
-    with float64():
-        mcmc = run(Langevin(gaussian(10), num_steps=num_steps), warmup=5, samples=5)
+def test_a_draw_costs_the_steps_it_takes(adjusted):
+    num_steps, mcmc = adjusted
     assert np.all(stats(mcmc)["num_steps"] == num_steps)
 
 
@@ -182,12 +197,9 @@ def test_unadjusted_is_labelled_biased():
         assert "biased" not in adjusted.get_diagnostics_str(state)
 
 
-def test_same_key_same_draws():
-    with float64():
-        first, again = (
-            run(Langevin(gaussian(10)), warmup=20, samples=20).get_samples()["x"] for _ in range(2)
-        )
-    np.testing.assert_array_equal(first, again)
+def test_same_key_same_draws(adjusted):
+    num_steps, mcmc = adjusted
+    np.testing.assert_array_equal(of_steps(num_steps).get_samples()["x"], mcmc.get_samples()["x"])
 
 
 def test_runaway_of_an_unstable_step_is_flagged():

@@ -167,23 +167,22 @@ def test_float32_samples_the_same_posterior(linear, deviation):
     assert np.max(deviation((draws - linear.mean) ** 2, np.diag(linear.covariance))) < 4
 
 
-def test_state_holds_numpyros_potential_energy_and_gradient(linear):
-    with float64():
-        mcmc = run(SplitHMC(linear.model), linear.args, chains=1, warmup=20, samples=5)
-        state = mcmc.last_state
-        potential = partial(potential_energy, linear.model, linear.args, {})
-        value, gradient = jax.value_and_grad(potential)(state.z)
-        np.testing.assert_allclose(state.potential_energy, value, rtol=1e-10)
-        for name in gradient:
-            np.testing.assert_allclose(state.z_grad[name], gradient[name], rtol=1e-8, atol=1e-10)
-        kinetic = stats(mcmc)["energy"] - stats(mcmc)["potential_energy"]
-        assert np.all(kinetic > 0)
-
-
 @pytest.fixture(scope="module")
 def short(linear):
     with float64():
         return run(SplitHMC(linear.model), linear.args, warmup=10, samples=5)
+
+
+def test_state_holds_numpyros_potential_energy_and_gradient(linear, short):
+    with float64():
+        state = short.last_state
+        potential = partial(potential_energy, linear.model, linear.args, {})
+        value, gradient = jax.jit(jax.vmap(jax.value_and_grad(potential)))(state.z)
+        np.testing.assert_allclose(state.potential_energy, value, rtol=1e-10)
+        for name in gradient:
+            np.testing.assert_allclose(state.z_grad[name], gradient[name], rtol=1e-8, atol=1e-10)
+        kinetic = stats(short)["energy"] - stats(short)["potential_energy"]
+        assert np.all(kinetic > 0)
 
 
 def test_deterministic_sites_are_reported(linear, short):
@@ -252,45 +251,42 @@ def test_chains_side_by_side_share_step_size_and_steps():
     assert len(np.unique(stats(alone)["adapt_state.step_size"])) == 3
 
 
-def test_step_size_stays_without_warmup():
-    with float64():
-        mcmc = run(SplitHMC(nonlinear(), step_size=0.07), warmup=0, samples=10)
-        assert np.all(stats(mcmc)["adapt_state.step_size"] == 0.07)
-
-
-def test_trajectories_have_the_lengths_asked_for():
+def test_trajectories_have_the_lengths_asked_for_and_steps_their_size_without_warmup():
     with float64():
         kernel = SplitHMC(nonlinear(), trajectory=1.0, jitter=0.5, step_size=0.1)
-        steps = stats(run(kernel, warmup=0, samples=300, chains=1))["num_steps"]
+        found = stats(run(kernel, warmup=0, samples=300, chains=1))
+        steps = found["num_steps"]
         assert (steps.min(), steps.max()) == (6, 15)
+        assert np.all(found["adapt_state.step_size"] == 0.1)
         kernel = SplitHMC(nonlinear(), trajectory=1.0, jitter=0.0, step_size=0.1, max_num_steps=4)
         assert np.all(stats(run(kernel, warmup=0, samples=5, chains=1))["num_steps"] == 4)
 
 
-def test_same_key_same_draws_and_other_key_other_draws():
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
+def whole(request):
+    """Draws of a run, of the same run in two parts, and of a run with another key."""
+    settings = {"warmup": 20, "chains": request.param}
     with float64():
-        first, again, other = (
-            run(SplitHMC(nonlinear()), chains=1, warmup=10, samples=10, seed=seed).get_samples()[
-                "w"
-            ]
-            for seed in (0, 0, 1)
-        )
-    np.testing.assert_array_equal(first, again)
-    assert not np.allclose(first, other)
-
-
-@pytest.mark.parametrize(
-    "chains", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["alone", "vectorized"]
-)
-def test_a_run_in_two_parts_equals_one_run(chains):
-    with float64():
-        whole = run(SplitHMC(nonlinear()), warmup=20, samples=40, chains=chains)
-        mcmc = run(SplitHMC(nonlinear()), warmup=20, samples=20, chains=chains)
+        mcmc = run(SplitHMC(nonlinear()), samples=40, **settings)
+        one = mcmc.get_samples(True)["w"]
+        mcmc.run(jax.random.key(1))
+        other = mcmc.get_samples(True)["w"]
+        mcmc = run(SplitHMC(nonlinear()), samples=20, **settings)
         first = mcmc.get_samples(True)["w"]
         mcmc.post_warmup_state = mcmc.last_state
         mcmc.run(mcmc.post_warmup_state.rng_key)
-        parts = np.concatenate([first, mcmc.get_samples(True)["w"]], axis=1)
-    np.testing.assert_allclose(parts, whole.get_samples(True)["w"], rtol=1e-12)
+        return one, (first, mcmc.get_samples(True)["w"]), other
+
+
+def test_same_key_same_draws_and_other_key_other_draws(whole):
+    one, (first, _), other = whole
+    np.testing.assert_array_equal(first, one[:, :20])
+    assert not np.allclose(one, other)
+
+
+def test_a_run_in_two_parts_equals_one_run(whole):
+    one, parts, _ = whole
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), one, rtol=1e-12)
 
 
 def test_sample_needs_nothing_but_the_state():
@@ -445,7 +441,7 @@ def empty():
     numpyro.sample("y", dist.Normal(0.0, 1.0), obs=0.0)
 
 
-@pytest.mark.parametrize("chains", [1, 2])
+@pytest.mark.parametrize("chains", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -467,20 +463,20 @@ def test_models_it_cannot_sample_are_named(model, words, chains):
     assert words in str(error.value)
 
 
-def test_prior_parameters_may_depend_on_model_arguments():
+@pytest.mark.parametrize("jit_model_args", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_prior_parameters_may_depend_on_model_arguments(jit_model_args):
     def model(loc, scale):
         numpyro.sample("x", dist.Normal(loc, scale))
 
     with float64():
-        for jit_model_args in (False, True):
-            mcmc = run(
-                SplitHMC(model),
-                (jnp.array([5.0, -5.0]), jnp.array(0.1)),
-                warmup=0,
-                samples=10,
-                jit_model_args=jit_model_args,
-            )
-            assert np.abs(mcmc.get_samples()["x"] - np.array([5.0, -5.0])).max() < 1
+        mcmc = run(
+            SplitHMC(model),
+            (jnp.array([5.0, -5.0]), jnp.array(0.1)),
+            warmup=0,
+            samples=10,
+            jit_model_args=jit_model_args,
+        )
+        assert np.abs(mcmc.get_samples()["x"] - np.array([5.0, -5.0])).max() < 1
 
 
 @pytest.mark.parametrize(
