@@ -176,7 +176,7 @@ def _exact_table(dataset: "xr.Dataset") -> Table:
                     np.array([float(precision)]),
                     float(one["criterion"]),
                     float(one["infinite_variance"]),
-                    dataset.attrs["n_train"],
+                    int(dataset.attrs["n_train"]),
                 )
                 theory = f"{float(one['infinite_bias2']):.4f}", f"{law[0, 0]:.4f}"
                 mark = "" if float(one["exact_r_hat"]) <= R_HAT_LIMIT else " !"
