@@ -289,7 +289,7 @@ def test_what_is_none_of_ours_is_one_line(results, run, folder, command, kind):
 
 WRONG = [
     (["plot", "curve.nc", "--x", "nonsense"], "expected x = one of"),
-    (["plot", "curve.nc", "--score", "nonsense"], "expected dataset = a Dataset with nonsense"),
+    (["plot", "curve.nc", "--score", "nonsense"], "expected --score = one of .*, got .nonsense."),
     (["plot", "run.nc", "--score", "error"], "--x and --score for a learning curve .*got a run"),
     (["plot", "curve.nc", "--format", "gif"], "expected --format = one of .*got 'gif'"),
     (["report", "curve.nc", "--out", "absent/page.html"], "expected path = .*no folder"),

@@ -46,7 +46,10 @@ def test_a_file_and_options_are_the_same_sweep(run, run_json, folder, monkeypatc
     result = run("sweep", "grid.toml", "--store", "runs", "--out", "again")
     assert result.exit_code == 0, result.stderr
     assert "4 solved" in result.stdout and "nested" in result.stdout
-    xr.testing.assert_identical(fw.load("again/sweep.nc").to_dataset(), dataset)
+    again = fw.load("again/sweep.nc").to_dataset()
+    assert again.attrs.pop("command") == "finwidth sweep grid.toml --store runs --out again"
+    assert dataset.attrs.pop("command").startswith("finwidth sweep --data random:")
+    xr.testing.assert_identical(again, dataset)
 
 
 def test_points_of_options():

@@ -6,7 +6,6 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from .._basics.arrays import shown
 from .._basics.errors import InputError
 
 __all__ = ["read_table"]
@@ -66,6 +65,8 @@ def _value(name: str, value: Any, hint: Any) -> Any:
         return [_value(name, one, kind) for one in several]
     if hint is Any:  # classes, or precisions, which are checked where they are used
         return tuple(value) if isinstance(value, list) else None if value == "none" else value
+    from .._basics.arrays import shown
+
     kinds = [one for one in (bool, int, float, str) if one is hint or one in typing.get_args(hint)]
     if bool not in kinds and isinstance(value, bool):
         kinds = []
