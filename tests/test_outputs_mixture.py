@@ -40,7 +40,7 @@ def test_log_density_of_the_labels_is_the_dense_one(rows, bias):
     arguments = RNG.normal(size=(rows, 3)), 0.1 * y + 0.2, np.asarray(T)
 
     def ours(g, loc, temperature):
-        return KroneckerNormal(kernel, g.T @ g, loc, temperature).log_prob(jnp.asarray(y))
+        return KroneckerNormal(kernel, g.T @ g, loc, temperature).joint(jnp.asarray(y))
 
     def dense(g, loc, temperature):
         total = jnp.kron(g.T @ g, half @ half.T) + jnp.kron(jnp.eye(3), bias * jnp.ones((6, 6)))
