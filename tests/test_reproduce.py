@@ -216,9 +216,10 @@ def test_what_is_not_right_is_said_in_one_line(run, tmp_path, arguments, said):
 
 def test_files_stand_where_digits_stood(tmp_path):
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (20, 28, 28), np.uint8), np.arange(20) % 2
+    images, test = rng.integers(0, 256, (2, 20, 28, 28), np.uint8)
+    labels = np.arange(20) % 2
     file = tmp_path / "mnist.npz"
-    np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    np.savez(file, x_train=images, y_train=labels, x_test=test, y_test=labels)
     study = Study(size="quick", mnist=file)
     tasks = study.tasks(6, 4)
     assert list(tasks) == ["MNIST 0/1", "digits 3/8"]
