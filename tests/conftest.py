@@ -13,6 +13,7 @@ if "finwidth" in sys.modules:
 install_import_hook("finwidth", "beartype.beartype")
 
 from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -25,6 +26,21 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+_MOST_MAPS = 40_000  # of the 65 530 memory maps that Linux gives a process by default
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Between files, let go of compiled code before its memory maps run out.
+
+    Each program takes several; at the limit the compiler aborts the process.
+    """
+    if nextitem is not None and nextitem.path != item.path:
+        maps = Path("/proc/self/maps")
+        if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture
