@@ -252,7 +252,7 @@ def student_t(
     row less, and q_bar = (λ_1 a aᵀ + gᵀg)/N_1. All these sites are Gaussian: SplitHMC takes them.
 
     As in `marginal`, the labels are one observation, and `numpyro.infer.log_likelihood` gives
-    log p(y_i | y_-i, latents) for each pattern.
+    ``log p(y_i | y_-i, latents)`` for each pattern.
 
     References
     ----------
