@@ -134,8 +134,8 @@ def marginal(
 
     The labels are one observation: densities of the model are those of all of them.
     `numpyro.infer.log_likelihood`, and so ``arviz.from_numpyro(mcmc, log_likelihood=True)``, gives
-    ``log p(y_i | y_-i, W)`` for each pattern, which leave-one-out cross-validation needs. These values
-    do not add up to the log density of all labels.
+    ``log p(y_i | y_-i, W)`` for each pattern, which leave-one-out cross-validation needs. These
+    values do not add up to the log density of all labels.
 
     References
     ----------
