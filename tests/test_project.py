@@ -69,7 +69,6 @@ UNIMPORTED = {
     "h5netcdf": "writes and reads netCDF, for xarray by name",
     "h5py": "what h5netcdf works on",
     "zarr": "writes and reads Zarr, for xarray by name",
-    "arviz-plots": "how users plot a run: docs/how-to/read-a-result-in-arviz.md",
     "beartype": "checks shapes in the tests, for jaxtyping by name",
     "editables": "make: installs finwidth and its example plugin in place",
     "hatchling": "make: builds them",
