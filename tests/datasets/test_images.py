@@ -91,13 +91,18 @@ def test_cifar_from_its_tar_file_and_from_the_folder_in_it(tmp_path, version):
         np.testing.assert_array_equal(found.y_test, expected.y_test)
 
 
-def test_mnist_in_the_folder_where_others_put_it_and_smaller(tmp_path):
-    arrays = {
-        "x_train": RNG.integers(0, 256, (6, 28, 28)),
+def two_classes(side):
+    """Return six training and four test images of two classes."""
+    return {
+        "x_train": RNG.integers(0, 256, (6, side, side)),
         "y_train": np.arange(6) % 2,
-        "x_test": RNG.integers(0, 256, (4, 28, 28)),
+        "x_test": RNG.integers(0, 256, (4, side, side)),
         "y_test": np.arange(4) % 2,
     }
+
+
+def test_mnist_in_the_folder_where_others_put_it_and_smaller(tmp_path):
+    arrays = two_classes(28)
     (tmp_path / "MNIST").mkdir()
     _write_mnist(tmp_path / "MNIST" / "raw", arrays, gzip.open, ".gz")
     data = load_dataset("mnist", path=tmp_path, n_train=6, n_test=4, size=7)
@@ -132,12 +137,7 @@ def test_what_is_no_image_has_no_size_and_what_is_grey_no_colours(tmp_path):
 
 @pytest.fixture
 def mnist(tmp_path):
-    arrays = {
-        "x_train": RNG.integers(0, 256, (6, 3, 3)),
-        "y_train": np.arange(6) % 2,
-        "x_test": RNG.integers(0, 256, (4, 3, 3)),
-        "y_test": np.arange(4) % 2,
-    }
+    arrays = two_classes(3)
     return _write_mnist(tmp_path / "m", arrays)
 
 

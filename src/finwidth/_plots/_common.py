@@ -124,7 +124,9 @@ def value_label(name: Any, value: Any) -> str:
 
 def shades(count: int) -> np.ndarray:
     """Return colours of the values of a coordinate, from dark to light."""
-    return pyplot().get_cmap("viridis")(np.linspace(0.0, 0.85, count))
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](np.linspace(0.0, 0.85, count))
 
 
 def posterior_legend(of: str = "MCSE") -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._observables.squared_error import SquaredError
 from .._results.scores import read_test_run
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ def rank_figure(tree: "xr.DataTree") -> Any:
     import xarray as xr
 
     run = read_test_run(tree)
-    f, y = run.draws.mean, run.y_test
-    squared = (y - f) ** 2 + run.draws.variance
-    series = {"error": squared.mean(axis=tuple(range(2, f.ndim)))}
+    f = run.draws.mean
+    series: dict[str, Any] = {"error": SquaredError().of_draws(run.draws, run.y_test)["error"]}
     for index in slowest(tree):
         name = "f" + "".join(f"_{one}" for one in index[1:]) + f"(x_test[{index[0]}])"
         series[name] = f[(slice(None), slice(None), *index)]

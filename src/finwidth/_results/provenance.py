@@ -15,7 +15,7 @@ from .._basics.plain import plain
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["plain", "provenance", "read_provenance", "require_same_run"]
+__all__ = ["provenance", "read_provenance", "require_same_run"]
 
 _PACKAGES = ("finwidth", "jax", "jaxlib", "numpyro", "arviz", "numpy", "scipy", "xarray")
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["as_curves", "is_sweep"]
+__all__ = ["CHAINS", "EXACT", "TEXTS", "as_curves", "is_sweep"]
 
-_EXACT = "exact"  # the name among the theories of what is sampled
+EXACT = "exact"  # what sampling is called where theories have their names
+TEXTS = ("state", "reason")
+CHAINS = ("r_hat", "ess", "n_draws", "n_chains", "divergences")
 _KEPT = ("width", "theory")  # dimensions, however short
-_FURTHER = {"action", "log_evidence", "residual", "seconds", "state", "reason", "converged"}
-_FURTHER |= {"r_hat", "ess", "n_draws", "n_chains", "divergences"}
+_NO_SCORES = {"action", "log_evidence", "residual", "seconds", "converged", *TEXTS, *CHAINS}
 
 
 def is_sweep(dataset: "xr.Dataset") -> bool:
@@ -25,20 +26,19 @@ def as_curves(dataset: "xr.Dataset") -> "xr.Dataset":
     The dimension net becomes the width, and network, if networks differ in more; what was sampled
     is ``exact_<score>`` with its ``exact_<score>_mcse`` and r_hat, not a theory.
     """
-    names = [str(name) for name in dataset.data_vars if str(name) not in _FURTHER - {"r_hat"}]
-    scores = [name for name in names if name != "r_hat" and name.removesuffix("_mcse") == name]
-    data = dataset[names]
+    names = [str(name) for name in dataset.data_vars if str(name) not in _NO_SCORES]
+    scores = [name for name in names if not name.endswith("_mcse")]
+    data = dataset[names + [name for name in ("r_hat",) if name in dataset]]
     if "net" in data.dims:
         data = _by_width(data)
     if "theory" not in data.dims:
         data = data.expand_dims("theory", -1)
     theories = [str(one) for one in data["theory"].values]
-    solved = data.sel(theory=[one for one in theories if one != _EXACT])
+    solved = data.sel(theory=[one for one in theories if one != EXACT])
     result = solved[scores].assign_attrs(dataset.attrs)
-    if _EXACT in theories:
-        sampled = data.sel(theory=_EXACT, drop=True)
-        for name in names:
-            result[name if name == "r_hat" else f"{_EXACT}_{name}"] = sampled[name]
+    if EXACT in theories:
+        sampled = data.sel(theory=EXACT, drop=True)
+        result = result.merge(sampled.rename({name: f"{EXACT}_{name}" for name in names}))
     elif "seed" in result.dims:  # theories are the same for all
         result = result.isel(seed=0)
     single = [str(one) for one, n in result.sizes.items() if n == 1 and one not in _KEPT]

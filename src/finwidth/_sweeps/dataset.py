@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._problem.network import Network
+from .._results.sweeps import CHAINS, TEXTS
 from .grid import AXES, Grid
 from .keys import NUMERICS, data_digest
 from .point import R_HAT_LIMIT, Effort, Point, theory_name
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["dataset"]
 
-_TEXTS = ("state", "reason")
-_CHAINS = ("r_hat", "ess", "n_draws", "n_chains", "divergences")
 _FIRST = ("error", "bias2", "variance", "accuracy", "accuracy_mean", "log_loss")
 
 
@@ -29,12 +28,12 @@ def dataset(grid: Grid, effort: Effort, results: Sequence[dict[str, Any]]) -> "x
 
     axes = {name: _Axis(value, grid) for name, value in _VALUES.items()}
     shape = tuple(len(axis.values) for axis in axes.values())
-    found = {name for result in results for name in result} - {*_TEXTS, *_CHAINS, "seconds"}
+    found = {name for result in results for name in result} - {*TEXTS, *CHAINS, "seconds"}
     names = [name for first in _FIRST for name in (first, f"{first}_mcse") if name in found]
     names += sorted(found - set(names))
     arrays: dict[str, Any] = {name: np.full(shape, np.nan) for name in (*names, "seconds")}
     if any(point.sampled for point in grid):
-        arrays |= {name: np.full(shape, np.nan) for name in _CHAINS}
+        arrays |= {name: np.full(shape, np.nan) for name in CHAINS}
     arrays |= {"state": np.full(shape, "not asked", object), "reason": np.full(shape, "", object)}
     converged = np.zeros(shape, bool)
     for point, result in zip(grid, results, strict=True):
@@ -47,7 +46,7 @@ def dataset(grid: Grid, effort: Effort, results: Sequence[dict[str, Any]]) -> "x
                 arrays[name][where] = value
         converged[where] = _converged(result)
     variables = {
-        name: (AXES, array.astype(str) if name in _TEXTS else array)
+        name: (AXES, array.astype(str) if name in TEXTS else array)
         for name, array in arrays.items()
     }
     variables["converged"] = (AXES, converged)

@@ -8,8 +8,8 @@ from typing import Any
 
 from .._basics.code_digest import code_digest
 from .._basics.files import digest
+from .._basics.plain import plain
 from .._observables._observable import observables
-from .._results.provenance import plain
 from ..datasets import Dataset
 from .point import Effort, Point, theory_name, theory_record
 

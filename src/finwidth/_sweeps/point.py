@@ -6,9 +6,10 @@ from typing import Any
 
 from .._basics.checks import check_count, check_iterable, check_number, check_temperature
 from .._basics.errors import InputError, PluginError
+from .._basics.plain import plain
 from .._likelihoods import GAUSSIAN, Likelihood
 from .._problem.network import Network, check_network
-from .._results.provenance import plain
+from .._results.sweeps import EXACT
 from ..datasets import Dataset
 from ..theories import Theory
 from ..theories._theory import SHELF, choose_theory
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 R_HAT_LIMIT = 1.01
-EXACT = "exact"  # what sampling is called where theories have their names
 
 # What is no theory but is asked in a sweep like one: it has moments, and errors to the next order,
 # but no law of f that both belong to.

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._plots import _common
 
-__all__ = ["LIGHT", "exact", "grid", "legend", "log_axis", "shades", "style", "write_legend"]
+__all__ = ["LIGHT", "exact", "grid", "legend", "log_axis", "style", "write_legend"]
 
 LIGHT = {"color": "0.8", "linewidth": 0.8, "zorder": 0}  # lines that values are compared with
 
@@ -27,9 +27,8 @@ def grid(rows: int, columns: int, size: tuple[float, float], **shared: Any) -> t
 
 def style(theory: str) -> dict[str, Any]:
     """Return how a theory is drawn, everywhere the same."""
-    if theory == "infinite":
-        return {"color": _common.INFINITE, "linestyle": "--"}
-    return {"color": _common.theory_style(theory)["color"], "linestyle": "-"}
+    line = "--" if theory == "infinite" else "-"
+    return {"color": _common.theory_style(theory)["color"], "linestyle": line}
 
 
 def exact(axis: Any, x: Any, value: Any, mcse: Any, **options: Any) -> None:
@@ -48,13 +47,6 @@ def exact(axis: Any, x: Any, value: Any, mcse: Any, **options: Any) -> None:
         }
         | options,
     )
-
-
-def shades(count: int) -> list[Any]:
-    """Return as many colours, from dark to light, for the values of a number."""
-    from matplotlib import colormaps
-
-    return list(colormaps["viridis"](np.linspace(0.0, 0.85, count)))
 
 
 def log_axis(axis: Any, which: str = "x", subs: Sequence[float] = (1.0,)) -> None:

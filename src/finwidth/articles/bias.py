@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from .._plots._common import shades
 from .._problem.network import Network
 from .._solve import solve
 from .._sweeps.many import solve_many
 from .._sweeps.point import R_HAT_LIMIT
 from ..datasets import Dataset
 from ._figure import Figure, Table
-from ._picture import exact, grid, log_axis, shades, write_legend
+from ._picture import exact, grid, log_axis, write_legend
 from ._sampled import SMALL, Sampled, sampled_points, sampled_size
 from ._study import Study
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._plots._common import shades
 from .._problem.network import Network
 from .._solve import solve
 from .._sweeps.many import solve_many
 from ..datasets import Dataset, load_dataset
 from ._figure import Figure, Table
-from ._picture import LIGHT, grid, log_axis, shades
+from ._picture import LIGHT, grid, log_axis
 from ._study import Study
 
 if TYPE_CHECKING:

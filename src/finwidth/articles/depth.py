@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._plots._common import shades
 from .._problem.network import Network
 from .._solve import solve
 from .._sweeps.many import solve_many
 from ..datasets import Dataset
 from ._figure import Figure, Table
-from ._picture import LIGHT, grid, shades, write_legend
+from ._picture import LIGHT, grid, write_legend
 from ._study import Study
 
 if TYPE_CHECKING:

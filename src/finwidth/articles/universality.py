@@ -9,11 +9,12 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Float
 
+from .._plots._common import shades
 from .._problem.network import Network
 from .._solve import solve
 from .._sweeps.many import solve_many
 from ._figure import Figure, Table
-from ._picture import grid, legend, log_axis, shades, write_legend
+from ._picture import grid, legend, log_axis, write_legend
 from ._study import Study
 
 if TYPE_CHECKING:
