@@ -451,3 +451,31 @@ def test_sampling_goes_on_with_what_it_was_after(data, tmp_path, monkeypatch):
             sweep(grid, tmp_path / "killed", **effort)
     again = sweep(grid, tmp_path / "killed", **effort)
     xr.testing.assert_identical(again.drop_vars("seconds"), expected.drop_vars("seconds"))
+
+
+# --- sampled classes
+
+
+@pytest.mark.slow
+def test_sampled_classes_have_the_scores_of_sample():
+    data = fw.load_dataset("random", n_train=6, n_test=4, n_inputs=3, seed=3)
+    net = fw.Network((3,), "erf")
+    grid = fw.grid(data=data, net=net, likelihood="logit", theory=None, sample=True)
+    point = sweep(grid, relative_mcse=0.1, target_ess=50.0, max_draws=400)
+    assert point["state"] == "sampled"
+    test = {"X_test": data.X_test, "y_test": data.y_test}
+    tree = fw.sample(
+        net,
+        data.X_train,
+        data.y_train,
+        **test,
+        likelihood="logit",
+        model="network",
+        num_samples=1000,
+        seed=1,
+        progress=False,
+    )
+    scores = fw.scores(tree)
+    for name in ("accuracy", "log_loss"):
+        noise = np.hypot(float(point[f"{name}_mcse"]), float(scores[f"{name}_mcse"]))
+        assert abs(float(point[name]) - float(scores[name])) < 5 * noise < 0.1
