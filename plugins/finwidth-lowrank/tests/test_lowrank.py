@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from finwidth_lowrank import LowRank
 
 import finwidth as fw
+from finwidth_lowrank import LowRank
 
 RNG = np.random.default_rng(3)
 X, X_TEST = RNG.normal(size=(12, 5)), RNG.normal(size=(6, 5))

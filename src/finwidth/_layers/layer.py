@@ -19,7 +19,7 @@ from .._basics.code_digest import code_digest
 from .._basics.errors import InputError
 from .order import OrderParameter, Scale, WithMean
 
-__all__ = ["Layer", "Link", "Site", "check_layer", "check_order", "scale"]
+__all__ = ["Layer", "Link", "Site", "check_layer", "check_link", "check_order", "scale"]
 
 
 class Link(NamedTuple):
@@ -170,6 +170,23 @@ def check_layer(layer: Any) -> Layer:
             f"expected layers = finwidth layers, for example finwidth.Dense(30), got {shown(layer)}"
         )
     return layer
+
+
+def check_link(link: Any, layer: int) -> None:
+    """Raise InputError unless what follows a layer is a `Link` with a map to compile for."""
+    what = f"expected what follows layer {layer}"
+    if not isinstance(link, Link):
+        raise InputError(f"{what} = a Link, got {shown(link)}")
+    try:
+        hash(link.map)
+    except TypeError:
+        raise InputError(
+            f"expected the map after layer {layer} to be hashable, got {shown(link.map)}"
+        ) from None
+    if not callable(link.map):
+        raise InputError(
+            f"expected the map after layer {layer} = a function, got {shown(link.map)}"
+        )
 
 
 def check_order(order: Any, layer: Any) -> OrderParameter:

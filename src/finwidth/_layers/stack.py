@@ -20,7 +20,7 @@ from ..activations._rules import prepare
 from .architecture import Architecture
 from .covariance import LARGEST, SMALLEST, Covariance, Square
 from .dense import bias_variances, layer_map
-from .layer import Link
+from .layer import Link, check_link
 from .order import Chart, OrderParameters
 
 __all__ = ["Stack", "chart", "infinite_width", "layer_rules", "links", "recursion"]
@@ -99,26 +99,8 @@ def links(network: Architecture, mean: bool = False) -> tuple[Link, ...]:
     between = [after.link(before, biased) for (before, after), biased in pairs]
     found = (*between, layers[-1].readout(means[-1]))
     for number, link in enumerate(found, start=1):
-        _check_link(link, number)
+        check_link(link, number)
     return found
-
-
-def _check_link(link: Any, layer: int) -> None:
-    what = f"expected what follows layer {layer}"
-    if not isinstance(link, Link):
-        raise InputError(f"{what} = a Link, got {shown(link)}")
-    if link.map is layer_map:
-        return
-    try:
-        hash(link.map)
-    except TypeError:
-        raise InputError(
-            f"expected the map after layer {layer} to be hashable, got {shown(link.map)}"
-        ) from None
-    if not callable(link.map):
-        raise InputError(
-            f"expected the map after layer {layer} = a function, got {shown(link.map)}"
-        )
 
 
 def chart(network: Architecture, mean: bool) -> Chart:
@@ -304,7 +286,14 @@ def _mapped(
         variances = jnp.asarray(points)
         covariance = Square(jnp.diag(variances), variances, variances)
         after = _compiled_map(
-            link.map, network.activations[layer - 1], covariance, value, precision, bias, rule, *link.numbers
+            link.map,
+            network.activations[layer - 1],
+            covariance,
+            value,
+            precision,
+            bias,
+            rule,
+            *link.numbers,
         )
     if not isinstance(after, Covariance) or np.shape(after.diag_a) != points.shape:
         raise InputError(

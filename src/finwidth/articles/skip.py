@@ -129,7 +129,9 @@ def _compute(study: Study) -> "xr.Dataset":
         rows = dict(zip(shapes, _rows(study, size, data, shapes), strict=True))
         one = xr.concat([rows[skip, 1] for skip in size.skips], xr.Variable("skip", size.skips))
         deep = [
-            xr.concat([rows[skip, count] for count in size.blocks], xr.Variable("blocks", size.blocks))
+            xr.concat(
+                [rows[skip, count] for count in size.blocks], xr.Variable("blocks", size.blocks)
+            )
             for skip in ladders.values()
         ]
         ladder = xr.concat(deep, xr.Variable("ladder", list(ladders)))
@@ -160,7 +162,9 @@ def _rows(
         one, other = (found.isel(net=nets.index(net)) for net in (with_r, without))
         values = [
             float((other if name == _WITHOUT else one)["error"].sel(theory=theory))
-            for name, theory in zip(_THEORIES, ("exact", "nested", "nested", "infinite"), strict=True)
+            for name, theory in zip(
+                _THEORIES, ("exact", "nested", "nested", "infinite"), strict=True
+            )
         ]
         sampled = one.sel(theory="exact")
         rows.append(
@@ -285,9 +289,7 @@ def _errors(axis: Any, part: "xr.Dataset", x: str, prefix: str, **look: Any) -> 
     for name in _THEORIES[1:]:
         options = {"color": "0.55", "linestyle": "-."} if name == _WITHOUT else style(name)
         label = None if look else name
-        axis.plot(
-            part[x], part[f"{prefix}error"].sel(theory=name), label=label, **(options | look)
-        )
+        axis.plot(part[x], part[f"{prefix}error"].sel(theory=name), label=label, **(options | look))
     marks = {"mfc": "none", "label": None} if look else {}
     values = part[f"{prefix}error"].sel(theory="exact")
     exact(axis, part[x], values, part[f"{prefix}mcse"], **marks)
@@ -301,7 +303,9 @@ def _ladders(axis: Any, part: "xr.Dataset") -> None:
 
 
 def _eigenvalues(axis: Any, part: "xr.Dataset") -> None:
-    for shade, strength in zip(shades(part.sizes["strength"]), part["strength"].values, strict=True):
+    for shade, strength in zip(
+        shades(part.sizes["strength"]), part["strength"].values, strict=True
+    ):
         one = part.sel(strength=strength)
         values = one["smallest"].where(one["smallest"] > 1e-15)
         axis.plot(one["depth"], values, ".-", color=shade, label=f"c = {strength:g}")

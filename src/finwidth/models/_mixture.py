@@ -140,7 +140,9 @@ class Mixture(ScaleMixture):
 
 
 def _root(field: RandomField) -> np.ndarray:
-    covariance = np.asarray(field.covariance({"q_bar": jnp.ones(field.network.depth)}, output_bias=False))
+    covariance = np.asarray(
+        field.covariance({"q_bar": jnp.ones(field.network.depth)}, output_bias=False)
+    )
     values, vectors = np.linalg.eigh(covariance)
     positive = values > values[-1] * values.size * np.finfo(np.float64).eps
     return vectors * np.sqrt(np.where(positive, values, 0.0))

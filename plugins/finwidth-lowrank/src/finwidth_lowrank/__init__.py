@@ -65,7 +65,7 @@ class LowRank(Layer):
             raise fw.InputError(f"expected rank = an int of at least 1, got {self.rank!r}")
 
     def check(self, before: Layer | None) -> None:
-        """Refuse to be the first layer, whose h have a covariance that no order parameter scales."""
+        """Refuse to be the first layer: no order parameter scales the covariance of its h."""
         if before is None:
             raise fw.InputError("expected a layer before one of low rank, got it as the first")
 
@@ -76,8 +76,10 @@ class LowRank(Layer):
                 "expected an odd activation with a layer of low rank and a theory of finite width, "
                 "got one that is not odd"
             )
-        return fw.Dense(self.width).link(before, mean)._replace(
-            order=TwoScales(before.width, self.rank)
+        return (
+            fw.Dense(self.width)
+            .link(before, mean)
+            ._replace(order=TwoScales(before.width, self.rank))
         )
 
     def readout(self, mean: bool) -> Link:

@@ -84,7 +84,9 @@ class RandomField:
         """Return the mean of f given the sites: a m with a mean term, else 0."""
         if not self.has_mean:
             return jnp.zeros_like(self.covariances.diag_a)
-        return values["a"] * moments(self.network.activations[0], self.covariances, self.rules[0])[1]
+        return (
+            values["a"] * moments(self.network.activations[0], self.covariances, self.rules[0])[1]
+        )
 
 
 def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str) -> RandomField:

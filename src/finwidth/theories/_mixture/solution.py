@@ -207,7 +207,10 @@ def solve_mixture(problem: Problem, theory: str) -> MixtureSolution | WishartMix
         variances = np.asarray(problem.covariance.diag_a)
         rules = layer_rules(problem.network, variances, largest_scales(law, centre))
         law = dataclasses.replace(law, rules=rules)
-    return _integrated(law, centre)
+    integral = law.integrate(np.zeros(0), centre)
+    groups = law.flatten(integral, np.zeros(0), 1.0)
+    error = largest_error(integral)
+    return _checked(MixtureSolution(problem, law, groups, integral.log_value, error))
 
 
 def _solve_blocks(law: BlockLaw) -> MixtureSolution:
@@ -217,14 +220,12 @@ def _solve_blocks(law: BlockLaw) -> MixtureSolution:
     law = dataclasses.replace(law, rules=law.test_rules(np.asarray(problem.covariance.diag_a)))
     kernels = law.kernels(problem.covariance, law.centre[:-1], law.rules)
     Factor(kernels.cross, problem.temperature).warn()
-    return _integrated(law, law.centre)
+    log_value, residual, groups = law.lattice()
+    return _checked(MixtureSolution(problem, law, groups, log_value, residual))
 
 
-def _integrated(law: MixtureLaw, centre: np.ndarray) -> MixtureSolution:
-    integral = law.integrate(np.zeros(0), centre)
-    residual = largest_error(integral)
-    groups = law.flatten(integral, np.zeros(0), 1.0)
-    result = MixtureSolution(law.problem, law, groups, integral.log_value, residual)
+def _checked(result: MixtureSolution) -> MixtureSolution:
+    residual = result.residual
     message = f"expected a quadrature error ≤ {TOLERANCE:g}, got {residual:.1e}"
     if residual > _LARGEST_ERROR:
         raise ConvergenceError(f"{message}; the result is in .best", result)

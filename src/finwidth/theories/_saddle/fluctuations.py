@@ -45,7 +45,8 @@ def fluctuations(solution: Any, X_test: Any = None, y_test: Any = None) -> xr.Da
         without; ``hessian`` of 𝒮/2 in the unknowns θ, dimensions (unknown, unknown_other), its
         ``hessian_eigenvalues`` (mode), and ``q_bar_sd`` (layer), the standard deviation of Q̄_ℓ
         to leading order (NaN with a mean term, where Q̄ is integrated along the imaginary
-        direction), of residual blocks ``s_sd`` and ``r_sd`` (block). The unknowns are log Q̄_ℓ and, with a mean term, −log(1 + Q_ℓ).
+        direction), of residual blocks ``s_sd`` and ``r_sd`` (block). The unknowns are log Q̄_ℓ and,
+        with a mean term, −log(1 + Q_ℓ).
 
         With `X_test` also ``mean`` and ``variance`` of the latent f (test_pattern), to first
         order in the fluctuations, and ``mean_leading``, ``variance_leading``; with `y_test` the
