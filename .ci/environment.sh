@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make .venv: the packages of requirements.lock, finwidth and its example plugin.
+# Make .venv: the packages of requirements.lock, finwidth and its example plugins.
 #
 #   environment.sh check   print what is missing on this machine, or nothing
 #   environment.sh         set up; needs a Python >= 3.12, and uv or pip or venv to start from
@@ -120,5 +120,6 @@ touch .venv/.unfinished
 VIRTUAL_ENV=$PWD/.venv
 export VIRTUAL_ENV
 "$uv" pip install --quiet --require-hashes -r requirements.lock
-"$uv" pip install --quiet --no-deps --no-build-isolation -e . -e plugins/finwidth-gelu
+"$uv" pip install --quiet --no-deps --no-build-isolation -e . -e plugins/finwidth-gelu \
+    -e plugins/finwidth-lowrank
 rm .venv/.unfinished

@@ -120,12 +120,16 @@ def draw_weights(net: fw.Network, n_inputs: int, key: jax.Array) -> dict[str, ja
 
 def output(net: fw.Network, weights: dict[str, jax.Array], X: jax.Array) -> jax.Array:
     """f of theory.md, section 1."""
-    h = X
-    for n in range(1, net.depth + 1):
+    x = h = X
+    for n, layer in enumerate(net.layers, start=1):
         W = weights[f"W_{n}"]
-        h = h @ W.T / math.sqrt(W.shape[1]) + weights.get(f"b_{n}", 0.0)
-        h = ACTIVATIONS[net.activation.name](h)
-    return h @ weights["v"] / math.sqrt(h.shape[1]) + weights.get("b_out", 0.0)
+        update = x @ W.T / math.sqrt(W.shape[1])
+        if isinstance(layer, fw.Residual):  # section 13
+            update = layer.skip * h + layer.branch * update
+        h = update + weights.get(f"b_{n}", 0.0)
+        last = net.readout_activation if n == net.depth else net.activation
+        x = ACTIVATIONS[last.name](h)
+    return x @ weights["v"] / math.sqrt(x.shape[1]) + weights.get("b_out", 0.0)
 
 
 def inputs(case: Case) -> tuple[jax.Array, jax.Array]:
@@ -325,6 +329,24 @@ SEVERAL = [
 ]
 
 
+BLOCKS = [
+    dataclasses.replace(
+        small(model, activation, 2, biases),
+        net=fw.Network(
+            layers=(fw.Dense(4), fw.Residual(4, 0.8, 1.2)),
+            activation=activation,
+            weight_precision=(0.7, 1.2, 1.4),
+            bias_precision=(2.0, 1.5, 0.8) if biases else None,
+            readout_activation=readout,
+        ),
+    )
+    for model, activation, biases, readout in (
+        ("marginal", "erf", False, "identity"),
+        ("network", "relu", True, "erf"),
+    )
+]
+
+
 def some_slow(cases: list[Case], *fast: str) -> list:
     """Mark all cases slow but those named."""
     return [
@@ -341,6 +363,11 @@ def test_ranks_of_the_truth_are_uniform(case):
 @pytest.mark.parametrize("case", some_slow(SEVERAL))
 def test_ranks_of_the_truth_are_uniform_with_several_outputs(case):
     assert_calibrated(case, calibrate(case, 250))
+
+
+@pytest.mark.parametrize("case", some_slow(BLOCKS))
+def test_ranks_of_the_truth_are_uniform_with_a_residual_block(case):
+    assert_calibrated(case, calibrate(case, 500))
 
 
 @pytest.mark.slow

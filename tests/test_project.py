@@ -70,7 +70,7 @@ UNIMPORTED = {
     "h5py": "what h5netcdf works on",
     "zarr": "writes and reads Zarr, for xarray by name",
     "beartype": "checks shapes in the tests, for jaxtyping by name",
-    "editables": "make: installs finwidth and its example plugin in place",
+    "editables": "make: installs finwidth and its example plugins in place",
     "hatchling": "make: builds them",
     "furo": "make docs",
     "myst-nb": "make docs",
@@ -90,7 +90,8 @@ def requirements(entries: list[str]) -> set[str]:
 def imported(*folders: str) -> set[str]:
     """Return the distributions that the files of some folders import, finwidth itself aside."""
     roots: set[str] = set()
-    own = {"finwidth", "finwidth_gelu"} | {path.stem for path in ROOT.glob("tests/*.py")}
+    plugins = {path.name for path in ROOT.glob("plugins/*/src/*")}
+    own = {"finwidth", *plugins} | {path.stem for path in ROOT.glob("tests/*.py")}
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):

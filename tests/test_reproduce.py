@@ -21,6 +21,7 @@ from finwidth.articles import (
     depth,
     langevin,
     learning,
+    skip,
     universality,
 )
 
@@ -37,6 +38,7 @@ TINY = {
     ),
     "criterion": (criterion, criterion._Size((6,), 4, 2, 5)),
     "langevin": (langevin, langevin._Size(6, 4, 3, (0.01,), 0.1, 50)),
+    "skip": (skip, skip._Size(8, 4, 4, (0.0, 0.6), (1, 2), 0.6, (0.0, 0.6), (1, 2, 4), EFFORT)),
 }
 
 

@@ -117,8 +117,9 @@ def test_theories_of_dense_layers_refuse_others():
     toy, _ = gains("erf")
     with pytest.raises(fw.InputError, match=r"expected dense layers with theory='wishart'"):
         fw.solve(toy, X, Y, temperature=T, theory="wishart")
-    with pytest.raises(fw.InputError, match="expected dense layers"):
-        fw.mixture(toy, X, Y, temperature=T)
+    softly = fw.Network(layers=(Softly(8),), activation="erf")
+    with pytest.raises(fw.InputError, match="expected layers whose order parameters have a known"):
+        fw.mixture(softly, X, Y, temperature=T)
 
 
 def test_numbers_of_a_layer_compile_nothing_anew():

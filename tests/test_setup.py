@@ -14,6 +14,7 @@ NEEDED = [
     ".python-version",
     ".ci/environment.sh",
     "plugins/finwidth-gelu/pyproject.toml",
+    "plugins/finwidth-lowrank/pyproject.toml",
 ]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         PluginError as PluginError,
     )
     from ._layers.dense import Dense as Dense
+    from ._layers.residual import Residual as Residual
     from ._observables import (
         Components as Components,
         Observable as Observable,
@@ -93,6 +94,7 @@ _EXPORTS = {
     "MixtureSolution": ("theories._mixture.solution", "MixtureSolution"),
     "mixture": ("_solve", "mixture"),
     "Dense": ("_layers.dense", "Dense"),
+    "Residual": ("_layers.residual", "Residual"),
     "Network": ("_problem.network", "Network"),
     "plot_comparison": ("_plots", "plot_comparison"),
     "plot_error_map": ("_plots", "plot_error_map"),

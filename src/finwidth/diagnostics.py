@@ -5,8 +5,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import xarray as xr
@@ -19,6 +17,7 @@ from ._observables.squared_error import QUANTITIES, expected_error
 from ._problem.network import Network, check_network
 from ._problem.problem import make_problem
 from .theories import SHELF, SaddleSolution, SaddleTheory
+from .theories._saddle.outputs import order_arrays
 from .theories._theory import check_outputs, solve_problem
 
 __all__ = ["conditioning", "depth_profile", "roots", "width_response"]
@@ -54,7 +53,8 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
     Returns
     -------
     xarray.Dataset
-        d_error, d_bias2 and d_variance, derivatives with respect to 1/N, and d_q_bar (layer).
+        d_error, d_bias2 and d_variance, derivatives with respect to 1/N, and d_q_bar (layer); of
+        residual blocks d_s and d_r (block).
 
     Raises
     ------
@@ -81,20 +81,16 @@ def width_response(solution: SaddleSolution, X_test: Any, y_test: Any) -> xr.Dat
             for sign in (1.0, -1.0)
         ]
         gradients.append({k: float(ends[0][k] - ends[1][k]) / (2 * _STEP) for k in ends[0]})
-    depth = solution.network.depth
     result = {
         f"d_{name}": float(slope @ np.array([row[name] for row in gradients]))
         for name in QUANTITIES
     }
-    q_bar = jax.jvp(
-        lambda theta: solution.point.chart.value(theta).q_bar,
-        (jnp.asarray(solution.point.theta),),
-        (jnp.asarray(slope),),
-    )[1]
-    return xr.Dataset(
-        result | {"d_q_bar": ("layer", np.asarray(q_bar))},
-        coords={"layer": np.arange(1, depth + 1)},
-    )
+    found = xr.Dataset(result)
+    for name, (dim, layers, _) in (solution.point.order.shown() or {}).items():
+        if name != "q":
+            values = solution.point.slopes(name) @ slope
+            found = found.assign({f"d_{name}": (dim, values)}).assign_coords({dim: layers})
+    return found
 
 
 def _response(solution: SaddleSolution) -> np.ndarray:
@@ -218,7 +214,8 @@ def roots(solution: SaddleSolution) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        q_bar and q (root, layer), and starts (root): how many of the starts end there.
+        q_bar and q (root, layer), of residual blocks s and r (root, block), and starts (root): how
+        many of the starts end there.
 
     Raises
     ------
@@ -227,16 +224,15 @@ def roots(solution: SaddleSolution) -> xr.Dataset:
     """
     solution = _saddle(solution)
     found, counts = solution.point.roots()
-    depth = solution.network.depth
-    orders = [solution.point.chart.value(theta) for theta in found]
-    return xr.Dataset(
-        {
-            "q_bar": (("root", "layer"), np.array([order.q_bar for order in orders])),
-            "q": (("root", "layer"), np.array([order.q for order in orders])),
-            "starts": ("root", counts),
-        },
-        coords={"layer": np.arange(1, depth + 1)},
-    )
+    chart = solution.point.chart
+    parts = [chart.value(theta).shown() for theta in found]
+    known = [order_arrays(one) for one in parts if one is not None]
+    if not known:  # of layers whose order parameters have no names
+        theta = {"theta": (("root", "unknown"), np.array(found))}
+        known = [xr.Dataset(theta, coords={"unknown": chart.names})]
+    else:
+        known = [xr.concat(known, "root")]
+    return known[0].assign(starts=("root", counts))
 
 
 @in_float64

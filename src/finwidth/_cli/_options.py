@@ -23,7 +23,6 @@ from ._option import (
     named,
     option,
     temperature_option,
-    widths_option,
 )
 from ._output import progress
 
@@ -35,12 +34,10 @@ __all__ = [
     "Extent",
     "Files",
     "Given",
-    "Hidden",
     "Json",
     "Setting",
     "Report",
     "Sampling",
-    "Widths",
     "options",
 ]
 
@@ -74,6 +71,10 @@ class Setting:
     train: Annotated[int, int_option("--train", "Number of training patterns.")] = 100
     test: Annotated[int, int_option("--test", "Number of test patterns.")] = 100
     activation: Annotated[str, option("--activation", "Activation, built in or plugin.")] = "erf"
+    readout_activation: Annotated[
+        str | None,
+        option("--readout-activation", "That before the readout; default: --activation."),
+    ] = None
     temperature: Annotated[
         Any,
         temperature_option(
@@ -113,21 +114,22 @@ class Setting:
 
         return choose_likelihood(self.likelihood).one_label
 
-    def network(self, widths: list[int]) -> "Network":
-        """Return the network with these widths, or raise InputError."""
+    def network(self, **hidden: Any) -> "Network":
+        """Return the network with these widths or layers, or raise InputError."""
         import finwidth as fw
 
         n_classes, fewest = len(self.classes or ()), 2 if self.indexed else 3
         return fw.Network(
-            widths=tuple(widths),
+            **hidden,
             activation=self.activation,
             weight_precision=self.weight_precision,
             bias_precision=self.bias_precision,
             outputs=n_classes if n_classes >= fewest else 1,
+            readout_activation=self.readout_activation,
         )
 
-    def dataset(self) -> "Dataset":
-        """Return the data, or raise InputError."""
+    def dataset(self, images: bool = False) -> "Dataset":
+        """Return the data, `images` as such, or raise InputError."""
         import finwidth as fw
 
         pairs = list(self.data_option)
@@ -137,6 +139,8 @@ class Setting:
             pairs.append(("target", self.target))
         if self.indexed:
             pairs.append(("outputs", "index"))
+        if images:
+            pairs.append(("image", True))
         data = fw.load_dataset(
             self.data,
             classes=self.classes,
@@ -163,36 +167,6 @@ def _tell(data: "Dataset") -> None:
             f"labels centred by {data.y_mean:g} and scaled by {data.y_scale:g}: the unit of errors "
             f"is {data.y_scale**2:g}, and predicting the training mean has {guess:.6f} of them"
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Hidden:
-    """The widths of one network."""
-
-    width: Annotated[
-        list[int],
-        option(
-            "--width",
-            "Width of one hidden layer; repeat it for each further layer.",
-            kind=int,
-            metavar="INT",
-            expected="an int, the width of one hidden layer (two layers: --width 10 --width 20)",
-        ),
-    ] = dataclasses.field(default_factory=lambda: [50])
-
-
-@dataclasses.dataclass(frozen=True)
-class Widths:
-    """The widths of several networks with one hidden layer."""
-
-    widths: Annotated[
-        list[Any],
-        widths_option("Widths of the networks, each with one hidden layer.", shown="20,50,200"),
-    ] = dataclasses.field(default_factory=lambda: [(20, 50, 200)])
-
-    def flat(self) -> list[int]:
-        """Return all widths."""
-        return [width for part in self.widths for width in part]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ import typer
 
 from .._basics.errors import InputError
 from ._app import app, command_line, complain
-from ._options import Given, Hidden, Report, Sampling, Setting, options
+from ._hidden import Hidden
+from ._options import Given, Report, Sampling, Setting, options
 from ._output import Folder, print_json, print_table, progress, write_json
 from ._records import comparison_record, mixed
 from ._run import comparison_rows, sample_and_compare, solve_theory
@@ -46,7 +47,7 @@ def compare(
     names = ("compare.json", "compare.nc", *(("sample.nc",) if file is None else ()))
     folder = None if report.out is None else Folder(report.out, *names)
     if file is None:
-        network, data = setting.network(hidden.width), setting.dataset()
+        network, data = setting.network(**hidden.fields()), setting.dataset(hidden.images)
         solution = solve_theory(setting, network, data)
         tree, [comparison] = sample_and_compare(setting, sampling, network, data, [solution])
         if folder is not None:
@@ -89,6 +90,7 @@ def _compare_file(file: Path, theory: str) -> "xr.Dataset":
     """Solve the theory of a file's run and compare the two."""
     import finwidth as fw
 
+    from .._problem.restored import restored_network
     from .._results.provenance import read_provenance
 
     tree = fw.load(file)
@@ -106,7 +108,7 @@ def _compare_file(file: Path, theory: str) -> "xr.Dataset":
         )
     # of an activation the record has a name and a digest, which `compare` checks
     solution = fw.solve(
-        fw.Network(**{k: v for k, v in network.items() if k != "activation_digest"}),
+        restored_network(network),
         tree["constant_data"]["X"].values,
         tree["observed_data"]["y"].values,
         temperature=record["temperature"],

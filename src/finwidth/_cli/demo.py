@@ -10,7 +10,8 @@ import typer
 
 from .._basics.errors import ConvergenceError, InputError
 from ._app import app, complain
-from ._options import Files, Sampling, Setting, Widths, options
+from ._hidden import Widths
+from ._options import Files, Sampling, Setting, options
 from ._output import Folder, print_json, print_table, progress
 from ._records import comparison_record, mixed, setting_record
 from ._run import sample_and_compare, score_cells, solve_theory
@@ -42,21 +43,19 @@ class _Finished:
 def demo(setting: Setting, widths: Widths, sampling: Sampling, files: Files) -> None:
     """Compare theory, infinite width and exact posterior at several widths: error and accuracy.
 
-    One network with one hidden layer for each of --widths. DIR gets a netCDF file for each and a
-    picture of all; Ctrl-C keeps the widths that are finished. A constant guess is the mean of the
-    training labels, and their most frequent class.
+    One network with one hidden layer, or with those of --layer, for each of --widths. DIR gets a
+    netCDF file for each and a picture of all; Ctrl-C keeps the widths that are finished. A constant
+    guess is the mean of the training labels, and their most frequent class.
     """
-    wanted = widths.flat()
+    networks = [setting.network(**fields) for fields in widths.fields()]
+    wanted = [network.widths[0] for network in networks]
     if isinstance(setting.temperature, str):
         raise InputError(
             "expected --temperature = a float, the same for all widths, got "
             f"{setting.temperature!r}"
         )
     folder = Folder(files.out, "comparison.png", *map(_file_name, wanted))
-    if len(set(wanted)) < len(wanted):
-        raise InputError(f"expected --widths = different widths, got {wanted}")
-    networks = [setting.network([width]) for width in wanted]
-    data = setting.dataset()
+    data = setting.dataset(widths.images)
     solutions = [
         [solve_theory(setting, network, data, theory) for theory in (None, "infinite")]
         for network in networks
@@ -76,7 +75,8 @@ def demo(setting: Setting, widths: Widths, sampling: Sampling, files: Files) -> 
         picture = _picture(finished, folder)
         if files.json:
             asked = setting_record(networks[0], setting.temperature, data)
-            asked["network"]["widths"] = [[one.width] for one in finished]
+            depth = len(asked["network"]["widths"])
+            asked["network"]["widths"] = [[one.width] * depth for one in finished]
             print_json(asked | {"runs": _runs(finished), "picture": picture})
         else:
             _print(setting, data, finished)

@@ -5,7 +5,8 @@ from pathlib import Path
 import typer
 
 from ._app import app, complain
-from ._options import Extent, Files, Hidden, Sampling, Setting, options
+from ._hidden import Hidden
+from ._options import Extent, Files, Sampling, Setting, options
 from ._output import Folder, print_json, print_table, progress
 from ._records import comparison_record, mixed, setting_record
 from ._run import diagnostics_rows, sample_and_compare, solve_theory
@@ -27,7 +28,7 @@ def sample(
     from .._sampling.sample import SamplingInterrupted
 
     folder = Folder(files.out, "sample.nc")
-    network, data = setting.network(hidden.width), setting.dataset()
+    network, data = setting.network(**hidden.fields()), setting.dataset(hidden.images)
     solution = solve_theory(setting, network, data)
     try:
         tree, [comparison] = sample_and_compare(

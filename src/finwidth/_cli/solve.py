@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ._app import app
-from ._options import Hidden, Report, Setting, options
+from ._hidden import Hidden
+from ._options import Report, Setting, options
 from ._output import Folder, print_json, print_table, write_json
 from ._records import setting_record, solution_record
 from ._run import SCORES, solve_theory
@@ -49,7 +50,7 @@ def solve(
     frequent class. With --out, DIR/solve.json holds what --json prints.
     """
     folder = None if report.out is None else Folder(report.out, "solve.json")
-    network, data = setting.network(hidden.width), setting.dataset()
+    network, data = setting.network(**hidden.fields()), setting.dataset(hidden.images)
     solution = solve_theory(setting, network, data)
     record = setting_record(network, solution.temperature, data)
     record |= solution_record(solution, data, roots)

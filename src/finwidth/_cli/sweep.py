@@ -13,6 +13,7 @@ import typer
 from .._basics.errors import InputError
 from ._app import app, command_line, complain
 from ._grid import Accuracy, Problems, several, share
+from ._hidden import LAYER, parse_layers, resized, takes_images
 from ._option import PRECISIONS, float_option, int_option, option
 from ._options import Given, Json, options
 from ._output import Folder, print_json, print_table, progress
@@ -55,6 +56,11 @@ class Points(Problems):
         bool, typer.Option("--sample", help="Sample the exact posterior at each point, too.")
     ] = False
     seed: Annotated[list[int], int_option("--seed", "Seed of the sampler.")] = several()
+    layer: Annotated[list[str], LAYER] = several()
+    readout_activation: Annotated[
+        str | None,
+        option("--readout-activation", "That before the readout; default: --activation."),
+    ] = None
 
     def grid(self) -> "Grid":
         """Return the points, or raise InputError."""
@@ -63,9 +69,11 @@ class Points(Problems):
         grids = []
         for name in self.likelihood or ["gaussian"]:
             law = choose_likelihood(name)
-            more = {"outputs": "index"} if law.one_label else {}
+            more: dict[str, Any] = {"outputs": "index"} if law.one_label else {}
             default = 0.01 if law.default_temperature is None else law.default_temperature
             for text in self.data:
+                if takes_images(self.layer):
+                    more |= {"image": True}
                 data = self.dataset(text, **more)
                 grids.append(self._of(data, name, law.one_label, self.temperature or [default]))
         whole = grids[0]
@@ -96,21 +104,43 @@ class Points(Problems):
         for depth in self.depth:
             if depth < 1:
                 raise InputError(f"expected depth = an int of at least 1, got {depth!r}")
-        widths = [*self.all_widths, *(max(1, round(len(data.y_train) / one)) for one in self.load)]
+        loads = [max(1, round(len(data.y_train) / one)) for one in self.load]
         if indexed:
             outputs = max(len(set(data.y_train.tolist())), len(self.classes or ()))
         else:
             outputs = 1 if data.y_train.ndim == 1 else data.y_train.shape[1]
         return [
-            fw.Network((width,) * depth, activation, weight, bias, outputs=outputs)
-            for activation, depth, weight, bias, width in itertools.product(
+            fw.Network(
+                activation=activation,
+                weight_precision=weight,
+                bias_precision=bias,
+                outputs=outputs,
+                readout_activation=self.readout_activation,
+                **hidden,
+            )
+            for activation, weight, bias, hidden in itertools.product(
                 self.activation,
-                self.depth,
                 self.weight_precision or [1.0],
                 self.bias_precision or [None],
-                dict.fromkeys(widths),
+                self._hidden(loads),
             )
         ]
+
+    def _hidden(self, loads: list[int]) -> list[dict[str, Any]]:
+        """Return the widths or layers of each network."""
+        if not self.layer:
+            widths = dict.fromkeys([*self.all_widths, *loads])
+            return [
+                {"widths": (width,) * depth}
+                for depth, width in itertools.product(self.depth, widths)
+            ]
+        if self.depth != [1]:
+            raise InputError(f"expected --depth or --layer, got both: {self.depth}, {self.layer}")
+        layers = parse_layers(self.layer)
+        if not self.widths and not self.load:
+            return [{"layers": layers}]
+        widths = dict.fromkeys([*self.all_widths, *loads])
+        return [{"layers": resized(layers, width)} for width in widths]
 
 
 @app.command()

@@ -6,9 +6,16 @@ __all__ = ["Architecture", "Layered"]
 
 
 class Layered:
-    """What follows from a network's layers alone."""
+    """What follows from a network's layers and activations alone."""
 
     layers: tuple[Any, ...]
+    activation: Any
+    readout_activation: Any
+
+    @property
+    def activations(self) -> tuple[Any, ...]:
+        """σ of the h of each layer, first to last; that of the last is the readout's."""
+        return (*(self.activation,) * (self.depth - 1), self.readout_activation)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -43,6 +50,11 @@ class Architecture(Protocol):
     @property
     def activation(self) -> Any:
         """σ."""
+        ...
+
+    @property
+    def activations(self) -> tuple[Any, ...]:
+        """σ of the h of each layer; that of the last is the readout's."""
         ...
 
     @property

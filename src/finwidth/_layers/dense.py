@@ -19,6 +19,7 @@ from jax import Array
 from jaxtyping import Float
 
 from .._basics.errors import InputError
+from .._plugins.hooks import hookimpl
 from ..activations import _moments
 from ..activations._activation import Activation
 from .architecture import Architecture
@@ -210,6 +211,7 @@ class Dense(Layer):
         If `width` is not a positive int.
     """
 
+    name: ClassVar[str] = "dense"
     rotates: ClassVar[bool] = True
 
     def forward(self, weights: Mapping[str, Any], x: Any, before: Any) -> Any:
@@ -224,3 +226,9 @@ class Dense(Layer):
     def readout(self, mean: bool) -> Link:
         """Return the same map, for one output."""
         return Link(layer_map, scale(self.width, mean))
+
+
+@hookimpl
+def finwidth_register_layers() -> list[type[Layer]]:
+    """Register the layer."""
+    return [Dense]

@@ -9,12 +9,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from .._basics.arrays import shown
 from .._basics.checks import check_count
+from .._basics.code_digest import code_digest
 from .._basics.errors import InputError
 from .order import OrderParameter, Scale, WithMean
 
-__all__ = ["Layer", "Link", "Site", "check_layer", "scale"]
+__all__ = ["Layer", "Link", "Site", "check_layer", "check_link", "check_order", "scale"]
 
 
 class Link(NamedTuple):
@@ -32,11 +37,14 @@ class Link(NamedTuple):
         The order parameter of the link, whose width is that of the layer before.
     numbers
         What else `map` takes, data to compiled programs.
+    quadrature
+        Whether `map` needs a rule even where E[σσ'] and E[σ] have closed forms.
     """
 
     map: Callable[..., Any]
     order: OrderParameter
     numbers: tuple[float, ...] = ()
+    quadrature: bool = False
 
 
 class Site(NamedTuple):
@@ -72,10 +80,32 @@ class Layer(abc.ABC):
 
     width: int
 
+    name: ClassVar[str] = ""  # what users write for it, "dense"; a class without one has none
     rotates: ClassVar[bool] = False  # whether patterns enter a first layer through W x alone
+    images: ClassVar[bool] = False  # whether the inputs of a first layer are images
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "width", check_count("width", self.width))
+
+    def check(self, before: "Layer | None") -> None:  # noqa: B027 (most layers follow any other)
+        """Raise InputError where the layer cannot follow `before`; None: it is the first one.
+
+        Called when a network is made, for theory and sampler alike.
+        """
+
+    def record(self) -> dict[str, Any]:
+        """Return the layer as plain JSON types: its name, its numbers.
+
+        Of a layer that is not finwidth's own also a digest of its code, by which results of the
+        same name are told apart.
+        """
+        found: dict[str, Any] = {"layer": type(self).__dict__.get("name", type(self).__qualname__)}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            found[field.name] = value if isinstance(value, (bool, int, float, str)) else repr(value)
+        if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:
+            return found
+        return found | {"digest": code_digest(type(self))}
 
     @abc.abstractmethod
     def link(self, before: "Layer", mean: bool) -> Link:
@@ -140,3 +170,45 @@ def check_layer(layer: Any) -> Layer:
             f"expected layers = finwidth layers, for example finwidth.Dense(30), got {shown(layer)}"
         )
     return layer
+
+
+def check_link(link: Any, layer: int) -> None:
+    """Raise InputError unless what follows a layer is a `Link` with a map to compile for."""
+    what = f"expected what follows layer {layer}"
+    if not isinstance(link, Link):
+        raise InputError(f"{what} = a Link, got {shown(link)}")
+    try:
+        hash(link.map)
+    except TypeError:
+        raise InputError(
+            f"expected the map after layer {layer} to be hashable, got {shown(link.map)}"
+        ) from None
+    if not callable(link.map):
+        raise InputError(
+            f"expected the map after layer {layer} = a function, got {shown(link.map)}"
+        )
+
+
+def check_order(order: Any, layer: Any) -> OrderParameter:
+    """Return a layer's order parameter, or raise InputError where it breaks its protocol."""
+    what = f"expected the order parameter of {layer!r}"
+    if not isinstance(order, OrderParameter):
+        raise InputError(f"{what} = an OrderParameter, got {type(order).__name__}")
+    zero = jnp.zeros(order.size)
+    try:
+        order.value(zero)
+        entropy = jnp.asarray(order.entropy(zero))
+        slope = jax.grad(order.entropy)(zero) if order.size else zero
+    except Exception as error:  # whatever a user's code raises
+        raise InputError(
+            f"{what} to be JAX functions of θ, shape ({order.size},), got "
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
+    if entropy.shape != ():
+        raise InputError(f"{what} with a scalar entropy, got shape {entropy.shape}")
+    if not np.allclose([float(entropy), *np.asarray(slope)], 0.0, atol=1e-6 * float(order.width)):
+        raise InputError(
+            f"{what} with an entropy that is 0 and stationary at θ = 0, infinite width, got "
+            f"{float(entropy):.3g} with gradient {np.asarray(slope)}"
+        )
+    return order

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from .._basics.errors import InputError
+from .law import Law
 
 __all__ = [
     "Chart",
@@ -25,7 +25,6 @@ __all__ = [
     "Scale",
     "Scales",
     "WithMean",
-    "check_order",
 ]
 
 
@@ -34,6 +33,19 @@ class Scales(NamedTuple):
 
     q_bar: Any
     shrinkage: Any
+
+    @property
+    def growth(self) -> Any:
+        """By what the variances of infinite width are multiplied, at most."""
+        return max(self.q_bar, self.shrinkage)
+
+    @property
+    def shown(self) -> dict[str, tuple[str, int, Any]]:
+        """What users see, by name: dimension, which layer after this one it is of, value."""
+        return {
+            "q_bar": ("layer", 0, self.q_bar),
+            "q": ("layer", 0, 1.0 / self.shrinkage - 1.0),
+        }
 
 
 class OrderParameters(NamedTuple):
@@ -64,6 +76,22 @@ class OrderParameters(NamedTuple):
     def q(self) -> Float[Any, " layer"]:
         """Q_ℓ, shape (layer,)."""
         return 1.0 / self.shrinkage - 1.0
+
+    def shown(self) -> dict[str, tuple[str, list[int], Any]] | None:
+        """Return what users see, by name: dimension, numbers of the layers, values (layer,).
+
+        None where the value of a layer does not say (see `OrderParameter.value`).
+        """
+        found: dict[str, tuple[str, list[int], list[Any]]] = {}
+        for layer, value in enumerate(self.values, start=1):
+            parts = getattr(value, "shown", None)
+            if parts is None:
+                return None
+            for name, (dim, further, one) in parts.items():
+                _, layers, numbers = found.setdefault(name, (dim, [], []))
+                layers.append(layer + further)
+                numbers.append(one)
+        return {name: (dim, at, self._stacked(one)) for name, (dim, at, one) in found.items()}
 
     @staticmethod
     def _stacked(parts: list[Any]) -> Any:
@@ -99,7 +127,11 @@ class OrderParameter(abc.ABC):
 
     @abc.abstractmethod
     def value(self, theta: Float[Any, " size"]) -> Any:
-        """Return what the layer's kernel takes; independent of the width."""
+        """Return what the layer's kernel takes; independent of the width.
+
+        It may have `growth` and `shown`, as `Scales` has: without them rules of quadrature have
+        room for twice the variance of infinite width, and users see θ.
+        """
 
     @abc.abstractmethod
     def entropy(self, theta: Float[Any, " size"]) -> Any:
@@ -110,6 +142,13 @@ class OrderParameter(abc.ABC):
 
         The number of negative eigenvalues of the Hessian, and the logarithm of J and of the
         normalisation, per √(2π)^size. None where no such integral is known.
+        """
+        return None
+
+    def laws(self) -> tuple[Law, ...] | None:
+        """Return the prior law of each coordinate of θ, independent of the others.
+
+        None where they are not known: the scale mixture then has none for the layer.
         """
         return None
 
@@ -159,6 +198,10 @@ class Scale(OrderParameter):
     def integral(self, theta: np.ndarray) -> tuple[int, float]:
         """Return that of Q̄ ~ Gamma(N/2, rate N/2), to leading order in 1/N."""
         return 0, 0.5 * math.log(self.width / 2)
+
+    def laws(self) -> tuple[Law, ...]:
+        """Return Q̄ ~ Gamma(N/2, rate N/2)."""
+        return (Law("q_bar", 0, self.width / 2, self.width / 2),)
 
     def derivatives(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return them in closed form: the equations of one layer cost less than a call of JAX."""
@@ -291,28 +334,3 @@ def _cubic(chart: Chart, theta: Array, signs: Array, directions: Array) -> Array
         return jnp.einsum("k,ki,kj,ij", signs, directions, directions, hessian(theta))
 
     return directions @ jax.grad(bend)(theta)
-
-
-def check_order(order: Any, layer: Any) -> OrderParameter:
-    """Return a layer's order parameter, or raise InputError where it breaks its protocol."""
-    what = f"expected the order parameter of {layer!r}"
-    if not isinstance(order, OrderParameter):
-        raise InputError(f"{what} = an OrderParameter, got {type(order).__name__}")
-    zero = jnp.zeros(order.size)
-    try:
-        order.value(zero)
-        entropy = jnp.asarray(order.entropy(zero))
-        slope = jax.grad(order.entropy)(zero) if order.size else zero
-    except Exception as error:  # whatever a user's code raises
-        raise InputError(
-            f"{what} to be JAX functions of θ, shape ({order.size},), got "
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        ) from error
-    if entropy.shape != ():
-        raise InputError(f"{what} with a scalar entropy, got shape {entropy.shape}")
-    if not np.allclose([float(entropy), *np.asarray(slope)], 0.0, atol=1e-6 * float(order.width)):
-        raise InputError(
-            f"{what} with an entropy that is 0 and stationary at θ = 0, infinite width, got "
-            f"{float(entropy):.3g} with gradient {np.asarray(slope)}"
-        )
-    return order

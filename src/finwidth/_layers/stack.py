@@ -20,7 +20,7 @@ from ..activations._rules import prepare
 from .architecture import Architecture
 from .covariance import LARGEST, SMALLEST, Covariance, Square
 from .dense import bias_variances, layer_map
-from .layer import Link
+from .layer import Link, check_link
 from .order import Chart, OrderParameters
 
 __all__ = ["Stack", "chart", "infinite_width", "layer_rules", "links", "recursion"]
@@ -32,7 +32,7 @@ _UNROLLED = 4
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("precisions", "biases", "numbers", "rules"),
-    meta_fields=("activation", "maps"),
+    meta_fields=("activations", "maps"),
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stack:
@@ -40,8 +40,8 @@ class Stack:
 
     Attributes
     ----------
-    activation
-        σ (static under jit).
+    activations
+        σ of each layer's h; that of the last is the readout's (static under jit).
     maps
         The `Link.map` after each layer (static under jit).
     precisions, biases
@@ -52,7 +52,7 @@ class Stack:
         Each layer's quadrature rule, from `layer_rules`; None for a closed form.
     """
 
-    activation: Any
+    activations: tuple[Any, ...]
     maps: tuple[Any, ...]
     precisions: Float[Any, " layer"]
     biases: Float[Any, " layer"]
@@ -66,7 +66,7 @@ class Stack:
         """Return the layers of a network, with its own λ_ℓ and 1/λ^b_ℓ or others."""
         followers = links(network)
         return cls(
-            network.activation,
+            network.activations,
             tuple(link.map for link in followers),
             np.asarray(network.weight_precision[1:]) if precisions is None else precisions,
             bias_variances(network)[1:] if biases is None else biases,
@@ -89,31 +89,18 @@ class Stack:
 
 
 def links(network: Architecture, mean: bool = False) -> tuple[Link, ...]:
-    """Return what follows each hidden layer: the next one, and after the last f."""
+    """Return what follows each hidden layer: the next one, and after the last f.
+
+    `mean`: whether the theory has mean terms, where E σ ≠ 0.
+    """
     layers = network.layers
-    between = [after.link(before, mean) for before, after in itertools.pairwise(layers)]
-    found = (*between, layers[-1].readout(mean))
+    means = [mean and sigma.parity != "odd" for sigma in network.activations]
+    pairs = zip(itertools.pairwise(layers), means, strict=False)
+    between = [after.link(before, biased) for (before, after), biased in pairs]
+    found = (*between, layers[-1].readout(means[-1]))
     for number, link in enumerate(found, start=1):
-        _check_link(link, number)
+        check_link(link, number)
     return found
-
-
-def _check_link(link: Any, layer: int) -> None:
-    what = f"expected what follows layer {layer}"
-    if not isinstance(link, Link):
-        raise InputError(f"{what} = a Link, got {shown(link)}")
-    if link.map is layer_map:
-        return
-    try:
-        hash(link.map)
-    except TypeError:
-        raise InputError(
-            f"expected the map after layer {layer} to be hashable, got {shown(link.map)}"
-        ) from None
-    if not callable(link.map):
-        raise InputError(
-            f"expected the map after layer {layer} = a function, got {shown(link.map)}"
-        )
 
 
 def chart(network: Architecture, mean: bool) -> Chart:
@@ -161,13 +148,19 @@ def recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> C
 @jax.jit
 def _recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
     layers = zip(
-        stack.maps, stack.rules, order.values, stack.numbers, range(stack.depth), strict=True
+        stack.maps,
+        stack.rules,
+        order.values,
+        stack.numbers,
+        stack.activations,
+        range(stack.depth),
+        strict=True,
     )
     for _, run in itertools.groupby(layers, key=_kind):
         alike = list(run)
-        maps, rules, values, numbers, places = zip(*alike, strict=True)
+        maps, rules, values, numbers, activations, places = zip(*alike, strict=True)
         terms = () if rules[0] is None else tuple(rule.terms for rule in rules)
-        step = functools.partial(_layer, stack.activation, maps[0], rules[0])
+        step = functools.partial(_layer, activations[0], maps[0], rules[0])
         span = slice(places[0], places[-1] + 1)
         precisions, biases = stack.precisions[span], stack.biases[span]
         if stack.depth > _UNROLLED and len(alike) > 1:
@@ -188,9 +181,10 @@ def _recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> 
 
 def _kind(layer: tuple) -> Any:
     """Return that by which the programs of layers differ."""
-    layer_map, rule, value, numbers, _ = layer
-    shapes = jax.tree.map(jnp.shape, (value, numbers))
-    return layer_map, None if rule is None else rule.kind, jax.tree.structure(value), str(shapes)
+    layer_map, rule, value, numbers, activation, _ = layer
+    shapes = str(jax.tree.map(jnp.shape, (value, numbers)))
+    kind = None if rule is None else rule.kind
+    return layer_map, activation, kind, jax.tree.structure(value), shapes
 
 
 def _layer(
@@ -236,15 +230,14 @@ def layer_rules(
     InputError
         If a layer's variances leave float64, or quadrature fails at them.
     """
-    activation = network.activation
-    closed = activation.kernel is not None
-    exact = closed and (activation.mean is not None or activation.parity == "odd")
     rules = []
     followers = links(network)
     points = _representatives(variances)
-    for layer in range(1, network.depth + 1):
+    for layer, activation in enumerate(network.activations, start=1):
+        closed = activation.kernel is not None
+        exact = closed and (activation.mean is not None or activation.parity == "odd")
         rule = None
-        if not exact:
+        if not exact or followers[layer - 1].quadrature:
             room = 2.0 if scales is None and layer > 1 else 1.0
             rule = prepare(activation, room * float(points.max()), tolerance=tolerance)
         rules.append(rule)
@@ -293,7 +286,14 @@ def _mapped(
         variances = jnp.asarray(points)
         covariance = Square(jnp.diag(variances), variances, variances)
         after = _compiled_map(
-            link.map, network.activation, covariance, value, precision, bias, rule, *link.numbers
+            link.map,
+            network.activations[layer - 1],
+            covariance,
+            value,
+            precision,
+            bias,
+            rule,
+            *link.numbers,
         )
     if not isinstance(after, Covariance) or np.shape(after.diag_a) != points.shape:
         raise InputError(
@@ -327,7 +327,7 @@ def _next_variances(
     if small.any():  # right only where the activation is zero
         with float64():
             root = jnp.sqrt(jnp.asarray(points))
-            values = network.activation.fn(jnp.stack([root, -root]))
+            values = network.activations[layer - 1].fn(jnp.stack([root, -root]))
         lost |= small & np.any(np.asarray(values) != 0, axis=0)
     if lost.any():
         row = int(np.argmax(lost))

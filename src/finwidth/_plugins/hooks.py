@@ -11,10 +11,12 @@ from typing import Protocol, runtime_checkable
 import pluggy
 
 __all__ = [
+    "NO_ITEMS",
     "PACKAGES",
     "PROJECT",
     "Named",
     "finwidth_register_activations",
+    "finwidth_register_layers",
     "finwidth_register_observables",
     "finwidth_register_theories",
     "hookimpl",
@@ -30,12 +32,16 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 #: Package whose modules are the built-in items of each hook; its ``SHELF`` collects the others.
 PACKAGES: dict[str, str] = {}
 
+#: Modules of such a package that hold no item, though their names have no leading underscore.
+NO_ITEMS: dict[str, frozenset[str]] = {}
 
-def _fills[F: Callable[..., object]](package: str) -> Callable[[F], F]:
-    """Declare a hook whose items stand on the shelf of `package`."""
+
+def _fills[F: Callable[..., object]](package: str, *no_items: str) -> Callable[[F], F]:
+    """Declare a hook whose items stand on the shelf of `package`, all modules but `no_items`."""
 
     def declare(function: F) -> F:
         PACKAGES[function.__name__] = package
+        NO_ITEMS[package] = frozenset(no_items)
         return hookspec(function)
 
     return declare
@@ -56,6 +62,19 @@ def finwidth_register_activations() -> list[Named]:
     -------
     list of `finwidth.Activation`
         With names that neither finwidth nor another plugin uses.
+    """
+    raise NotImplementedError  # a specification: only its signature is used
+
+
+@_fills("finwidth._layers", "architecture", "covariance", "law", "layer", "order", "stack")
+def finwidth_register_layers() -> list[Named]:
+    """Return the kinds of hidden layers that this plugin adds.
+
+    Returns
+    -------
+    list of type
+        Classes derived from `finwidth.theories.Layer`, frozen dataclasses, each with a class
+        attribute `name` that neither finwidth nor another plugin uses.
     """
     raise NotImplementedError  # a specification: only its signature is used
 

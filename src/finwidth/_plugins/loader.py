@@ -13,7 +13,7 @@ import pluggy
 
 from . import hooks as hook_specifications
 from .distributions import selected_entry_points
-from .hooks import PACKAGES, PROJECT
+from .hooks import NO_ITEMS, PACKAGES, PROJECT
 
 __all__ = [
     "Clash",
@@ -61,12 +61,13 @@ class PluginRecord:
 def built_in_names(package: str) -> tuple[str, ...]:
     """Return the sorted names of the modules of `package` that users name; none is imported.
 
-    A module whose name starts with an underscore is not one of them.
+    A module whose name starts with an underscore is not one of them, nor are `NO_ITEMS`.
     """
     spec = importlib.util.find_spec(package)
     path = None if spec is None else spec.submodule_search_locations
     found = (info.name for info in pkgutil.iter_modules(path))
-    return tuple(sorted(name for name in found if not name.startswith("_")))
+    others = NO_ITEMS.get(package, frozenset())
+    return tuple(sorted(name for name in found if name[0] != "_" and name not in others))
 
 
 def built_in_record(package: str, name: str, hook: str) -> PluginRecord:

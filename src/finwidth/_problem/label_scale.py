@@ -62,9 +62,10 @@ def output_variance(network: Network, X: Float[np.ndarray, "pattern input"]) -> 
         variances = variances / network.weight_precision[0] + biases[0]
         parts = [part for part in np.array_split(np.sort(variances), _GROUPS) if part.size]
         c = np.array([part.mean() for part in parts] + [0.0] * (_GROUPS - len(parts)))
-        for precision, bias in zip(network.weight_precision[1:], biases[1:], strict=True):
+        rows = zip(network.activations, network.weight_precision[1:], biases[1:], strict=True)
+        for activation, precision, bias in rows:
             with float64():
-                second = np.asarray(_second_moment(network.activation, jnp.asarray(c)))
+                second = np.asarray(_second_moment(activation, jnp.asarray(c)))
             c = second / precision + bias
         return float(np.average(c[: len(parts)], weights=[part.size for part in parts]))
 

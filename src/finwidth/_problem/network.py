@@ -57,6 +57,18 @@ def _precisions(name: str, value: Any, depth: int) -> tuple[float, ...]:
     return tuple(as_number(entry) for entry in entries)
 
 
+def _activation(name: str, value: Any) -> Any:
+    from ..activations._activation import Activation, get_activation
+
+    if isinstance(value, Activation):
+        return value
+    if isinstance(value, str):
+        return get_activation(value)
+    raise InputError(
+        f"expected {name} = a registered name or a finwidth.Activation, got {shown(value)}"
+    )
+
+
 def _layers(value: Any) -> tuple[Layer, ...]:
     try:
         layers = check_sequence("layers", value, "finwidth layers")
@@ -92,11 +104,15 @@ class Network(Layered):
         The hidden layers themselves, instead of `widths`.
     outputs
         D. With one output labels have the shape (pattern,), with several (pattern, D).
+    readout_activation
+        What the last h passes through before the readout, given as `activation` is, which it is
+        by default. "identity": f = v·h^L/√N_L.
 
     Raises
     ------
     InputError
-        If an argument is of the wrong type, sign or length, or the activation is unknown.
+        If an argument is of the wrong type, sign or length, an activation is unknown, or a layer
+        cannot follow the one before it.
 
     References
     ----------
@@ -108,6 +124,7 @@ class Network(Layered):
     weight_precision: tuple[float, ...]
     bias_precision: tuple[float, ...] | None
     outputs: int
+    readout_activation: Any
 
     def __init__(
         self,
@@ -118,23 +135,21 @@ class Network(Layered):
         *,
         layers: Sequence[Layer] | None = None,
         outputs: int = 1,
+        readout_activation: Any = None,
     ) -> None:
-        from ..activations._activation import Activation, get_activation
-
         set_field = object.__setattr__
         if layers is None:
             layers = tuple(Dense(width) for width in _widths(widths))
         elif widths is not None:
             raise InputError(f"expected widths or layers, got both: {shown(widths)} and layers")
         set_field(self, "layers", _layers(layers))
-        if not isinstance(activation, Activation):
-            if not isinstance(activation, str):
-                raise InputError(
-                    "expected activation = a registered name or a finwidth.Activation, "
-                    f"got {shown(activation)}"
-                )
-            activation = get_activation(activation)
+        for before, layer in zip((None, *self.layers), self.layers, strict=False):
+            layer.check(before)
+        activation = _activation("activation", activation)
         set_field(self, "activation", activation)
+        if readout_activation is not None:
+            activation = _activation("readout_activation", readout_activation)
+        set_field(self, "readout_activation", activation)
         set_field(
             self, "weight_precision", _precisions("weight_precision", weight_precision, self.depth)
         )
@@ -149,6 +164,11 @@ class Network(Layered):
         """Whether all layers are dense ones."""
         return all(type(layer) is Dense for layer in self.layers)
 
+    @property
+    def odd(self) -> bool:
+        """Whether all activations are odd, so that E σ = 0 in every layer."""
+        return all(activation.parity == "odd" for activation in self.activations)
+
     def replace(self, **changes: Any) -> "Network":
         """Return a new, validated network with some fields changed.
 
@@ -157,7 +177,8 @@ class Network(Layered):
         **changes
             Arguments of `Network` by name. New `widths` keep the kinds of the layers, and must
             keep their number unless all are dense. Where the depth changes, precisions that were
-            the same for all layers are carried over; others must be given anew.
+            the same for all layers are carried over; others must be given anew. A readout
+            activation that is the activation stays it.
 
         Returns
         -------
@@ -168,6 +189,8 @@ class Network(Layered):
             if name not in names:
                 raise InputError(f"expected a field out of {sorted(names)}, got {name!r}")
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.readout_activation == self.activation:
+            fields["readout_activation"] = None
         if "widths" in changes:
             if "layers" in changes:
                 raise InputError("expected widths or layers, got both")
@@ -195,12 +218,16 @@ class Network(Layered):
         dict
             widths, activation (its name), activation_digest (of its values: two functions of one
             name differ in it; None where it has none), weight_precision and bias_precision; layers
-            where not all are dense, outputs where there are several.
+            (their records) where not all are dense, outputs where there are several,
+            readout_activation and its digest where it is another one.
         """
         bias = self.bias_precision
         more: dict[str, Any] = {} if self.outputs == 1 else {"outputs": self.outputs}
         if not self.dense:
-            more["layers"] = [repr(layer) for layer in self.layers]
+            more["layers"] = [layer.record() for layer in self.layers]
+        if self.readout_activation != self.activation:
+            last = self.readout_activation
+            more |= {"readout_activation": last.name, "readout_activation_digest": last.digest}
         return {
             "widths": list(self.widths),
             "activation": self.activation.name,
@@ -224,8 +251,12 @@ class Network(Layered):
         return (
             f"Network({of}, activation={self.activation.name!r}, "
             f"weight_precision={self.weight_precision}, bias_precision={self.bias_precision}"
-            f"{'' if self.outputs == 1 else f', outputs={self.outputs}'})"
+            f"{'' if self.outputs == 1 else f', outputs={self.outputs}'}{self._last()})"
         )
+
+    def _last(self) -> str:
+        last = self.readout_activation
+        return "" if last == self.activation else f", readout_activation={last.name!r}"
 
 
 def check_network(net: Any, name: str = "net") -> Network:

@@ -51,7 +51,8 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     network = check_network(network, "network")
     X = check_inputs(X)
     X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
-    validate_kernel(network.activation)
+    for activation in dict.fromkeys(network.activations):
+        validate_kernel(activation)
     with float64():
         variances = [input_variances(network, X), input_variances(network, X2, "X2")]
         rules = layer_rules(network, np.concatenate(variances))

@@ -206,7 +206,8 @@ def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = G
     temperature = likelihood.temperature(temperature)
     y = likelihood.check(y)
     likelihood.check_classes(y, network.outputs)
-    validate_kernel(network.activation)
+    for activation in dict.fromkeys(network.activations):
+        validate_kernel(activation)
     input_variances(network, X)
     if likelihood.homogeneous:
         check_label_scale(network, X, y, temperature)

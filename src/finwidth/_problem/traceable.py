@@ -22,7 +22,7 @@ class TraceableNetwork(Layered):
 
     Attributes
     ----------
-    layers, activation, outputs
+    layers, activation, outputs, readout_activation
         As in `Network`.
     weight_precision
         λ_0 … λ_L, shape (depth + 1,).
@@ -35,6 +35,7 @@ class TraceableNetwork(Layered):
     weight_precision: Any  # arrays; JAX puts other things in their place when it compiles
     bias_precision: Any
     outputs: int = dataclasses.field(default=1, metadata={"static": True})
+    readout_activation: Any = dataclasses.field(default=None, metadata={"static": True})
 
 
 def traceable(net: Network) -> TraceableNetwork:
@@ -46,4 +47,5 @@ def traceable(net: Network) -> TraceableNetwork:
         jnp.asarray(net.weight_precision, float),
         None if bias is None else jnp.asarray(bias, float),
         net.outputs,
+        net.readout_activation,
     )

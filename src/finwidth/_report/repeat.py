@@ -32,10 +32,17 @@ def repeat(result: Result) -> tuple[str, str]:
 
 def _script(file: str, record: dict[str, Any], tree: Any) -> str:
     network = record["network"]
-    fields = ("widths", "activation", "weight_precision", "bias_precision", "outputs")
+    fields = (
+        "widths",
+        "activation",
+        "weight_precision",
+        "bias_precision",
+        "outputs",
+        "readout_activation",
+    )
     given = [(name, network[name]) for name in fields if network.get(name) is not None]
     if "layers" in network:
-        given = [("layers", _Code(f"({', '.join(network['layers'])},)")), *given[1:]]
+        given = [("layers", _Code(f"({', '.join(map(_layer, network['layers']))},)")), *given[1:]]
     net = ", ".join(f"{name}={_written(value)}" for name, value in given)
     lines = [
         "import finwidth as fw",
@@ -58,6 +65,19 @@ def _script(file: str, record: dict[str, Any], tree: Any) -> str:
     if record.get("sampler_options"):
         lines.append(f"    sampler_options={record['sampler_options']!r},")
     return "\n".join([*lines, ")"])
+
+
+def _layer(record: dict[str, Any]) -> str:
+    """Return the layer of a record as code."""
+    from .._layers import SHELF
+
+    name = record["layer"]
+    if name in SHELF.names():
+        kind = SHELF.get(name)
+        ours = kind.__module__.startswith("finwidth.")
+        name = f"fw.{kind.__name__}" if ours else kind.__name__
+    numbers = {k: v for k, v in record.items() if k not in ("layer", "digest")}
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in numbers.items())})"
 
 
 class _Code(str):

@@ -130,7 +130,7 @@ class Plan:
             If the network's activation cannot be told apart from others of its name.
         """
         net, kind = self.posterior.network, type(self.posterior)
-        if net.activation.digest is None:
+        if any(one.digest is None for one in net.activations):
             raise InputError(
                 "expected an activation whose values on float64 arrays can be computed, with "
                 f"a checkpoint to be found again by them, got {net.activation.name!r}"

@@ -129,6 +129,7 @@ def _coordinates(axes: dict[str, _Axis]) -> dict[str, Any]:
         [f"{net.activation.name} {'-'.join(map(str, net.widths))}" for net in nets],
         [f"λ={text}" for text in precisions],
         ["" if net.dense else str(net.layers) for net in nets],
+        [f"readout {net.readout_activation.name}" for net in nets],
         ["" if net.bias_precision is None else f"λb={net.bias_precision}" for net in nets],
         [str(net.activation.digest) for net in nets],
         [f"#{n}" for n in range(len(nets))],

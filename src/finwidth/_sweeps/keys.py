@@ -51,7 +51,8 @@ class Keys:
         """
         likelihood = point.likelihood.record()
         network = self._once(("network", point.network), point.network.record)
-        if likelihood is None or network["activation_digest"] is None:
+        digests = [network["activation_digest"], network.get("readout_activation_digest", "")]
+        if likelihood is None or None in digests:
             return None
         about = {
             "numerics": NUMERICS,

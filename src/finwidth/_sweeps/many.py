@@ -118,7 +118,7 @@ def solve_many(
     result = result.assign_coords(
         width=list(widths),
         temperature=temperatures,
-        layer=np.arange(1, depth + 1),
+        layer=result.coords.get("layer", np.arange(1, depth + 1)),
         load=("width", problem.n_patterns / np.asarray(widths, dtype=np.float64)),
     )
     if weight_precision is None:

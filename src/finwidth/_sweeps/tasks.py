@@ -46,9 +46,15 @@ def _shared(point: Point) -> Hashable:
     if point.seed is not None:
         # compiled chains are those of all numbers of the same shapes
         biases = net.bias_precision is not None
-        shapes = net.layers, net.activation, net.outputs, biases
+        shapes = net.layers, net.activations, net.outputs, biases
         return "sampled", data_digest(data), shapes, point.likelihood.name
-    kernel = net.activation, net.weight_precision[:-1], net.bias_precision, net.outputs
+    kernel = (
+        net.activations[-1],
+        net.activation,
+        net.weight_precision[:-1],
+        net.bias_precision,
+        net.outputs,
+    )
     kind = net.depth if net.dense else net.layers
     return "solved", data_digest(data), kernel, kind, point.likelihood.name, _slow(point)
 

@@ -180,7 +180,8 @@ def _problem(point: Point) -> Problem:
         )
 
     record = point.likelihood.record()
-    if not net.dense or net.activation.digest is None or record is None:
+    told = all(one.digest is not None for one in net.activations)
+    if not net.dense or not told or record is None:
         return make()
     kernel = net.replace(
         widths=(1,) * net.depth, weight_precision=(*net.weight_precision[:-1], 1.0)

@@ -35,7 +35,7 @@ from .._numerics.special import balance
 from ._activation import Activation
 from ._rules import BLOCK, MODERATE, Rule, default_rule, derivative
 
-__all__ = ["kernel", "mean"]
+__all__ = ["kernel", "mean", "slope"]
 
 # With full-size c_xx the coefficients are per pair: this many pairs are done at once.
 _CHUNK = 4096
@@ -106,6 +106,28 @@ def mean(
     if activation.mean is not None:
         return activation.mean(c_xx)
     return _first_moment(activation, 0, rule or default_rule(activation, c_xx), c_xx)
+
+
+def slope(
+    activation: Activation, c_xx: Float[Array, "..."], rule: Rule | None = None
+) -> Float[Array, "..."]:
+    """Evaluate E[σ'(h)], h ~ N(0, c_xx), elementwise; always by quadrature.
+
+    Parameters
+    ----------
+    activation
+        σ.
+    c_xx
+        Variances, any shape.
+    rule
+        From `prepare`; by default as for `kernel`.
+
+    Returns
+    -------
+    Array of the shape of `c_xx`.
+    """
+    c_xx = jnp.asarray(c_xx)
+    return _first_moment(activation, 1, rule or default_rule(activation, c_xx), c_xx)
 
 
 # --- the series ------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def hidden_features(
     for name, site in hidden_sites(net, X.shape[1]).items():
         _check_shape(f"values[{name!r}]", values.get(name), *site.shape)
     x, h = X.T, None
-    for number, layer in enumerate(net.layers, start=1):
+    for number, (layer, sigma) in enumerate(zip(net.layers, net.activations, strict=True), 1):
         sites = layer_sites(net, number, X.shape[1])
         h = layer.forward({name: values[f"{name}_{number}"] for name in sites}, x, h)
         expected = (layer.width, X.shape[0])
@@ -72,7 +72,7 @@ def hidden_features(
                 f"expected {layer!r} to return h of shape {expected}, got "
                 f"{getattr(h, 'shape', type(h).__name__)}"
             )
-        x = net.activation.fn(h)
+        x = sigma.fn(h)
     return x.T
 
 

@@ -106,7 +106,7 @@ def matrix_arrays(
     points = X if X_test is None else np.concatenate([X, X_test])
     with jax.ensure_compile_time_eval(), float64():
         field = random_field(net.replace(outputs=1), points, theory)
-        covariance = np.asarray(field.covariance(jnp.ones(net.depth), output_bias=False))
+        covariance = np.asarray(field.covariance({"q_bar": jnp.ones(net.depth)}, output_bias=False))
         mean = np.asarray(field.mean({"a": jnp.ones(())})) if has_mean else None
     values, vectors = _eigen(covariance[:n, :n])
     bias = 0.0 if net.bias_precision is None else 1.0 / net.bias_precision[-1]

@@ -20,7 +20,10 @@ from jax import Array, random
 from jaxtyping import Float
 
 from .._basics.arrays import check_inputs, check_labels
+from .._layers.dense import Dense
+from .._layers.law import Law
 from .._layers.layer import Site
+from .._layers.stack import chart
 from .._numerics.precision import float64
 from .._problem.network import Network, check_network
 from ..infer._model import reported_values
@@ -106,6 +109,8 @@ class Mixture(ScaleMixture):
     def sites(self) -> Mapping[str, Site]:
         """The order parameters."""
         net = self.network
+        if not net.dense:
+            return {name: Site((), ()) for name in _names(net)}
         sites = {"q_bar": Site(("layer",), (net.depth,))}
         if not check_mixture(net, self.theory):
             return sites
@@ -135,7 +140,9 @@ class Mixture(ScaleMixture):
 
 
 def _root(field: RandomField) -> np.ndarray:
-    covariance = np.asarray(field.covariance(jnp.ones(field.network.depth), output_bias=False))
+    covariance = np.asarray(
+        field.covariance({"q_bar": jnp.ones(field.network.depth)}, output_bias=False)
+    )
     values, vectors = np.linalg.eigh(covariance)
     positive = values > values[-1] * values.size * np.finfo(np.float64).eps
     return vectors * np.sqrt(np.where(positive, values, 0.0))
@@ -145,7 +152,7 @@ def _predict(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) ->
     """Return f (a joint draw) and its moments at the test points, given the sites."""
     field, labels, temperature, root = inputs
     n = labels.shape[0]
-    mean, covariance = field.mean(values), field.covariance(values["q_bar"])
+    mean, covariance = field.mean(values), field.covariance(values)
     factor = jnp.linalg.cholesky(covariance[:n, :n] + temperature * jnp.eye(n))
     # rows κ L⁻ᵀ
     half = linalg.solve_triangular(factor, covariance[:n, n:], lower=True).T
@@ -178,7 +185,7 @@ def _fit(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) -> Arr
     """Return a draw of f on the training set, given the sites."""
     labels, temperature = inputs.y, inputs.temperature
     field = inputs.field.first(labels.shape[0])
-    mean, covariance = field.mean(values), field.covariance(values["q_bar"])
+    mean, covariance = field.mean(values), field.covariance(values)
     eigenvalues, vectors = jnp.linalg.eigh(covariance)
     eigenvalues = jnp.maximum(eigenvalues, 0.0)  # negative by rounding alone
     shrunk = eigenvalues / (eigenvalues + temperature)
@@ -192,23 +199,53 @@ def _mixture_model(
 ) -> None:
     """The NumPyro model of `student_t`, given what it knows of the patterns."""
     net = field.network
-    values = {}
-    if field.has_mean:
+    values: dict[str, Any] = {}
+    if any(type(layer) is not Dense for layer in net.layers):
+        values = _sample_laws(field)
+    elif field.has_mean:
         width, precision = net.widths[0], net.weight_precision[1]
         values["a"] = jnp.asarray(numpyro.sample("a", dist.Normal(0.0, precision**-0.5)))
         square = values["a"] ** 2
         if width > 1:
             law = dist.Gamma(0.5 * (width - 1), 0.5 * precision)
             square = square + jnp.asarray(numpyro.sample("r_squared", law))
-        q_bar = jnp.reshape(precision * square / width, (1,))
-        numpyro.deterministic("q_bar", q_bar)
+        values["q_bar"] = jnp.reshape(precision * square / width, (1,))
+        numpyro.deterministic("q_bar", values["q_bar"])
     else:
         half = 0.5 * jnp.asarray(net.widths, float)
         with numpyro.plate("layer", net.depth):
-            q_bar = jnp.asarray(numpyro.sample("q_bar", dist.Gamma(half, half)))
-    covariance = field.covariance(q_bar)
+            values["q_bar"] = jnp.asarray(numpyro.sample("q_bar", dist.Gamma(half, half)))
+    covariance = field.covariance(values)
     total = covariance + temperature * jnp.eye(covariance.shape[0])
     observe_together(JointNormal(field.mean(values), covariance_matrix=total), y)
+
+
+def _laws(net: Any) -> dict[str, Law]:
+    """Return the law of each site, where not all layers are dense."""
+    orders = enumerate(chart(net, False).orders, start=1)
+    return {law.site(layer): law for layer, order in orders for law in order.laws() or ()}
+
+
+def _names(net: Any) -> list[str]:
+    """Return the sites, those that follow from others (s of a block) included."""
+    known = list(_laws(net))
+    shown = chart(net, False).value(np.zeros(chart(net, False).size)).shown() or {}
+    further = [f"{name}_{at}" for name, (_, layers, _) in shown.items() for at in layers]
+    return known + [one for one in further if one not in known and not one.startswith("q_")]
+
+
+def _sample_laws(field: RandomField) -> dict[str, Any]:
+    """Sample the order parameters of layers that are not all dense."""
+    values: dict[str, Any] = {}
+    for name, law in _laws(field.network).items():
+        spread = law.rate**-0.5
+        one = dist.Normal(0.0, spread) if law.shape is None else dist.Gamma(law.shape, law.rate)
+        values[name] = jnp.asarray(numpyro.sample(name, one))
+    for name, (_, layers, found) in (field.order(values).shown() or {}).items():
+        for layer, value in zip(layers, found, strict=True):
+            if name != "q" and f"{name}_{layer}" not in values:
+                numpyro.deterministic(f"{name}_{layer}", value)
+    return values
 
 
 def student_t(
@@ -246,6 +283,9 @@ def student_t(
     Sites: q_bar (layer,), each Gamma(N_ℓ/2, rate N_ℓ/2), which NUTS moves in its logarithm; with
     a mean term instead a ~ N(0, 1/λ_1) and (N_1 > 1) r_squared with λ_1 r² ~ χ²(N_1 − 1), and the
     deterministic q_bar = λ_1(a² + r²)/N_1. Then y, Gaussian given these, f integrated.
+
+    With a residual block as layer ℓ: r_ℓ ~ N(0, 1/N), t_ℓ ~ Gamma((N − 1)/2, rate N/2), the
+    deterministic s_ℓ = t_ℓ + r_ℓ², and q_bar_ℓ of each layer that no block follows.
 
     With several outputs: g_ℓ (row_ℓ, output), standard normal with N_ℓ rows, and the deterministic
     q_bar (layer, output, ``output_``) = g_ℓᵀg_ℓ/N_ℓ, each Wishart; with a mean term a (output), one

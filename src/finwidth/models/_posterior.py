@@ -205,7 +205,8 @@ def make_posterior(
     labels = 1 if getattr(given.get("likelihood"), "one_label", False) else net.outputs
     X, y = check_training(X, y, labels)
     temperature = check_temperature(temperature, zero=False)
-    validate_kernel(net.activation)
+    for activation in dict.fromkeys(net.activations):
+        validate_kernel(activation)
     if X_test is not None:
         X_test = check_inputs(X_test, name="X_test", n_inputs=X.shape[1])
     if y_test is not None:

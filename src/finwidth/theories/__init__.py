@@ -9,7 +9,8 @@ way, `Theory` and `Solution` for anything else.
 """
 
 from .._layers.covariance import Covariance as Covariance
-from .._layers.layer import Layer as Layer, Link as Link
+from .._layers.law import Law as Law
+from .._layers.layer import Layer as Layer, Link as Link, Site as Site
 from .._layers.order import (
     OrderParameter as OrderParameter,
     OrderParameters as OrderParameters,
@@ -29,6 +30,7 @@ from ._theory import SHELF as SHELF, Theory as Theory, available as available
 __all__ = [
     "SHELF",
     "Covariance",
+    "Law",
     "Layer",
     "Link",
     "MatrixSolution",
@@ -41,6 +43,7 @@ __all__ = [
     "SaddleSolution",
     "SaddleTheory",
     "ScaledForm",
+    "Site",
     "Solution",
     "Stack",
     "Theory",

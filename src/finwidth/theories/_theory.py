@@ -167,12 +167,21 @@ def list_theories() -> list[str]:
     return SHELF.names()
 
 
-def check_dense(network: Network, theory: str) -> None:
-    """Raise InputError where a theory of dense layers is asked about others."""
+def check_dense(network: Network, theory: str, any_readout: bool = False) -> None:
+    """Raise InputError where a theory of dense layers is asked about others.
+
+    `any_readout`: whether it takes a readout activation that is not that of the layers.
+    """
     check_network(network, "network")
     if not network.dense:
         raise InputError(
             f"expected dense layers with theory={theory!r}, got layers = {network.layers}"
+        )
+    last = network.readout_activation
+    if last != network.activation and not any_readout:
+        raise InputError(
+            f"expected readout_activation = activation with theory={theory!r}, got "
+            f"{last.name!r} and {network.activation.name!r}"
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._layers.stack import infinite_width
 from .._plugins.hooks import hookimpl
+from .._problem.network import Network
 from .._problem.problem import Problem
 from ._saddle.outputs import RotatedSolution, solve_rotated
 from ._saddle.point import SaddlePoint
@@ -19,6 +20,10 @@ class Infinite(Nested):
     """The network of infinite width (Lee et al., ICLR 2018; theory.md, section 4)."""
 
     name = "infinite"
+
+    def eliminates_q(self, network: Network) -> bool:
+        """Also where a layer has no mean term: Q = 0."""
+        return not network.dense or super().eliminates_q(network)
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Return Q̄ = 1, Q = 0; there is nothing to solve."""

@@ -1,13 +1,13 @@
 """The scale mixture of theory="nested" as a theory: order parameters that keep their law."""
 
 from .._plugins.hooks import hookimpl
-from .._problem.network import Network
+from .._problem.network import Network, check_network
 from .._problem.problem import Problem
 from ._mixture.approximate import solve_any
 from ._mixture.law import check_mixture
 from ._mixture.outputs import WishartMixtureSolution
 from ._mixture.solution import MixtureSolution
-from ._theory import Theory, check_dense, checked
+from ._theory import Theory, checked
 
 __all__ = ["Mixture"]
 
@@ -20,8 +20,8 @@ class Mixture(Theory):
     any_likelihood = True
 
     def check(self, network: Network) -> None:
-        """Refuse layers that are not dense, and deep networks whose activation is not odd."""
-        check_dense(network, self.name)
+        """Refuse layers whose law is not known, and deep networks whose activation is not odd."""
+        check_network(network, "network")
         check_mixture(network, "nested", several=True)
 
     @checked

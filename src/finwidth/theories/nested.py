@@ -47,8 +47,7 @@ class Nested(SaddleTheory):
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """One hidden layer: K_0 = K − m mᵀ with columns m and, for a bias, 1."""
-        network = problem.network
-        odd = network.activation.parity == "odd"
+        network, odd = problem.network, problem.network.odd
         # Without noise K − m mᵀ alone would have to be positive definite; the sum suffices.
         low_rank = not odd or network.bias_precision is not None
         if not network.dense or network.depth > 1 or (problem.temperature == 0 and low_rank):
@@ -57,8 +56,7 @@ class Nested(SaddleTheory):
 
     def reduced(self, problem: Problem) -> ScaledForm:
         """Return the form of one hidden layer, at any temperature."""
-        network = problem.network
-        odd = network.activation.parity == "odd"
+        network, odd = problem.network, problem.network.odd
         precision, bias = problem.stack.precisions[0], problem.stack.biases[0]
         weights = [] if odd else [1.0 / precision]
         if network.bias_precision is not None:
@@ -68,8 +66,7 @@ class Nested(SaddleTheory):
 
     def _unit(self, problem: Problem) -> tuple[Stack, OrderParameters, Columns]:
         """Return where the kernel is K_0, and the columns beside it."""
-        network = problem.network
-        odd = network.activation.parity == "odd"
+        network, odd = problem.network, problem.network.odd
         unit = problem.stack.replace(precisions=np.ones(1), biases=np.zeros(1))
         order = OrderParameters.of(np.ones(1), np.ones(1) if odd else np.zeros(1))
 
@@ -89,7 +86,7 @@ class Nested(SaddleTheory):
         with mean terms have one rotation for all: an extension of this package's.
         """
         network = problem.network
-        if network.dense and network.depth == 1 and network.activation.parity != "odd":
+        if network.dense and network.depth == 1 and not network.odd:
             return solve_matrix(self, problem, start)
         return super().solve_outputs(problem, start)
 
@@ -100,7 +97,7 @@ class Nested(SaddleTheory):
             problem.temperature == 0
             and network.dense
             and network.depth == 1
-            and network.activation.parity == "odd"
+            and network.odd
             and network.bias_precision is None
         )
         if not closed_form:
@@ -119,7 +116,7 @@ def feature_means(network: Network, X: np.ndarray) -> np.ndarray:
     """Return m = E[σ(h)] of the first hidden layer, shape (pattern,)."""
     variances = input_variances(network, X)
     rule = layer_rules(network, variances)[0]
-    m = _moments.mean(network.activation, jnp.asarray(variances, jnp.float64), rule=rule)
+    m = _moments.mean(network.activations[0], jnp.asarray(variances, jnp.float64), rule=rule)
     return np.asarray(m)
 
 

@@ -59,7 +59,7 @@ class Wishart(SaddleTheory):
 
     def check(self, network: Network) -> None:
         """Refuse layers that are not dense: the ansatz is theirs."""
-        check_dense(network, self.name)
+        check_dense(network, self.name, any_readout=True)
 
     def only_scales(self, network: Network) -> bool:
         """Always."""

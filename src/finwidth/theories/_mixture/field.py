@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance, moments
 from ..._layers.order import OrderParameters
-from ..._layers.stack import Stack, layer_rules
+from ..._layers.stack import Stack, chart, layer_rules
 from ..._numerics.precision import float64
 from ..._problem.network import Network
 from ..._problem.traceable import traceable
@@ -51,8 +51,22 @@ class RandomField:
         cross, a, b = self.covariances
         return dataclasses.replace(self, covariances=Covariance(cross[:n, :n], a[:n], b[:n]))
 
-    def covariance(self, q_bar: Array, *, output_bias: bool = True) -> Float[Array, "n n"]:
-        """Return the covariance of f given Q̄, shape (layer,), with or without the bias's 1/λ^b_L.
+    def order(self, values: Mapping[str, Any]) -> OrderParameters:
+        """Return the order parameters from the sites: Q̄ (layer), or those of each `Law`."""
+        if "q_bar" in values:
+            q_bar = values["q_bar"]
+            return OrderParameters.of(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
+        found = []
+        for layer, order in enumerate(chart(self.network, False).orders, start=1):
+            parts = [(law.shape, values[law.site(layer)]) for law in order.laws() or ()]
+            theta = [value if shape is None else jnp.log(value) for shape, value in parts]
+            found.append(order.value(jnp.stack(theta)))
+        return OrderParameters(tuple(found))
+
+    def covariance(
+        self, values: Mapping[str, Any], *, output_bias: bool = True
+    ) -> Float[Array, "n n"]:
+        """Return the covariance of f given the sites, with or without the bias's 1/λ^b_L.
 
         With a mean term this is the part Q̄(K − m mᵀ)/λ_1; the other is `mean`.
         """
@@ -63,15 +77,16 @@ class RandomField:
             biases = 1.0 / network.bias_precision[1:]
             biases = biases if output_bias else biases.at[-1].set(0.0)
         stack = Stack.of(network, self.rules, precisions, biases)
-        order = OrderParameters.of(q_bar, jnp.zeros_like(q_bar) if self.has_mean else q_bar)
         theory: Any = SHELF.get(self.theory)
-        return theory.kernel(stack, self.covariances, order).cross
+        return theory.kernel(stack, self.covariances, self.order(values)).cross
 
     def mean(self, values: Mapping[str, Array]) -> Float[Array, " n"]:
         """Return the mean of f given the sites: a m with a mean term, else 0."""
         if not self.has_mean:
             return jnp.zeros_like(self.covariances.diag_a)
-        return values["a"] * moments(self.network.activation, self.covariances, self.rules[0])[1]
+        return (
+            values["a"] * moments(self.network.activations[0], self.covariances, self.rules[0])[1]
+        )
 
 
 def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str) -> RandomField:

@@ -14,7 +14,7 @@ from ..._basics.errors import InputError
 from ..._layers.covariance import Covariance
 from ..._layers.dense import moments
 from ..._layers.order import OrderParameters
-from ..._layers.stack import Stack
+from ..._layers.stack import Stack, chart
 from ..._numerics.integrate import Integral, integrate
 from ..._numerics.scale_laws import log_gamma_density, log_product_density
 from ..._numerics.spectrum import Kernels, Spectrum
@@ -57,9 +57,13 @@ def check_mixture(network: Network, theory: Any, several: bool = False) -> bool:
     `several`: whether what asks for it covers several outputs.
     """
     check_choice("theory", theory, ("nested", "wishart"))
-    check_dense(network, f"mixture-{theory}")
-    check_outputs(network, "the scale mixture", several)
-    has_mean = theory == "nested" and network.activation.parity != "odd"
+    if theory != "nested":
+        check_dense(network, f"mixture-{theory}", any_readout=True)
+    check_outputs(network, "the scale mixture", several and network.dense)
+    if not network.dense:
+        _check_laws(network)
+        return False
+    has_mean = theory == "nested" and not network.odd
     if has_mean and network.depth > 1:
         raise InputError(
             "expected one hidden layer, an odd activation or theory='wishart' (no mean terms) for "
@@ -67,6 +71,21 @@ def check_mixture(network: Network, theory: Any, several: bool = False) -> bool:
             f"{network.depth} hidden layers"
         )
     return has_mean
+
+
+def _check_laws(network: Network) -> None:
+    """Raise InputError where the law of an order parameter is not known."""
+    if not network.odd:
+        raise InputError(
+            "expected odd activations with residual blocks for the scale mixture, got "
+            f"{', '.join(repr(one.name) for one in dict.fromkeys(network.activations))}"
+        )
+    if any(order.laws() is None for order in chart(network, False).orders):
+        raise InputError(
+            "expected layers whose order parameters have a known law for the scale mixture (a "
+            "residual block: overlap=True and a width of at least 2), got layers = "
+            f"{network.layers}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,7 +114,7 @@ class MixtureLaw:
         q_bar[: outer.size] = outer
         mean = None
         if self.has_mean:
-            mean = np.asarray(moments(stack.activation, covariance, rules[0])[1])
+            mean = np.asarray(moments(stack.activations[0], covariance, rules[0])[1])
             mean = mean / np.sqrt(stack.precisions[0])
         order = OrderParameters.of(q_bar, np.zeros_like(q_bar) if self.has_mean else q_bar)
         block = self.theory.kernel(stack.unbiased(), covariance, order)

@@ -24,6 +24,7 @@ from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
 from .._solution import Solution
 from .._theory import SHELF
+from .blocks import BlockLaw
 from .law import MixtureLaw, Nodes, check_mixture, largest_error, largest_scales
 from .outputs import WishartMixtureSolution, solve_wishart_mixture
 
@@ -86,12 +87,14 @@ class MixtureSolution(Solution):
         """Posterior mean and standard deviation of Q̄_ℓ, `q_bar` and `q_bar_sd` (layer: 1 … L).
 
         With a mean term also `a` and `a_sd`, of the projection a = Σ_i v_i/√N_1 of the readout
-        on it.
+        on it; of residual blocks `s`, `s_sd`, `r` and `r_sd` (block).
         """
         weights = np.concatenate([group.weights for group in self._groups])
         weights = weights / weights.sum()
         first = weights @ np.concatenate([group.q_bar for group in self._groups])
         second = weights @ np.concatenate([group.q_bar_squared for group in self._groups])
+        if isinstance(self._law, BlockLaw):
+            return self._law.dataset(first, second)
         values = {"q_bar": first, "q_bar_sd": np.sqrt(np.maximum(second - first**2, 0.0))}
         if self._law.has_mean:
             z = np.concatenate([group.z for group in self._groups])
@@ -109,6 +112,8 @@ class MixtureSolution(Solution):
         return self._law.spectrum(self._groups[0].outer)
 
     def _rules(self, variances: np.ndarray) -> tuple:
+        if isinstance(self._law, BlockLaw):
+            return self._law.test_rules(variances)
         scales = np.ones(self.network.depth)
         scales[: self._law.n_outer] = np.max([group.outer for group in self._groups], axis=0)
         return layer_rules(self.network, variances, scales)
@@ -185,6 +190,8 @@ def solve_mixture(problem: Problem, theory: str) -> MixtureSolution | WishartMix
     chosen = SHELF.get(theory)
     assert isinstance(chosen, SaddleTheory)
     law = MixtureLaw(problem, chosen, has_mean, problem.rules)
+    if not problem.network.dense:
+        return _solve_blocks(BlockLaw(problem, chosen, False, problem.rules, np.zeros(0)))
     if problem.network.outputs > 1:
         return solve_wishart_mixture(law, problem, chosen)
     if law.n_outer > 2:
@@ -201,9 +208,24 @@ def solve_mixture(problem: Problem, theory: str) -> MixtureSolution | WishartMix
         rules = layer_rules(problem.network, variances, largest_scales(law, centre))
         law = dataclasses.replace(law, rules=rules)
     integral = law.integrate(np.zeros(0), centre)
-    residual = largest_error(integral)
     groups = law.flatten(integral, np.zeros(0), 1.0)
-    result = MixtureSolution(problem, law, groups, integral.log_value, residual)
+    error = largest_error(integral)
+    return _checked(MixtureSolution(problem, law, groups, integral.log_value, error))
+
+
+def _solve_blocks(law: BlockLaw) -> MixtureSolution:
+    law.check()
+    problem = law.problem
+    law = dataclasses.replace(law, centre=law.theory.order_parameters(problem).theta)
+    law = dataclasses.replace(law, rules=law.test_rules(np.asarray(problem.covariance.diag_a)))
+    kernels = law.kernels(problem.covariance, law.centre[:-1], law.rules)
+    Factor(kernels.cross, problem.temperature).warn()
+    log_value, residual, groups = law.lattice()
+    return _checked(MixtureSolution(problem, law, groups, log_value, residual))
+
+
+def _checked(result: MixtureSolution) -> MixtureSolution:
+    residual = result.residual
     message = f"expected a quadrature error ≤ {TOLERANCE:g}, got {residual:.1e}"
     if residual > _LARGEST_ERROR:
         raise ConvergenceError(f"{message}; the result is in .best", result)

@@ -8,8 +8,6 @@ change in log p(y) at order 1 and in predictions at order 1/N (Laplace's method)
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -47,7 +45,8 @@ def fluctuations(solution: Any, X_test: Any = None, y_test: Any = None) -> xr.Da
         without; ``hessian`` of 𝒮/2 in the unknowns θ, dimensions (unknown, unknown_other), its
         ``hessian_eigenvalues`` (mode), and ``q_bar_sd`` (layer), the standard deviation of Q̄_ℓ
         to leading order (NaN with a mean term, where Q̄ is integrated along the imaginary
-        direction). The unknowns are log Q̄_ℓ and, with a mean term, −log(1 + Q_ℓ).
+        direction), of residual blocks ``s_sd`` and ``r_sd`` (block). The unknowns are log Q̄_ℓ and,
+        with a mean term, −log(1 + Q_ℓ).
 
         With `X_test` also ``mean`` and ``variance`` of the latent f (test_pattern), to first
         order in the fluctuations, and ``mean_leading``, ``variance_leading``; with `y_test` the
@@ -154,20 +153,23 @@ def _evidence(
     """Return the part of the result that needs no test points."""
     point = solution.point
     determinant = -0.5 * float(np.sum(np.log(np.abs(values)))) + normalisation
-    layers = np.arange(1, solution.network.depth + 1)
     unknowns = point.chart.names
-    sd = np.full(layers.size, math.nan)
-    if np.all(values > 0):
-        slopes = jax.jacfwd(lambda theta: point.chart.value(theta).q_bar)(jnp.asarray(point.theta))
-        slopes = np.asarray(slopes)
-        sd = np.sqrt(np.einsum("li,li->l", slopes, np.linalg.solve(hessian, slopes.T).T))
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             "log_evidence": solution.log_evidence + determinant,
             "log_evidence_leading": solution.log_evidence,
             "hessian": (("unknown", "unknown_other"), hessian),
             "hessian_eigenvalues": ("mode", values),
-            "q_bar_sd": ("layer", sd),
         },
-        coords={"layer": layers, "unknown": unknowns, "unknown_other": unknowns},
+        coords={"unknown": unknowns, "unknown_other": unknowns},
     )
+    shown = solution.point.order.shown() or {}
+    for name, (dim, layers, _) in shown.items():
+        if name == "q":
+            continue
+        sd = np.full(len(layers), math.nan)
+        if np.all(values > 0):
+            slopes = np.asarray(point.slopes(name))
+            sd = np.sqrt(np.einsum("li,li->l", slopes, np.linalg.solve(hessian, slopes.T).T))
+        result = result.assign({f"{name}_sd": (dim, sd)}).assign_coords({dim: layers})
+    return result

@@ -25,6 +25,7 @@ from .rotation import find_rotation
 __all__ = [
     "RotatedSolution",
     "ScaledBlock",
+    "order_arrays",
     "order_dataset",
     "refuse_likelihood",
     "rotated_dataset",
@@ -60,6 +61,15 @@ def solve_rotated(
     if solution.converged:
         max((part.factor for part in directions.parts), key=lambda f: f.rounding).warn()
     return solution
+
+
+def order_arrays(shown: dict[str, tuple[str, list[int], Any]], suffix: str = "") -> xr.Dataset:
+    """Return `OrderParameters.shown` as a dataset."""
+    found = xr.Dataset()
+    for name, (dim, layers, values) in shown.items():
+        array = xr.DataArray(values, {dim: layers}, (dim,))
+        found = found.merge({f"{name}{suffix}": array}, join="outer")
+    return found
 
 
 def order_dataset(
@@ -203,14 +213,19 @@ class RotatedSolution(Solution):
 
         `q_bar` and `q` with dimensions (layer, output, ``output_``); `rotation` (output,
         direction), in whose basis they are diagonal, and their eigenvalues `q_bar_direction` and
-        `q_direction` (layer, direction). Where a layer has order parameters of its own kind,
-        `theta` (direction, unknown) instead of them.
+        `q_direction` (layer, direction). With residual blocks the eigenvalues alone, and
+        `s_direction` and `r_direction` (block, direction); where a layer has order parameters of
+        its own kind, `theta` (direction, unknown) instead.
         """
         rotation, parts = self.directions.rotation, self.directions.parts
         orders = [part.point.order for part in parts]
         if not self._scales:
             coords = {"output": np.arange(len(parts)), "direction": np.arange(len(parts))}
             basis = xr.Dataset({"rotation": (("output", "direction"), rotation)}, coords=coords)
+            shown = [order.shown() for order in orders]
+            known = [order_arrays(one, "_direction") for one in shown if one is not None]
+            if len(known) == len(parts):
+                return basis.merge(xr.concat(known, basis["direction"]).transpose(..., "direction"))
             theta = ("direction", "unknown"), np.array(self.directions.thetas)
             return basis.assign(theta=theta).assign_coords(unknown=parts[0].point.chart.names)
         q_bar = np.stack([order.q_bar for order in orders], axis=1)

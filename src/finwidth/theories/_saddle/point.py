@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from ..._layers.order import Chart, OrderParameters
 from ..._numerics.continuation import distinct_roots
@@ -41,6 +44,14 @@ class SaddlePoint:
     equations: StationarityEquations | None
     theta: np.ndarray
     chart: Chart
+
+    def slopes(self, name: str) -> np.ndarray:
+        """Return ∂/∂θ of what users see under a name, shape (layer, unknown)."""
+
+        def values(theta: Array) -> Array:
+            return (self.chart.value(theta).shown() or {})[name][2]
+
+        return np.asarray(jax.jacfwd(values)(jnp.asarray(self.theta)))
 
     def roots(self) -> tuple[list[np.ndarray], list[int]]:
         """Return the distinct saddle points found from starts in all directions, this one first.

@@ -16,7 +16,8 @@ import xarray as xr
 from ..._basics.errors import InputError
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
-from ..._layers.order import Chart, OrderParameters, Scales, check_order
+from ..._layers.layer import check_order
+from ..._layers.order import Chart, OrderParameters
 from ..._layers.stack import Stack, chart, infinite_width, layer_rules
 from ..._likelihoods import Conditioned
 from ..._likelihoods._likelihood import check_conditioned
@@ -36,7 +37,7 @@ from .action import ScaledForm, dense_gradient, training_kernel
 from .classes import solve_classes
 from .column import saddle_column
 from .equations import DataPart, PriorPart, check_start
-from .outputs import solve_rotated
+from .outputs import order_arrays, solve_rotated
 from .point import SaddlePoint
 
 __all__ = ["SaddleSolution", "SaddleTheory"]
@@ -73,16 +74,11 @@ class SaddleTheory(Theory):
 
         Quadrature rules are chosen for the variances that follow.
         """
-        return np.array(
-            [
-                max(value.q_bar, value.shrinkage) if isinstance(value, Scales) else 2.0
-                for value in order.values
-            ]
-        )
+        return np.array([getattr(value, "growth", 2.0) for value in order.values])
 
     def eliminates_q(self, network: Network) -> bool:
         """Whether K_R has no mean term, so that Q_ℓ = 1/Q̄_ℓ − 1 leaves Q̄_ℓ the only unknowns."""
-        return network.activation.parity == "odd"
+        return network.odd
 
     def chart(self, network: Network) -> Chart:
         """Return the order parameters of the network's layers and of its readout."""
@@ -97,8 +93,9 @@ class SaddleTheory(Theory):
 
     def only_scales(self, network: Network) -> bool:
         """Whether the Q̄_ℓ only scale one fixed kernel, by their product (but for f's bias)."""
-        linear = network.activation == get_activation("identity")
-        return network.depth == 1 or (linear and network.bias_precision is None)
+        linear = all(one == get_activation("identity") for one in network.activations)
+        deep = network.depth > 1
+        return network.dense and (not deep or (linear and network.bias_precision is None))
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """Return the fixed kernel whose scale is all that varies, or None.
@@ -307,15 +304,17 @@ class SaddleSolution(GaussianProcessSolution):
 
     @property
     def order_parameters(self) -> xr.Dataset:
-        """Order parameters `q_bar` and `q` with dimension layer (1 … L)."""
-        point = self.point
-        layers = {"layer": np.arange(1, self.network.depth + 1)}
-        if all(isinstance(value, Scales) for value in point.order.values):
-            order = {"q_bar": ("layer", point.order.q_bar), "q": ("layer", point.order.q)}
-            return xr.Dataset(order, coords=layers)
-        return xr.Dataset(
-            {"theta": ("unknown", point.theta)}, coords={"unknown": point.chart.names}
-        )
+        """Order parameters `q_bar` and `q` with dimension layer (1 … L).
+
+        Of a residual block `s` and `r` with dimension block, the number of its layer, and no
+        `q_bar` of the layer before. `theta` (unknown) for layers whose order parameters have no
+        names.
+        """
+        shown, point = self.point.order.shown(), self.point
+        if shown is None:
+            theta = {"theta": ("unknown", point.theta)}
+            return xr.Dataset(theta, coords={"unknown": point.chart.names})
+        return order_arrays(shown)
 
     @functools.cached_property
     def action(self) -> float:
