@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InputError as InputError,
         PluginError as PluginError,
     )
+    from ._layers.convolution import Convolution as Convolution
     from ._layers.dense import Dense as Dense
     from ._observables import (
         Components as Components,
@@ -92,6 +93,7 @@ _EXPORTS = {
     "summarize_error_map": ("_results.map_summary", "summarize_error_map"),
     "MixtureSolution": ("theories._mixture.solution", "MixtureSolution"),
     "mixture": ("_solve", "mixture"),
+    "Convolution": ("_layers.convolution", "Convolution"),
     "Dense": ("_layers.dense", "Dense"),
     "Network": ("_problem.network", "Network"),
     "plot_comparison": ("_plots", "plot_comparison"),

@@ -38,6 +38,8 @@ class Request:
         "onehot", "index", or None: -1 and +1 of two classes, "onehot" of more.
     standardise_y
         Whether a regression's labels are centred and scaled; None: unless they are generated.
+    image
+        Whether images stay images, shape (row, column) or (channel, row, column).
     """
 
     classes: Sequence[Any] | None
@@ -46,6 +48,7 @@ class Request:
     seed: int | None
     outputs: str | None
     standardise_y: bool | None
+    image: bool
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Request:
         seed: Any,
         outputs: Any = None,
         standardise_y: Any = None,
+        image: Any = False,
     ) -> None:
         fields = {
             "classes": None if classes is None else check_classes(classes),
@@ -65,6 +69,7 @@ class Request:
             "standardise_y": None
             if standardise_y is None
             else check_flag("standardise_y", standardise_y),
+            "image": check_flag("image", image),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -290,21 +295,36 @@ def make_dataset(
             "scale": np.asarray(y_scale).tolist(),
         }
         attrs["constant_guess"] = {"error": float(np.mean((y_test - y_train.mean(axis=0)) ** 2))}
-    if new_shape is not None and math.prod(new_shape) == X_train.shape[1]:
+    fits = new_shape is not None and math.prod(new_shape) == X_train.shape[1]
+    if fits:
         attrs["image_shape"] = list(new_shape)
     if images.record():
         attrs["images"] = images.record()
     attrs["duplicates"] = duplicates(X_train, X_test, name)
+    X_train, X_test = (X_train - mean) / std, (X_test - mean) / std
+    if request.image:
+        if not fits or len(new_shape) not in (2, 3):
+            raise InputError(
+                f"expected image = False of data set {name!r}, whose rows are no images of a known "
+                "shape, got True"
+            )
+        X_train, X_test = (_folded(X, new_shape) for X in (X_train, X_test))
     return Dataset(
-        (X_train - mean) / std,
+        X_train,
         y_train,
-        (X_test - mean) / std,
+        X_test,
         y_test,
         name=name,
         attrs=attrs,
         y_mean=y_mean,
         y_scale=y_scale,
     )
+
+
+def _folded(X: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return rows as images, channels (the last axis of `shape`) first."""
+    images = X.reshape(len(X), *shape)
+    return images if len(shape) == 2 else np.moveaxis(images, -1, 1)
 
 
 def _check_training(classes: Sequence[Any], numbers: Int[np.ndarray, " row"], name: str) -> None:

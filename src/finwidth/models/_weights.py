@@ -20,8 +20,6 @@ import numpyro
 from jax import Array, random
 
 from .._basics.arrays import (
-    check_inputs,
-    check_inputs_shape,
     check_labels,
     check_labels_shape,
 )
@@ -46,9 +44,9 @@ def _checked(
     check_net(net)
     # of arrays of JAX, traced ones, too, the values are the caller's to check
     if isinstance(X, Array):
-        check_inputs_shape(X.shape)
+        net.layers[0].check_shape(X.shape)
     else:
-        X = check_inputs(X)
+        X = net.layers[0].check_inputs(X)
     outputs = 1 if likelihood.one_label else net.outputs
     if isinstance(y, Array):
         check_labels_shape(y.shape, X.shape[0], outputs=outputs)
@@ -59,8 +57,8 @@ def _checked(
     return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
 
 
-def _sample_hidden(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Array]:
-    return {name: sample_site(name, site) for name, site in hidden_sites(net, n_inputs).items()}
+def _sample_hidden(net: Network | TraceableNetwork, shape: tuple[int, ...]) -> dict[str, Array]:
+    return {name: sample_site(name, site) for name, site in hidden_sites(net, shape).items()}
 
 
 def network(
@@ -103,9 +101,11 @@ def network(
     """
     chosen = choose_likelihood(likelihood)
     net, X, y, temperature = _checked(net, X, y, temperature, chosen)
-    values = _sample_hidden(net, X.shape[1])
+    values = _sample_hidden(net, X.shape[1:])
     features = hidden_features(net, values, X)
-    readout = {name: sample_site(name, site) for name, site in readout_sites(net).items()}
+    readout = {
+        name: sample_site(name, site) for name, site in readout_sites(net, X.shape[1:]).items()
+    }
     f = _output(net, features, readout)
     numpyro.deterministic("f", f)
     chosen.observe(f, y, temperature)
@@ -142,14 +142,16 @@ def marginal(
     theory.md, sections 9 and 11; Bürkner, Gabry & Vehtari, Computational Statistics 36 (2021).
     """
     net, X, y, temperature = _checked(net, X, y, temperature)
-    values = _sample_hidden(net, X.shape[1])
+    values = _sample_hidden(net, X.shape[1:])
     features = readout_features(net, hidden_features(net, values, X))
     observe_together(ReadoutMarginal(features, temperature, net.outputs), y)
 
 
 def _output(net: Network | TraceableNetwork, features: Array, values: Mapping[str, Array]) -> Array:
     """Return f, shape (point,) or (point, output), from features of the last hidden layer."""
-    f = features @ values["v"] / net.widths[-1] ** 0.5
+    v = values["v"]
+    v = v.reshape(features.shape[1], *v.shape[v.ndim - (net.outputs > 1) :])
+    f = features @ v / features.shape[1] ** 0.5
     return f if net.bias_precision is None else f + values["b_out"]
 
 
@@ -161,12 +163,12 @@ class WeightInputs(NamedTuple):
     net
         The network, traceable.
     X, y
-        Training set, rotated where there is a rotation, shapes (pattern, input) and (pattern,) or
-        (pattern, output).
+        Training set, rotated where there is a rotation, shapes (pattern, input), or those of
+        images, and (pattern,) or (pattern, output).
     temperature
         T.
     X_test
-        Test points in the original inputs, shape (test_pattern, input), or None.
+        Test points in the original inputs, of such a shape, or None.
     rotation
         The input rotation, or None.
     """
@@ -217,7 +219,8 @@ class _WeightProgram:
         if "f" in self.keep:
             values["f"] = _output(net, hidden_features(net, sites, inputs.X), values)
         if "log_prior" in self.keep:
-            laws = hidden_sites(net, inputs.X.shape[1]) | readout_sites(net)
+            shape = inputs.X.shape[1:]
+            laws = hidden_sites(net, shape) | readout_sites(net, shape)
             densities = [
                 log_density(law, sites.get(name, values[name])) for name, law in laws.items()
             ]
@@ -252,13 +255,15 @@ class _MarginalProgram(_WeightProgram):
     def _readout(
         self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
     ) -> tuple[Readout | None, dict[str, Array]]:
-        net, width = inputs.net, inputs.net.widths[-1]
+        net = inputs.net
         features = hidden_features(net, sites, inputs.X)
         readout = condition(readout_features(net, features), inputs.y, inputs.temperature)
         coefficients = readout.draw(rng_key)
-        drawn = {"v": coefficients[:width] / jnp.sqrt(net.weight_precision[-1])}
+        count = features.shape[1]
+        v = coefficients[:count] / jnp.sqrt(net.weight_precision[-1])
+        drawn = {"v": v.reshape(readout_sites(net, inputs.X.shape[1:])["v"].shape)}
         if net.bias_precision is not None:
-            drawn["b_out"] = coefficients[width] / jnp.sqrt(net.bias_precision[-1])
+            drawn["b_out"] = coefficients[count] / jnp.sqrt(net.bias_precision[-1])
         return readout, drawn
 
 
@@ -296,7 +301,8 @@ class Weights(Posterior):
     @property
     def sites(self) -> Mapping[str, Site]:
         """The weights and biases, in the original inputs."""
-        return hidden_sites(self.network, self.X.shape[1]) | readout_sites(self.network)
+        shape = self.X.shape[1:]
+        return hidden_sites(self.network, shape) | readout_sites(self.network, shape)
 
     @property
     def derived(self) -> Mapping[str, Site]:
@@ -310,7 +316,7 @@ class Weights(Posterior):
 
     def inputs(self) -> WeightInputs:
         """Return all arrays that compiled code takes."""
-        nothing = np.zeros((0, self.X.shape[1]))
+        nothing = np.zeros((0, *self.X.shape[1:]))
         rotation = None
         if self.network.layers[0].rotates:
             rotation = rotate_inputs(self.X, nothing if self.X_test is None else self.X_test)
