@@ -328,7 +328,7 @@ def test_many_widths_are_solved_like_one_each():
     grid = fw.solve_many(net(), X, Y, widths=widths, temperature=T, X_test=X_TEST, y_test=Y_TEST)
     for width in widths:
         solution = fw.solve(net(layer=LAYER.resize(width)), X, Y, temperature=T)
-        at = grid.sel(width=width)
+        at = grid.sel(width=width).squeeze("temperature")
         np.testing.assert_allclose(at.q_bar, solution.order_parameters.q_bar, atol=1e-9)
         assert float(at.action) == pytest.approx(solution.action, rel=1e-10)
         assert float(at.error) == pytest.approx(

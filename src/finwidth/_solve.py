@@ -53,9 +53,10 @@ def solve(
         A name out of `finwidth.list_theories`, or a `finwidth.theories.Theory`: "nested", the
         effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width kernel times
         the product of the Q̄, without mean terms; "infinite", the Gaussian process of infinite
-        width; "scalar", of a convolution "nested" with one Q̄ for all patches; "mixture", what `finwidth.mixture` computes of "nested". For one hidden layer also
-        "adaptive", hidden weights with a covariance that the data choose; "corrected", the kernel
-        turned towards the labels (odd activations); "perturbative", first order in 1/N_1; "cavity",
+        width; "mixture", what `finwidth.mixture` computes of "nested"; "scalar", "nested" of a
+        convolution with one Q̄ for all patches, a comparator. For one hidden layer also "adaptive",
+        hidden weights with a covariance that the data choose; "corrected", the kernel turned
+        towards the labels (odd activations); "perturbative", first order in 1/N_1; "cavity",
         the law of one neuron among the others.
     likelihood
         "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with

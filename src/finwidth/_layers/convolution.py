@@ -21,7 +21,6 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from .._basics.arrays import shown
 from .._basics.checks import check_choice, check_count
 from .._basics.errors import InputError
 from ..activations import _moments
@@ -173,9 +172,6 @@ class Convolution(Layer):
         shape
             (row, column) or (channel, row, column).
         """
-        if not isinstance(shape, tuple) or not all(isinstance(one, int) for one in shape):
-            raise InputError(f"expected shape = a tuple of ints, got {shown(shape)}")
-        self.check_shape((1, *shape), "shape")
         rows, columns = ((side - self.patch) // self.stride + 1 for side in shape[-2:])
         return rows, columns
 
@@ -186,7 +182,7 @@ class Convolution(Layer):
         windows = windows[:, :: self.stride, :: self.stride]  # channel, row, column, two of a patch
         return windows.transpose(0, 3, 4, 1, 2).reshape(-1, windows.shape[1] * windows.shape[2])
 
-    def windows(
+    def _windows(
         self, X: Float[np.ndarray, "pattern ..."]
     ) -> Float[np.ndarray, "pattern patch tap"]:
         """Return the patches of images."""
@@ -200,14 +196,14 @@ class Convolution(Layer):
 
     def variances(self, network: Architecture, X: Any, name: str = "X") -> np.ndarray:
         """Return the variances of h, shape (pattern, patch)."""
-        found = [flat_variances(network, one, name) for one in np.swapaxes(self.windows(X), 0, 1)]
+        found = [flat_variances(network, one, name) for one in np.swapaxes(self._windows(X), 0, 1)]
         return np.stack(found, axis=1)
 
     def covariance(self, network: Architecture, X: Any, X2: Any = None) -> "Patches":
         """Return the second moments of h on all patches of two sets of images."""
 
         def whitened(X: np.ndarray) -> Array:
-            windows = self.windows(X)
+            windows = self._windows(X)
             flat = whiten_inputs(network, windows.reshape(-1, windows.shape[-1]))
             return jnp.asarray(flat.reshape(*windows.shape[:2], -1), jnp.float64)
 
@@ -216,9 +212,8 @@ class Convolution(Layer):
         return Patches(a, a if square else whitened(X2), square, self.pooling == "average")
 
     def link(self, before: Layer, mean: bool) -> Link:
-        """Refuse: no layer stands before."""
-        self.check_above(before)
-        raise AssertionError
+        """Refuse: `Network` lets no layer stand before."""
+        raise InputError(f"expected {self!r} as first layer, got it above {before!r}")
 
     def readout(self, mean: bool) -> Link:
         """Return the map of dense layers, of the averages over patches or at infinite width."""

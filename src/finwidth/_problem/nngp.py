@@ -38,8 +38,8 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     Raises
     ------
     InputError
-        If X or X2 is not a finite array of patterns, or their numbers of inputs differ, or a covariance
-        leaves float64.
+        If X or X2 is not a finite array of patterns, or their inputs differ, or a covariance leaves
+        float64.
     PluginError
         If the activation breaks its contract.
 
@@ -71,8 +71,8 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
 
 def nngp_block(
     network: Network,
-    A: Float[np.ndarray, "a *input"],
-    B: Float[np.ndarray, "b *input"],
+    A: Float[np.ndarray, "a ..."],
+    B: Float[np.ndarray, "b ..."],
     rules: tuple,
 ) -> Covariance:
     """Return the infinite-width kernel between two sets of checked patterns."""

@@ -53,7 +53,7 @@ class Problem:
     """
 
     network: Network
-    X: Float[np.ndarray, "pattern *input"]
+    X: Float[np.ndarray, "pattern ..."]
     y: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"]
     temperature: float
     likelihood: Likelihood = GAUSSIAN
@@ -112,7 +112,7 @@ class Problem:
         """The variances of the first h on the training set, a row for each pattern."""
         return input_variances(self.network, self.X)
 
-    def test_inputs(self, X_test: Any) -> Float[np.ndarray, "point *input"]:
+    def test_inputs(self, X_test: Any) -> Float[np.ndarray, "point ..."]:
         """Return `X_test` as a checked array of patterns like those of X, or raise InputError."""
         X_test = self.network.layers[0].check_inputs(X_test, "X_test", self.X.shape[1:])
         input_variances(self.network, X_test, "X_test")

@@ -80,8 +80,8 @@ def load_dataset(
     Returns
     -------
     Dataset
-        ``X_train`` (n_train, N_0), or images, ``y_train`` (n_train,) or (n_train, D), ``X_test`` (n_test, N_0)
-        and ``y_test`` (n_test,) or (n_test, D), with `attrs` that say how they were made: source,
+        ``X_train`` (n_train, N_0), or images, ``y_train`` (n_train,) or (n_train, D), ``X_test``
+        and ``y_test`` of n_test, with `attrs` that say how they were made: source,
         classes, outputs, standardisation (with the names or numbers of constant columns), seed,
         sizes; of classes their balance and what guessing the larger one always gets on the test
         rows; of a regression mean and scale of the labels; of images the shape of a flat row,

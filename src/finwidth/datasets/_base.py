@@ -13,7 +13,7 @@ from .._basics.checks import check_choice, check_count, check_flag
 from .._basics.errors import InputError
 from ._dataset import Dataset
 from ._duplicates import duplicates
-from ._images import Images
+from ._images import Images, folded
 from ._labels import OUTPUTS, check_classes, class_attrs, encode, listed, numbered, numbers_of
 from ._scale import column_scale, label_scale, scalar_scale
 
@@ -37,9 +37,9 @@ class Request:
     outputs
         "onehot", "index", or None: -1 and +1 of two classes, "onehot" of more.
     standardise_y
-        Whether a regression's labels are centred and scaled; None: unless they are generated.
+        Whether a regression's labels are centred and scaled; None: unless generated.
     image
-        Whether images stay images, shape (row, column) or (channel, row, column).
+        Whether images stay images, (row, column) or (channel, row, column).
     """
 
     classes: Sequence[Any] | None
@@ -280,8 +280,7 @@ def make_dataset(
         "seed": request.seed,
         "sizes": {"n_train": n_train, "n_test": n_test, "n_inputs": X_train.shape[1]},
     }
-    y_train, y_test = rows.labels[:n_train], held_out.labels[:n_test]
-    y_mean, y_scale = 0.0, 1.0
+    y_train, y_test, y_mean, y_scale = rows.labels[:n_train], held_out.labels[:n_test], 0.0, 1.0
     if classes is not None:
         _check_training(classes, y_train, name)
         attrs |= class_attrs(classes, request.outputs, y_train, y_test)
@@ -295,20 +294,14 @@ def make_dataset(
             "scale": np.asarray(y_scale).tolist(),
         }
         attrs["constant_guess"] = {"error": float(np.mean((y_test - y_train.mean(axis=0)) ** 2))}
-    fits = new_shape is not None and math.prod(new_shape) == X_train.shape[1]
-    if fits:
+    if new_shape is not None and math.prod(new_shape) == X_train.shape[1]:
         attrs["image_shape"] = list(new_shape)
     if images.record():
         attrs["images"] = images.record()
     attrs["duplicates"] = duplicates(X_train, X_test, name)
     X_train, X_test = (X_train - mean) / std, (X_test - mean) / std
     if request.image:
-        if not fits or len(new_shape) not in (2, 3):
-            raise InputError(
-                f"expected image = False of data set {name!r}, whose rows are no images of a known "
-                "shape, got True"
-            )
-        X_train, X_test = (_folded(X, new_shape) for X in (X_train, X_test))
+        X_train, X_test = (folded(X, attrs.get("image_shape"), name) for X in (X_train, X_test))
     return Dataset(
         X_train,
         y_train,
@@ -319,12 +312,6 @@ def make_dataset(
         y_mean=y_mean,
         y_scale=y_scale,
     )
-
-
-def _folded(X: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return rows as images, channels (the last axis of `shape`) first."""
-    images = X.reshape(len(X), *shape)
-    return images if len(shape) == 2 else np.moveaxis(images, -1, 1)
 
 
 def _check_training(classes: Sequence[Any], numbers: Int[np.ndarray, " row"], name: str) -> None:

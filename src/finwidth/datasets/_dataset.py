@@ -49,9 +49,9 @@ class Dataset:
         If an array has the wrong shape, is not real or not finite.
     """
 
-    X_train: Float[np.ndarray, "pattern *input"]
+    X_train: Float[np.ndarray, "pattern ..."]
     y_train: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"]
-    X_test: Float[np.ndarray, "test_pattern *input"]
+    X_test: Float[np.ndarray, "test_pattern ..."]
     y_test: Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"]
     name: str
     attrs: dict[str, Any]

@@ -43,7 +43,7 @@ def _check_shape(name: str, value: Any, *shape: int | None) -> None:
 
 
 def hidden_features(
-    net: Network | TraceableNetwork, values: Mapping[str, Array], X: Float[Array, "point *input"]
+    net: Network | TraceableNetwork, values: Mapping[str, Array], X: Float[Array, "point ..."]
 ) -> Float[Array, "point unit"]:
     """Return Φ, what the last hidden layer hands on at the points X, shape (point, unit).
 
@@ -85,13 +85,11 @@ def readout_features(
 ) -> Float[Array, "point column"]:
     """Return F: features scaled so that a unit Gaussian readout has the network's prior.
 
-    F = Φ/√(λ_L N_L), N_L being the number of features, with a last column 1/√λ^b_L where the network
-    has biases.
+    F = Φ/√(λ_L N_L), N_L being the number of features, with a last column 1/√λ^b_L where the
+    network has biases.
     """
     check_net(net)
-    count = None
-    if net.layers[-1].single:
-        count = net.widths[-1]
+    count = net.widths[-1] if net.layers[-1].single else None
     _check_shape("features", features, None, count)
     dtype = features.dtype
     scaled = features / jnp.sqrt(jnp.asarray(net.weight_precision[-1] * features.shape[1], dtype))

@@ -1,8 +1,8 @@
 """The scale mixture of a convolution: a matrix Q̄ over patches, from a Gaussian site.
 
-N_c Q̄ = gᵀg with standard normal g, shape (N_c, A), which is Wishart for any N_c, and given Q̄ f is a
-Gaussian process of covariance Σ_ab Q̄_ab B_ab. With a mean term Q̄ = (λ_1 a aᵀ + gᵀg)/N_c with one row
-less in g, the centred kernels take gᵀg/N_c, and f has the mean Σ_a a_a m_a/√A.
+N_c Q̄ = gᵀg with standard normal g, shape (N_c, A), which is Wishart for any N_c, and given Q̄ f is
+a Gaussian process of covariance Σ_ab Q̄_ab B_ab. With a mean term Q̄ = (λ_1 a aᵀ + gᵀg)/N_c with one
+row less in g, the centred kernels take gᵀg/N_c, and f has the mean Σ_a a_a m_a/√A.
 
 Source: theory.md, sections 14 and 16.
 """
@@ -26,7 +26,7 @@ from .._problem.problem import Problem
 from ..infer._model import reported_values
 from ..theories._saddle.patch_kernels import patch_blocks, upper
 from ._matrix_mixture import ScaleMixture
-from ._posterior import Posterior, Program
+from ._posterior import Program
 from ._process import draw_elsewhere, draw_fit
 from ._sites import sample_site
 from ._together import JointNormal, observe_together

@@ -16,6 +16,7 @@ from .._problem.traceable import TraceableNetwork
 
 __all__ = [
     "Site",
+    "all_sites",
     "check_net",
     "hidden_sites",
     "layer_sites",
@@ -73,6 +74,11 @@ def readout_sites(net: Network | TraceableNetwork, shape: tuple[int, ...]) -> di
     sites = {"v": _site((*features, *outputs), net.weight_precision[-1])}
     bias = net.bias_precision
     return sites if bias is None else sites | {"b_out": _site(outputs, bias[-1])}
+
+
+def all_sites(net: Network | TraceableNetwork, shape: tuple[int, ...]) -> dict[str, Site]:
+    """Return the sites of the hidden layers and of the readout."""
+    return hidden_sites(net, shape) | readout_sites(net, shape)
 
 
 def _site(axes: tuple[tuple[str, int], ...], precision: Any) -> Site:

@@ -3,8 +3,7 @@
 `network` is the posterior in weight space, `marginal` the same posterior with the readout
 integrated exactly. Sites are W_1 … W_L (shape (unit, input) or (unit, previous unit)), v (shape
 (unit,), or (unit, output) with several outputs), and with biases b_1 … b_L and b_out. A model
-follows the precision that JAX is set to; `finwidth.sample`
-sets float64.
+follows the precision that JAX is set to; `finwidth.sample` sets float64.
 
 Source: theory.md, sections 1 and 9.
 """
@@ -32,7 +31,7 @@ from ._features import check_likelihood, hidden_features, readout_features
 from ._posterior import Posterior, Program, fitted
 from ._readout import Readout, ReadoutMarginal, condition
 from ._rotation import rotate_inputs
-from ._sites import check_net, hidden_sites, log_density, readout_sites, sample_site
+from ._sites import all_sites, check_net, hidden_sites, log_density, readout_sites, sample_site
 from ._together import observe_together
 
 __all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
@@ -52,8 +51,7 @@ def _checked(
         check_labels_shape(y.shape, X.shape[0], outputs=outputs)
     elif y is not None:
         y = check_labels(y, X.shape[0], outputs=outputs)
-    temperature = check_likelihood(temperature)
-    dtype = jnp.result_type(float)
+    temperature, dtype = check_likelihood(temperature), jnp.result_type(float)
     return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
 
 
@@ -163,8 +161,8 @@ class WeightInputs(NamedTuple):
     net
         The network, traceable.
     X, y
-        Training set, rotated where there is a rotation, shapes (pattern, input), or those of
-        images, and (pattern,) or (pattern, output).
+        Training set, rotated where there is a rotation, shapes (pattern, input) or of images, and
+        (pattern,) or (pattern, output).
     temperature
         T.
     X_test
@@ -219,8 +217,7 @@ class _WeightProgram:
         if "f" in self.keep:
             values["f"] = _output(net, hidden_features(net, sites, inputs.X), values)
         if "log_prior" in self.keep:
-            shape = inputs.X.shape[1:]
-            laws = hidden_sites(net, shape) | readout_sites(net, shape)
+            laws = all_sites(net, inputs.X.shape[1:])
             densities = [
                 log_density(law, sites.get(name, values[name])) for name, law in laws.items()
             ]
@@ -259,9 +256,8 @@ class _MarginalProgram(_WeightProgram):
         features = hidden_features(net, sites, inputs.X)
         readout = condition(readout_features(net, features), inputs.y, inputs.temperature)
         coefficients = readout.draw(rng_key)
-        count = features.shape[1]
-        v = coefficients[:count] / jnp.sqrt(net.weight_precision[-1])
-        drawn = {"v": v.reshape(readout_sites(net, inputs.X.shape[1:])["v"].shape)}
+        count, shape = features.shape[1], readout_sites(net, inputs.X.shape[1:])["v"].shape
+        drawn = {"v": coefficients[:count].reshape(shape) / jnp.sqrt(net.weight_precision[-1])}
         if net.bias_precision is not None:
             drawn["b_out"] = coefficients[count] / jnp.sqrt(net.bias_precision[-1])
         return readout, drawn
@@ -301,8 +297,7 @@ class Weights(Posterior):
     @property
     def sites(self) -> Mapping[str, Site]:
         """The weights and biases, in the original inputs."""
-        shape = self.X.shape[1:]
-        return hidden_sites(self.network, shape) | readout_sites(self.network, shape)
+        return all_sites(self.network, self.X.shape[1:])
 
     @property
     def derived(self) -> Mapping[str, Site]:

@@ -42,6 +42,8 @@ class Infinite(Nested):
 
     def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
         """Solve problems that differ in width, which is of no consequence."""
+        if problems[0].network.by_patches:
+            return Theory.solve_column(self, problems, test)
         return SaddleTheory.solve_column(self, problems, test)
 
     def solve_outputs(self, problem: Problem, start: Any = None) -> RotatedSolution:

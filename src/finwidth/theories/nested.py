@@ -97,7 +97,7 @@ class Nested(SaddleTheory):
         return super().solve_outputs(problem, start)
 
     def solve_by_patches(self, problem: Problem, start: Any = None) -> Solution:
-        """Return the solution with one Q̄ (and Q) for every pair of patches (theory.md, section 16)."""
+        """Return the solution with a matrix over patches (theory.md, section 16)."""
         return solve_patches(self, problem, start)
 
     def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:

@@ -20,8 +20,9 @@ __all__ = ["Scalar"]
 class Scalar(Nested):
     """The action of "nested" for a convolution, restricted to Q̄ = q·1; a comparator.
 
-    A N_c[q − log q − 1] + logdet A + yᵀA⁻¹y with A = T·1 + q Σ_a K_aa/(λ_1 A): a dense layer of A N_c
-    units. It misses what finite width does to pairs of patches, whose kernels then never enter.
+    A N_c[q − log q − 1] + logdet(T + K_R) + yᵀ(T + K_R)⁻¹y with K_R = q Σ_a K_aa/(λ_1 A): a dense
+    layer of A N_c units. It misses what finite width does to pairs of patches, whose kernels then
+    never enter.
 
     References
     ----------

@@ -39,8 +39,8 @@ def solve_any(problem: Problem, theory: str) -> Solution:
         check_covered(problem, chosen)
         if not problem.likelihood.homogeneous:
             raise InputError(
-                f"expected likelihood = 'gaussian' for the scale mixture of {problem.network.layers}"
-                f", got {problem.likelihood.name!r}"
+                "expected likelihood = 'gaussian' for the scale mixture over patches, got "
+                f"{problem.likelihood.name!r}"
             )
         return solve_patch_mixture(problem, chosen)
     if problem.likelihood.homogeneous:

@@ -80,7 +80,7 @@ def _first(covariances: Covariance | Given, n: int) -> Covariance | Given:
     return Covariance(cross[:n, :n], a[:n], b[:n])
 
 
-def random_field(network: Network, X: Float[np.ndarray, "n *input"], theory: str) -> RandomField:
+def random_field(network: Network, X: Float[np.ndarray, "n ..."], theory: str) -> RandomField:
     """Return f on the patterns X, in JAX's default precision; may be called while JAX traces.
 
     Raises

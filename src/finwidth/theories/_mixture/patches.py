@@ -1,7 +1,7 @@
 """The scale mixture of a convolution: N_c Q̄ ~ Wishart_A(N_c, 1), f | Q̄ ~ GP(0, Σ_ab Q̄_ab B_ab).
 
-With a mean term the first of the N_c columns of Bartlett's factor is g = √λ_1 a, f has the mean M g,
-and the others make the Q̄ of the centred kernels (theory.md, sections 14 and 16).
+With a mean term the first of the N_c columns of Bartlett's factor is g = √λ_1 a, f has the mean
+M g, and the others make the Q̄ of the centred kernels (theory.md, sections 14 and 16).
 """
 
 import dataclasses

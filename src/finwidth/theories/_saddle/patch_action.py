@@ -1,8 +1,8 @@
 """The data term of a convolution's action, and its derivatives in Q̄ and R = (1 + Q)⁻¹.
 
-With C the gradient of the data term in K_R (A⁻¹ − A⁻¹y yᵀA⁻¹ where the likelihood is Gaussian) they are
-G_ab = tr[C B_ab] and, of R, Mᵀ C M. One pass over the tiles of B_ab makes K_R and one contracts C; a
-product with the Hessian takes as many. No more than two P × P matrices are held at a time.
+With C the gradient of the data term in K_R (A⁻¹ − A⁻¹y yᵀA⁻¹ where the likelihood is Gaussian) they
+are G_ab = tr[C B_ab] and, of R, Mᵀ C M. One pass over the tiles of B_ab makes K_R and one contracts
+C; a product with the Hessian takes as many. No more than two P × P matrices are held at a time.
 
 Source: theory.md section 16.
 """

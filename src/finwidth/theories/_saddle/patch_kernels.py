@@ -2,8 +2,8 @@
 
 B_ab = (K_ab − m_a m_bᵀ)/(λ_1 A) enters through K_R = Σ_ab Q̄_ab B_ab with a symmetric Q̄, so that its
 symmetric part ½(B_ab + B_abᵀ) for a ≤ b, on the lower triangle of patterns, is all that is needed:
-A(A + 1)/2 · P(P + 1)/2 numbers. Tiles of them are kept as long as the memory limit has room, and made
-anew each time beyond it; either way the numbers are the same.
+A(A + 1)/2 · P(P + 1)/2 numbers. Tiles of them are kept as long as the memory limit has room, and
+made anew each time beyond it; either way the numbers are the same.
 """
 
 import dataclasses
@@ -125,13 +125,13 @@ class PatchKernels:
         return self.run([(weights, means)], [])[0][0]
 
     def contract(self, tile_of: Tile) -> Square:
-        """Return tr[C B_ab] for all pairs, of a symmetric C given by tiles of its lower triangle."""
+        """Return tr[C B_ab] for all pairs, of a symmetric C, given tiles of its lower triangle."""
         return self.run([], [tile_of])[1][0]
 
     def run(
         self, sums: list[tuple[Square, Square | None]], cotangents: list[Tile]
     ) -> tuple[list[np.ndarray], list[Square]]:
-        """Return `assemble` of each of `sums` and `contract` of each of `cotangents`, in one pass."""
+        """Return `assemble` of all `sums` and `contract` of all `cotangents`, in one pass."""
         first, second = upper(self.patches)
         packed = np.array([one[first, second] for one, _ in sums]).reshape(len(sums), first.size)
         packed *= np.where(first == second, 1.0, 2.0)

@@ -1,9 +1,9 @@
 """Where a convolution's action is stationary: symmetric positive definite matrices over patches.
 
 Without mean terms 𝒮(Q̄) is minimised. The coordinates at a point are S with Q̄ ← Q̄^½ exp(S) Q̄^½, in
-which the prior's part of the Hessian is N_c times the unit matrix: conjugate gradients then take few
-products. With a mean term the point is a saddle in Q̄ and R = (1 + Q)⁻¹, which Newton's method finds
-with GMRES, its equations multiplied by the inverse of the prior's part.
+which the prior's part of the Hessian is N_c times the unit matrix: conjugate gradients then take
+few products. With a mean term the point is a saddle in Q̄ and R = (1 + Q)⁻¹, which Newton's method
+finds with GMRES, its equations multiplied by the inverse of the prior's part.
 
 Source: theory.md sections 14 and 16.
 """

@@ -1,4 +1,4 @@
-"""A convolution with a free readout: the saddle point in a matrix over patches, and its solution."""
+"""A convolution with a free readout: the saddle point in a matrix over patches."""
 
 import dataclasses
 import functools
@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from ..._basics.arrays import as_float64, shown
 from ..._basics.errors import InputError

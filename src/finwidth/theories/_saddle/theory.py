@@ -226,16 +226,13 @@ class SaddleTheory(Theory):
 
     def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
         """Solve problems that differ in width, each from the one before (see `Theory`)."""
-        if problems[0].network.by_patches:
-            return super().solve_column(problems, test)
         return saddle_column(self, problems, test)
 
     @checked
     def solve(self, problem: Problem, start: Any = None) -> Any:
-        """Return the saddle point and what it predicts; `start` as for `order_parameters`.
+        """Return the solution, a `SaddleSolution` but for several outputs or a matrix over patches.
 
-        A `SaddleSolution`; with several outputs what `solve_outputs` returns, without pooling after
-        a convolution what `solve_by_patches` does.
+        `start` is as for `order_parameters`.
         """
         if problem.network.by_patches:
             return self.solve_by_patches(problem, start)
