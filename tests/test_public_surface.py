@@ -163,6 +163,7 @@ VALID: dict[str, Any] = {
     "blocks": [fw.Prediction(np.zeros(2), np.ones(2))],
     "by": ("data",),
     "chain_method": None,
+    "channels": 4,
     "changes": {"widths": (4,), "activation": "erf", "weight_precision": 1, "bias_precision": None},
     "checkpoint": None,
     "classes": (0, 1),
@@ -181,6 +182,7 @@ VALID: dict[str, Any] = {
     "full_covariance": False,
     "grayscale": False,
     "grid": fw.grid(data=DATA, net=NET, temperature=0.5, theory="infinite"),
+    "image": False,
     "infinite": None,
     "init_params": None,
     "jitter": 0.3,
@@ -194,6 +196,7 @@ VALID: dict[str, Any] = {
     "max_iterations": 400,
     "max_num_steps": 10,
     "mean": None,
+    "memory_limit": None,
     "model": "marginal",
     "model_args": (NET, X, Y),
     "model_kwargs": {"temperature": 0.5},
@@ -215,7 +218,9 @@ VALID: dict[str, Any] = {
     "path": Lazy(run_file),
     "options": {},
     "order": fw.theories.OrderParameters.of(np.ones(1), np.ones(1)),
+    "patch": 2,
     "plugin": Plugin(),
+    "pooling": "none",
     "prediction": fw.Prediction(np.zeros(2), np.ones(2)),
     "points": [fw.MapPoint(DATA, NET, 0.5)],
     "posterior_predictive": True,
@@ -234,11 +239,13 @@ VALID: dict[str, Any] = {
     "scheduler": None,
     "seed": 0,
     "size": None,
+    "shape": (4, 4),
     "solution": Lazy(solution),
     "stack": Lazy(lambda: fw.theories.Stack.of(NET, (None,))),
     "standardise_y": True,
     "start": None,
     "step_size": 0.1,
+    "stride": 1,
     "store": "runs",
     "target": None,
     "target_accept_prob": 0.8,
@@ -301,6 +308,7 @@ VALID: dict[str, Any] = {
 #: An instance of each class that has public methods.
 INSTANCES: tuple[Any, ...] = (
     fw.Dense(4),
+    fw.Convolution(4, 2),
     NET,
     DATA,
     VALID["points"][0],
@@ -430,8 +438,9 @@ def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """Public methods, but for those of a layer that theory and sampler call while JAX traces."""
-    traced = ("forward", "link", "readout", "sites") if issubclass(kind, fw.theories.Layer) else ()
+    """Public methods, but for those of a layer, which theory and sampler call."""
+    traced = tuple(vars(fw.theories.Layer)) if issubclass(kind, fw.theories.Layer) else ()
+    traced = tuple(name for name in traced if name != "resize")
     for name, member in inspect.getmembers(kind, callable):
         public = not name.startswith("_") and name not in traced
         if public and ours(member) and not isinstance(member, type):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InputError as InputError,
         PluginError as PluginError,
     )
+    from ._layers.convolution import Convolution as Convolution
     from ._layers.dense import Dense as Dense
     from ._layers.residual import Residual as Residual
     from ._observables import (
@@ -93,6 +94,7 @@ _EXPORTS = {
     "summarize_error_map": ("_results.map_summary", "summarize_error_map"),
     "MixtureSolution": ("theories._mixture.solution", "MixtureSolution"),
     "mixture": ("_solve", "mixture"),
+    "Convolution": ("_layers.convolution", "Convolution"),
     "Dense": ("_layers.dense", "Dense"),
     "Residual": ("_layers.residual", "Residual"),
     "Network": ("_problem.network", "Network"),

@@ -11,8 +11,6 @@ from ._problem.network import Network
 from ._problem.problem import make_problem
 from .theories._evidence import most_likely
 from .theories._mixture.approximate import solve_any
-from .theories._mixture.outputs import WishartMixtureSolution
-from .theories._mixture.solution import MixtureSolution
 from .theories._solution import Solution
 from .theories._student_t_process import StudentTProcessSolution, solve_student_t_process
 from .theories._theory import Theory, choose_theory, solve_problem
@@ -31,6 +29,7 @@ def solve(
     likelihood: str | Likelihood = "gaussian",
     approximation: str | None = None,
     readout_precision: str | None = None,
+    memory_limit: int | None = None,
 ) -> Solution:
     """Solve a theory of the posterior for one network, training set and temperature.
 
@@ -39,7 +38,8 @@ def solve(
     net
         The network.
     X
-        Training patterns, shape (pattern, input).
+        Training patterns, shape (pattern, input), or images where the first layer is a
+        `Convolution`, shape (pattern, row, column) or (pattern, channel, row, column).
     y
         Labels, shape (pattern,), or (pattern, output) for a network of several outputs, which
         "nested", "wishart" and "infinite" take; −1 and +1 with a likelihood of two classes, class
@@ -53,9 +53,10 @@ def solve(
         A name out of `finwidth.list_theories`, or a `finwidth.theories.Theory`: "nested", the
         effective action with one Q̄ (and Q) per layer; "wishart", the infinite-width kernel times
         the product of the Q̄, without mean terms; "infinite", the Gaussian process of infinite
-        width; "mixture", what `finwidth.mixture` computes of "nested". For one hidden layer also
-        "adaptive", hidden weights with a covariance that the data choose; "corrected", the kernel
-        turned towards the labels (odd activations); "perturbative", first order in 1/N_1; "cavity",
+        width; "mixture", what `finwidth.mixture` computes of "nested"; "scalar", "nested" of a
+        convolution with one Q̄ for all patches, a comparator. For one hidden layer also "adaptive",
+        hidden weights with a covariance that the data choose; "corrected", the kernel turned
+        towards the labels (odd activations); "perturbative", first order in 1/N_1; "cavity",
         the law of one neuron among the others.
     likelihood
         "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with
@@ -67,6 +68,9 @@ def solve(
         "laplace", around the mode of f.
     readout_precision
         With temperature="evidence", "evidence" chooses λ_L with T: the result's network has it.
+    memory_limit
+        Bytes that the kernels of all pairs of patches may take, for a convolution without pooling:
+        beyond it they are made anew each time they are needed. None: 4 GiB.
 
     Returns
     -------
@@ -109,9 +113,9 @@ def solve(
                 "expected temperature = a number with a likelihood other than 'gaussian', got "
                 "'evidence': tempered, it is not normalised"
             )
-        problem = make_problem(net, X, y, 1.0, likelihood)
+        problem = make_problem(net, X, y, 1.0, likelihood, memory_limit)
         return most_likely(problem, chosen, readout_precision is not None)
-    return solve_problem(make_problem(net, X, y, temperature, likelihood), chosen)
+    return solve_problem(make_problem(net, X, y, temperature, likelihood, memory_limit), chosen)
 
 
 @in_float64
@@ -173,7 +177,8 @@ def mixture(
     theory: str = "nested",
     likelihood: str | Likelihood = "gaussian",
     approximation: str | None = None,
-) -> MixtureSolution | WishartMixtureSolution:
+    memory_limit: int | None = None,
+) -> Solution:
     """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
 
     Q̄_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2) independently, f | Q̄ ~ GP(0, K_R(Q̄)). For the identity this is
@@ -200,12 +205,16 @@ def mixture(
     likelihood, approximation
         As for `solve`. Other likelihoods than the Gaussian where only the scale of one kernel
         varies: one hidden layer with an odd activation, "wishart", the identity without biases.
+    memory_limit
+        Bytes that the kernels of all pairs of patches may take, for a convolution without pooling:
+        here they are all needed at once. None: 4 GiB.
 
     Returns
     -------
-    MixtureSolution
-        Evidence, law of the order parameters, and `predict`; usable wherever a
-        `finwidth.Solution` is. With several outputs a `WishartMixtureSolution`.
+    Solution
+        A `MixtureSolution`: evidence, law of the order parameters, and `predict`; usable wherever a
+        `finwidth.Solution` is. With several outputs a `WishartMixtureSolution`, for a convolution
+        without pooling, of at most nine patches, a `PatchMixtureSolution`.
 
     Raises
     ------
@@ -237,4 +246,4 @@ def mixture(
     Hanin and Zlokapa, PNAS 120, e2301345120 (2023).
     """
     likelihood = choose_likelihood(likelihood, approximation)
-    return solve_any(make_problem(net, X, y, temperature, likelihood), theory)
+    return solve_any(make_problem(net, X, y, temperature, likelihood, memory_limit), theory)

@@ -8,7 +8,7 @@ import contextlib
 import math
 import numbers
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,7 @@ __all__ = [
     "check_inputs_shape",
     "check_labels",
     "check_labels_shape",
-    "check_training",
+    "check_patterns",
     "shown",
 ]
 
@@ -204,8 +204,18 @@ def _check_finite(name: str, array: np.ndarray) -> None:
 def check_inputs(X: Any, name: str = "X", n_inputs: int | None = None) -> np.ndarray:
     """Return `X` as a float64 array of shape (pattern, input), or raise InputError."""
     shape = f"(pattern, {'input' if n_inputs is None else n_inputs})"
+    return check_patterns(X, lambda got: check_inputs_shape(got, name, n_inputs), name, shape)
+
+
+def check_patterns(
+    X: Any, check: Callable[[tuple[int, ...]], None], name: str, shape: str
+) -> np.ndarray:
+    """Return `X` as a finite float64 array whose shape passes `check`, or raise InputError.
+
+    `shape` is what is wanted, for the message.
+    """
     array = as_float64(name, X, shape)
-    check_inputs_shape(array.shape, name, n_inputs)
+    check(array.shape)
     _check_finite(name, array)
     return array
 
@@ -249,12 +259,6 @@ def check_labels_shape(
 
 def _labels_shape(n_patterns: int, outputs: int) -> tuple[int, ...]:
     return (n_patterns,) if outputs == 1 else (n_patterns, outputs)
-
-
-def check_training(X: Any, y: Any, outputs: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return the checked training set (X, y) in float64."""
-    X = check_inputs(X)
-    return X, check_labels(y, X.shape[0], outputs=outputs)
 
 
 def as_number(value: Any) -> float:

@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._basics.arrays import shown
+from .._basics.arrays import check_inputs_shape, check_patterns, shown
 from .._basics.checks import check_count
 from .._basics.code_digest import code_digest
 from .._basics.errors import InputError
+from .architecture import Architecture
+from .inputs import flat_covariance, flat_variances
 from .order import OrderParameter, Scale, WithMean
 
 __all__ = ["Layer", "Link", "Site", "check_layer", "check_link", "check_order", "scale"]
@@ -81,6 +83,7 @@ class Layer(abc.ABC):
     width: int
 
     name: ClassVar[str] = ""  # what users write for it, "dense"; a class without one has none
+    single: ClassVar[bool] = True  # whether each unit hands on one number
     rotates: ClassVar[bool] = False  # whether patterns enter a first layer through W x alone
     images: ClassVar[bool] = False  # whether the inputs of a first layer are images
 
@@ -140,6 +143,66 @@ class Layer(abc.ABC):
         sites = {"W": Site((units, inputs[0]), (self.width, inputs[1]), precision)}
         return sites if bias is None else sites | {"b": Site((units,), (self.width,), bias)}
 
+    def check_above(self, before: "Layer | None") -> None:
+        """Raise InputError where the layer cannot stand above `before`; None: as the first."""
+        if before is not None and not before.single:
+            raise InputError(
+                f"expected no layer above {before!r}, for which no theory is derived "
+                f"(pooling='average' takes dense layers above), got {self!r}"
+            )
+
+    # --- as a first layer: what patterns are to it. By default they are flat, shape (input,) -----
+
+    def check_shape(
+        self, shape: tuple[int, ...], name: str = "X", like: tuple[int, ...] | None = None
+    ) -> None:
+        """Raise InputError unless an array of this shape holds patterns that the layer takes.
+
+        `like` is the shape that each pattern must have, where there are others already.
+        """
+        check_inputs_shape(shape, name, None if like is None else like[0])
+
+    @property
+    def patterns(self) -> str:
+        """What patterns are, for messages: the shape of an array of them."""
+        return "(pattern, input)"
+
+    def check_inputs(
+        self, X: Any, name: str = "X", like: tuple[int, ...] | None = None
+    ) -> np.ndarray:
+        """Return `X` as a checked float64 array of patterns, or raise InputError."""
+        wanted = self.patterns if like is None else str(("pattern", *like)).replace("'", "")
+        return check_patterns(X, lambda shape: self.check_shape(shape, name, like), name, wanted)
+
+    def inputs(self, shape: tuple[int, ...]) -> tuple[str, int]:
+        """Return name and size of what each unit's weights multiply, for patterns of a shape."""
+        return "input", shape[0]
+
+    def covariance(self, network: Architecture, X: Any, X2: Any = None) -> Any:
+        """Return the second moments of h on two sets of patterns (None: the first one twice).
+
+        A `Covariance`, or a `Local` where a unit has several h a pattern.
+        """
+        return flat_covariance(network, X, X2)
+
+    def variances(self, network: Architecture, X: Any, name: str = "X") -> np.ndarray:
+        """Return the variances of h, a row for each pattern; InputError if float64 lacks them."""
+        return flat_variances(network, X, name)
+
+    # --- what a layer hands on: by default σ(h), one number a unit --------------------------------
+
+    def features(self, units: str, shape: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+        """Return names and sizes of the axes of what is handed on, for patterns of a shape."""
+        return ((units, self.width),)
+
+    def size(self, shape: tuple[int, ...]) -> int:
+        """Return the number of h that a pattern of this shape has."""
+        return self.width
+
+    def pool(self, x: Any) -> Any:
+        """Return what is handed on of σ(h), shape (unit, point), a JAX function."""
+        return x
+
     @abc.abstractmethod
     def forward(self, weights: Mapping[str, Any], x: Any, before: Any) -> Any:
         """Return the layer's h, shape (unit, point), a JAX function.
@@ -152,8 +215,8 @@ class Layer(abc.ABC):
         weights
             Values of the `sites`.
         x
-            What the weights multiply: σ(h) of the layer before, or the inputs, shape
-            (previous, point).
+            What the weights multiply: what the layer before hands on, shape (previous, point),
+            or the inputs, points last.
         before
             h of the layer before, of the same shape, or None.
         """

@@ -18,7 +18,7 @@ from ..activations._activation import Activation
 from ..activations._contract import PATTERNS
 from ..activations._rules import prepare
 from .architecture import Architecture
-from .covariance import LARGEST, SMALLEST, Covariance, Square
+from .covariance import LARGEST, SMALLEST, Covariance, Local, Square
 from .dense import bias_variances, layer_map
 from .layer import Link, check_link
 from .order import Chart, OrderParameters
@@ -114,7 +114,7 @@ def infinite_width(network: Architecture) -> OrderParameters:
     return without_mean.value(np.zeros(without_mean.size))
 
 
-def recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
+def recursion(stack: Stack, covariance: Covariance | Local, order: OrderParameters) -> Covariance:
     """Return K_L of the renormalised recursion, the maps of all layers.
 
     Parameters
@@ -136,7 +136,7 @@ def recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> C
         ("covariance", covariance, Covariance),
         ("order", order, OrderParameters),
     ):
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) and not (kind is Covariance and isinstance(value, Local)):
             raise InputError(f"expected {name} = a {kind.__name__}, got {type(value).__name__}")
     if len(order.values) != stack.depth:
         raise InputError(
@@ -146,7 +146,7 @@ def recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> C
 
 
 @jax.jit
-def _recursion(stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
+def _recursion(stack: Stack, covariance: Any, order: OrderParameters) -> Covariance:
     layers = zip(
         stack.maps,
         stack.rules,
@@ -188,7 +188,7 @@ def _kind(layer: tuple) -> Any:
 
 
 def _layer(
-    activation: Activation, layer_map: Any, rule: Any, covariance: Covariance, row: tuple
+    activation: Activation, layer_map: Any, rule: Any, covariance: Any, row: tuple
 ) -> tuple[Covariance, None]:
     """Return one layer of `recursion`, as a step of `jax.lax.scan`."""
     value, precision, bias, terms, numbers = row

@@ -24,7 +24,7 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
 
 def check_label_scale(
     network: Network,
-    X: Float[np.ndarray, "pattern input"],
+    X: Float[np.ndarray, "pattern ..."],
     y: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"],
     temperature: float,
 ) -> None:

@@ -11,8 +11,11 @@ from .._basics.arrays import as_number, shown
 from .._basics.checks import check_count, check_sequence
 from .._basics.errors import InputError
 from .._layers.architecture import Layered
-from .._layers.dense import Dense
+from .._layers.convolution import Patchwise
+from .._layers.dense import Dense, layer_map
 from .._layers.layer import Layer, check_layer
+from .._layers.order import Scale, WithMean
+from .._layers.stack import links
 
 __all__ = ["Network", "check_network"]
 
@@ -78,7 +81,10 @@ def _layers(value: Any) -> tuple[Layer, ...]:
         ) from None
     if not layers:
         raise InputError("expected layers = a non-empty tuple of finwidth layers, got none")
-    return tuple(check_layer(layer) for layer in layers)
+    layers = [check_layer(layer) for layer in layers]
+    for before, layer in zip([None, *layers], layers, strict=False):
+        layer.check_above(before)
+    return tuple(layers)
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -168,6 +174,18 @@ class Network(Layered):
     def odd(self) -> bool:
         """Whether all activations are odd, so that E σ = 0 in every layer."""
         return all(activation.parity == "odd" for activation in self.activations)
+
+    @property
+    def by_scales(self) -> bool:
+        """Whether every order parameter is that of a dense layer: a Q̄ and, with a mean, a Q."""
+        return self.dense or all(
+            link.map is layer_map and type(link.order) in (Scale, WithMean) for link in links(self)
+        )
+
+    @property
+    def by_patches(self) -> bool:
+        """Whether the order parameter is a matrix over the patches of a convolution."""
+        return any(isinstance(link.order, Patchwise) for link in links(self))
 
     def replace(self, **changes: Any) -> "Network":
         """Return a new, validated network with some fields changed.

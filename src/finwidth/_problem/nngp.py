@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from .._basics.arrays import check_inputs
 from .._layers.covariance import Covariance
 from .._layers.dense import input_covariance, input_variances
 from .._layers.stack import Stack, infinite_width, layer_rules, recursion
@@ -27,9 +26,9 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     network
         The network; its widths play no role.
     X
-        Patterns, shape (a, input).
+        Patterns, shape (a, input), or images where the first layer takes those.
     X2
-        Patterns, shape (b, input); None means X.
+        Patterns, likewise; None means X.
 
     Returns
     -------
@@ -39,8 +38,8 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     Raises
     ------
     InputError
-        If X or X2 is not a finite 2-D array, or their numbers of inputs differ, or a covariance
-        leaves float64.
+        If X or X2 is not a finite array of patterns, or their inputs differ, or a covariance leaves
+        float64.
     PluginError
         If the activation breaks its contract.
 
@@ -49,8 +48,9 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
     Lee et al., ICLR 2018; Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eq. 8.
     """
     network = check_network(network, "network")
-    X = check_inputs(X)
-    X2 = X if X2 is None else check_inputs(X2, name="X2", n_inputs=X.shape[1])
+    first = network.layers[0]
+    X = first.check_inputs(X)
+    X2 = X if X2 is None else first.check_inputs(X2, "X2", X.shape[1:])
     for activation in dict.fromkeys(network.activations):
         validate_kernel(activation)
     with float64():
@@ -72,8 +72,8 @@ def nngp_kernel(network: Network, X: Any, X2: Any = None) -> Float[np.ndarray, "
 
 def nngp_block(
     network: Network,
-    A: Float[np.ndarray, "a input"],
-    B: Float[np.ndarray, "b input"],
+    A: Float[np.ndarray, "a ..."],
+    B: Float[np.ndarray, "b ..."],
     rules: tuple,
 ) -> Covariance:
     """Return the infinite-width kernel between two sets of checked patterns."""

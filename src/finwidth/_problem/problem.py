@@ -8,15 +8,13 @@ import numpy as np
 from jaxtyping import Float
 
 from .._basics.arrays import (
-    check_inputs,
-    check_inputs_shape,
+    check_labels,
     check_labels_shape,
-    check_training,
     shown,
 )
-from .._basics.checks import check_temperature
+from .._basics.checks import check_count, check_temperature
 from .._basics.errors import InputError
-from .._layers.covariance import Covariance
+from .._layers.covariance import Covariance, Local, known
 from .._layers.dense import input_covariance, input_variances
 from .._layers.stack import Stack, layer_rules
 from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
@@ -38,12 +36,14 @@ class Problem:
     network
         The network.
     X, y
-        Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
-        outputs; float64.
+        Training set, shapes (pattern, input), or those of images where the first layer takes them,
+        and (pattern,), or (pattern, output) with several outputs; float64.
     temperature
         T ≥ 0.
     likelihood
         How labels follow from f.
+    memory_limit
+        Bytes for kernels of pairs of patches; None: 4 GiB.
 
     Raises
     ------
@@ -53,10 +53,11 @@ class Problem:
     """
 
     network: Network
-    X: Float[np.ndarray, "pattern input"]
+    X: Float[np.ndarray, "pattern ..."]
     y: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"]
     temperature: float
     likelihood: Likelihood = GAUSSIAN
+    memory_limit: int | None = None
     # what `shared` made, by the functions that made it
     _shared: dict[tuple[Any, ...], Any] = dataclasses.field(default_factory=dict, repr=False)
     # of a problem that `subset` makes: the rules of all patterns
@@ -74,14 +75,22 @@ class Problem:
                 raise InputError(
                     f"expected {name} = a NumPy array of float64 in a Problem, got {shown(value)}"
                 )
-        check_inputs_shape(self.X.shape)
+        self.network.layers[0].check_shape(self.X.shape)
         outputs = 1 if self.likelihood.one_label else self.network.outputs
         check_labels_shape(self.y.shape, self.X.shape[0], outputs=outputs)
         check_temperature(self.temperature)
+        if self.memory_limit is not None:
+            check_count("memory_limit", self.memory_limit)
+            if not self.network.by_patches:
+                raise InputError(
+                    "expected memory_limit = None but for a convolution without pooling, got "
+                    f"{self.memory_limit} with layers = {self.network.layers}"
+                )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave out what is shared: it is made again, bit for bit, where it is needed."""
-        return type(self), (self.network, self.X, self.y, self.temperature, self.likelihood)
+        fields = self.network, self.X, self.y, self.temperature, self.likelihood, self.memory_limit
+        return type(self), fields
 
     @property
     def n_patterns(self) -> int:
@@ -89,8 +98,8 @@ class Problem:
         return self.X.shape[0]
 
     @property
-    def covariance(self) -> Covariance:
-        """C on the training set."""
+    def covariance(self) -> Covariance | Local:
+        """C on the training set; of a `Local` its moments."""
         return self.shared(_covariance)
 
     @property
@@ -99,13 +108,13 @@ class Problem:
         return self.shared(_layer_rules) if self._rules is None else self._rules
 
     @property
-    def input_variances(self) -> Float[np.ndarray, " pattern"]:
-        """The diagonal of C on the training set."""
+    def input_variances(self) -> Float[np.ndarray, "pattern ..."]:
+        """The variances of the first h on the training set, a row for each pattern."""
         return input_variances(self.network, self.X)
 
-    def test_inputs(self, X_test: Any) -> Float[np.ndarray, "point input"]:
+    def test_inputs(self, X_test: Any) -> Float[np.ndarray, "point ..."]:
         """Return `X_test` as a checked array of patterns like those of X, or raise InputError."""
-        X_test = check_inputs(X_test, name="X_test", n_inputs=self.X.shape[1])
+        X_test = self.network.layers[0].check_inputs(X_test, "X_test", self.X.shape[1:])
         input_variances(self.network, X_test, "X_test")
         return X_test
 
@@ -190,19 +199,30 @@ class Problem:
         return dataclasses.replace(self, network=network, temperature=temperature)
 
 
-def _covariance(problem: Problem) -> Covariance:
-    return input_covariance(problem.network, problem.X)
+def _covariance(problem: Problem) -> Covariance | Local:
+    found = input_covariance(problem.network, problem.X)
+    if isinstance(found, Local):
+        return known(found, problem.network.activations[0], problem.rules[0])
+    return found
 
 
 def _layer_rules(problem: Problem) -> tuple:
     return layer_rules(problem.network, problem.input_variances)
 
 
-def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = GAUSSIAN) -> Problem:
+def make_problem(
+    net: Any,
+    X: Any,
+    y: Any,
+    temperature: Any,
+    likelihood: Any = GAUSSIAN,
+    memory_limit: Any = None,
+) -> Problem:
     """Check all arguments and return the `Problem`; raises before any long work."""
     network = check_network(net)
     likelihood = choose_likelihood(likelihood)
-    X, y = check_training(X, y, 1 if likelihood.one_label else network.outputs)
+    X = network.layers[0].check_inputs(X)
+    y = check_labels(y, X.shape[0], outputs=1 if likelihood.one_label else network.outputs)
     temperature = likelihood.temperature(temperature)
     y = likelihood.check(y)
     likelihood.check_classes(y, network.outputs)
@@ -211,4 +231,4 @@ def make_problem(net: Any, X: Any, y: Any, temperature: Any, likelihood: Any = G
     input_variances(network, X)
     if likelihood.homogeneous:
         check_label_scale(network, X, y, temperature)
-    return Problem(network, X, y, temperature, likelihood)
+    return Problem(network, X, y, temperature, likelihood, memory_limit)

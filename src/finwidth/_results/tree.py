@@ -55,7 +55,7 @@ def build_tree(
         "posterior": group("site:", {name: sites[name].dims for name in keep}),
         "sample_stats": group("stats:", dict.fromkeys(statistics, ())),
         "observed_data": _indexed({"y": (_label_dims("pattern", y), y)}),
-        "constant_data": _indexed({"X": (("pattern", "input"), X)}),
+        "constant_data": _indexed({"X": (_pattern_dims("pattern", X), X)}),
     }
     if X_test is not None:
         groups["predictions"] = _indexed(
@@ -67,7 +67,7 @@ def build_tree(
             outputs = ("output",) if f.ndim == 4 else ()
             p = p if outputs else p[..., 1]
             groups["predictions"]["p"] = ((*lead, "test_pattern", *outputs), p)
-        constants: dict[str, Any] = {"X_test": (("test_pattern", "input"), X_test)}
+        constants: dict[str, Any] = {"X_test": (_pattern_dims("test_pattern", X_test), X_test)}
         if y_test is not None:
             constants["y_test"] = (_label_dims("test_pattern", y_test), y_test)
         groups["predictions_constant_data"] = _indexed(constants)
@@ -83,6 +83,13 @@ def build_tree(
     tree = xr.DataTree.from_dict(groups)
     tree.attrs["provenance"] = json.dumps(record)
     return tree
+
+
+def _pattern_dims(pattern: str, X: np.ndarray) -> tuple[str, ...]:
+    """Return the dimensions of flat patterns, or of images with or without channels."""
+    if X.ndim == 2:
+        return pattern, "input"
+    return (pattern, *("channel", "row", "column")[4 - X.ndim :])
 
 
 def _label_dims(pattern: str, labels: np.ndarray) -> tuple[str, ...]:

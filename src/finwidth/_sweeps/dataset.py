@@ -122,7 +122,7 @@ def _coordinates(axes: dict[str, _Axis]) -> dict[str, Any]:
     names = _different(
         [data.name for data in sets],
         [f"P={len(data.y_train)}" for data in sets],
-        [f"N0={data.X_train.shape[1]}" for data in sets],
+        [f"N0={data.n_inputs}" for data in sets],
         [str(digest) for digest in axes["data"].values],
     )
     labels = _different(
@@ -137,7 +137,7 @@ def _coordinates(axes: dict[str, _Axis]) -> dict[str, Any]:
     return {
         "data": names,
         "n_patterns": ("data", n_patterns),
-        "n_inputs": ("data", [data.X_train.shape[1] for data in sets]),
+        "n_inputs": ("data", [data.n_inputs for data in sets]),
         "n_test": ("data", [len(data.y_test) for data in sets]),
         "net": labels,
         "activation": ("net", [net.activation.name for net in nets]),

@@ -76,7 +76,7 @@ def _takes_workers(long: list[Task]) -> bool:
 
 def _cost(point: Point) -> float:
     """Return a number that grows with the time that sampling takes: weights times stiffness."""
-    sizes = [point.data.X_train.shape[1], *point.network.widths]
+    sizes = [point.data.n_inputs, *point.network.widths]
     weights = sum(a * b for a, b in itertools.pairwise(sizes))
     return weights * len(point.data.y_train) / point.temperature**0.5
 

@@ -33,6 +33,7 @@ def solve_many(
     approximation: str | None = None,
     X_test: Any = None,
     y_test: Any = None,
+    memory_limit: int | None = None,
 ) -> xr.Dataset:
     """Solve a theory over a grid of widths, temperatures and precisions.
 
@@ -53,6 +54,8 @@ def solve_many(
         As for `finwidth.solve`; the temperature tempers any likelihood.
     X_test, y_test
         Test set, shapes (test_pattern, input) and those of its labels, for the scores.
+    memory_limit
+        As for `solve`.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def solve_many(
         temperature = [temperature]
     likelihood = choose_likelihood(likelihood, approximation)
     temperatures = [likelihood.temperature(check_temperature(one)) for one in temperature]
-    problem = make_problem(net, X, y, temperatures[0], likelihood)
+    problem = make_problem(net, X, y, temperatures[0], likelihood, memory_limit)
     test = None
     if (X_test is None) != (y_test is None):
         raise InputError("expected X_test and y_test together, got one of them")
@@ -108,7 +111,7 @@ def solve_many(
     shared = problem
     for k, network in enumerate(networks):
         if network.weight_precision[:-1] != shared.network.weight_precision[:-1]:
-            shared = make_problem(network, X, y, temperatures[0], likelihood)
+            shared = make_problem(network, X, y, temperatures[0], likelihood, memory_limit)
         readout = network.weight_precision[-1]
         for j, t in enumerate(temperatures):
             column = [shared.vary((widths[i],) * depth, t, readout) for i in order]

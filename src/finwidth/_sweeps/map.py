@@ -177,7 +177,7 @@ def _coordinates(points: tuple[MapPoint, ...]) -> dict[str, Any]:
         "widths": np.array([",".join(map(str, net.widths)) for net in nets]),
         "depth": np.array([net.depth for net in nets]),
         "n_patterns": n_patterns,
-        "n_inputs": np.array([point.data.X_train.shape[1] for point in points]),
+        "n_inputs": np.array([point.data.n_inputs for point in points]),
         "load": n_patterns / width,
         "temperature": np.array([point.temperature for point in points]),
     }

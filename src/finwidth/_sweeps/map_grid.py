@@ -74,7 +74,7 @@ def _widths(widths: Sequence[int], loads: Sequence[float], n_patterns: int) -> l
 
 def _cost(point: MapPoint) -> float:
     """Return a number that grows with the time a point takes: weights times stiffness."""
-    width, inputs = point.network.widths[0], point.data.X_train.shape[1]
+    width, inputs = point.network.widths[0], point.data.n_inputs
     weights = width * inputs + (point.network.depth - 1) * width**2
     return weights * len(point.data.y_train) / point.temperature**0.5
 

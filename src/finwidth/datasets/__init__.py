@@ -36,6 +36,7 @@ def load_dataset(
     seed: int | None = None,
     outputs: str | None = None,
     standardise_y: bool | None = None,
+    image: bool = False,
     **options: Any,
 ) -> Dataset:
     """Load a data set as a training and a test split.
@@ -69,6 +70,9 @@ def load_dataset(
         and standard deviation of the training labels, which `Dataset.y_mean` and
         `Dataset.y_scale` keep. Default: yes, but for "teacher" and "random", whose labels are
         generated. Labels of classes never are.
+    image
+        Whether images stay images, as a `finwidth.Convolution` takes them: X of shape (n, row,
+        column), or with colours (n, channel, row, column); else X is flat.
     **options
         Options of this data set, such as ``path``; see `finwidth.datasets` and the
         docstring of its module.
@@ -76,11 +80,12 @@ def load_dataset(
     Returns
     -------
     Dataset
-        ``X_train`` (n_train, N_0), ``y_train`` (n_train,) or (n_train, D), ``X_test`` (n_test, N_0)
-        and ``y_test`` (n_test,) or (n_test, D), with `attrs` that say how they were made: source,
+        ``X_train`` (n_train, N_0), or images, ``y_train`` (n_train,) or (n_train, D), ``X_test``
+        and ``y_test`` of n_test, with `attrs` that say how they were made: source,
         classes, outputs, standardisation (with the names or numbers of constant columns), seed,
         sizes; of classes their balance and what guessing the larger one always gets on the test
-        rows; of a regression mean and scale of the labels; of images their shape; duplicates, how
+        rows; of a regression mean and scale of the labels; of images the shape of a flat row,
+        (row, column) or (row, column, channel), as image_shape; duplicates, how
         many training rows repeat an earlier one ("train") and how many test rows are training rows
         too ("test_in_train").
 
@@ -97,7 +102,7 @@ def load_dataset(
     """
     load = SHELF.get(name)
     _check_options(name, load, options)
-    request = Request(classes, n_train, n_test, seed, outputs, standardise_y)
+    request = Request(classes, n_train, n_test, seed, outputs, standardise_y, image)
     return load(request, **options)
 
 

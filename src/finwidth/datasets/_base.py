@@ -13,7 +13,7 @@ from .._basics.checks import check_choice, check_count, check_flag
 from .._basics.errors import InputError
 from ._dataset import Dataset
 from ._duplicates import duplicates
-from ._images import Images
+from ._images import Images, folded
 from ._labels import OUTPUTS, check_classes, class_attrs, encode, listed, numbered, numbers_of
 from ._scale import column_scale, label_scale, scalar_scale
 
@@ -37,7 +37,9 @@ class Request:
     outputs
         "onehot", "index", or None: -1 and +1 of two classes, "onehot" of more.
     standardise_y
-        Whether a regression's labels are centred and scaled; None: unless they are generated.
+        Whether a regression's labels are centred and scaled; None: unless generated.
+    image
+        Whether images stay images, (row, column) or (channel, row, column).
     """
 
     classes: Sequence[Any] | None
@@ -46,6 +48,7 @@ class Request:
     seed: int | None
     outputs: str | None
     standardise_y: bool | None
+    image: bool
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Request:
         seed: Any,
         outputs: Any = None,
         standardise_y: Any = None,
+        image: Any = False,
     ) -> None:
         fields = {
             "classes": None if classes is None else check_classes(classes),
@@ -65,6 +69,7 @@ class Request:
             "standardise_y": None
             if standardise_y is None
             else check_flag("standardise_y", standardise_y),
+            "image": check_flag("image", image),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -275,8 +280,7 @@ def make_dataset(
         "seed": request.seed,
         "sizes": {"n_train": n_train, "n_test": n_test, "n_inputs": X_train.shape[1]},
     }
-    y_train, y_test = rows.labels[:n_train], held_out.labels[:n_test]
-    y_mean, y_scale = 0.0, 1.0
+    y_train, y_test, y_mean, y_scale = rows.labels[:n_train], held_out.labels[:n_test], 0.0, 1.0
     if classes is not None:
         _check_training(classes, y_train, name)
         attrs |= class_attrs(classes, request.outputs, y_train, y_test)
@@ -295,10 +299,13 @@ def make_dataset(
     if images.record():
         attrs["images"] = images.record()
     attrs["duplicates"] = duplicates(X_train, X_test, name)
+    X_train, X_test = (X_train - mean) / std, (X_test - mean) / std
+    if request.image:
+        X_train, X_test = (folded(X, attrs.get("image_shape"), name) for X in (X_train, X_test))
     return Dataset(
-        (X_train - mean) / std,
+        X_train,
         y_train,
-        (X_test - mean) / std,
+        X_test,
         y_test,
         name=name,
         attrs=attrs,

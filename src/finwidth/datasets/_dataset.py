@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from .._basics.arrays import as_float64, check_inputs, check_labels, shown
+from .._basics.arrays import (
+    as_float64,
+    check_inputs_shape,
+    check_labels,
+    check_patterns,
+    shown,
+)
 from .._basics.checks import check_name
 from .._basics.errors import InputError
 from .._observables import Prediction
@@ -24,10 +31,10 @@ class Dataset:
     Parameters
     ----------
     X_train, y_train
-        Training inputs, shape (P, N_0), and labels, shape (P,), or (P, D) for D > 1 outputs:
-        finite, kept as float64.
+        Training inputs, shape (P, N_0), or images, shape (P, row, column) or (P, channel, row,
+        column), and labels, shape (P,), or (P, D) for D > 1 outputs: finite, kept as float64.
     X_test, y_test
-        Test inputs, shape (n_test, N_0), and labels, shape (n_test,) or (n_test, D).
+        Test inputs, of such a shape, and labels, shape (n_test,) or (n_test, D).
     name
         Name of the data set.
     attrs
@@ -42,9 +49,9 @@ class Dataset:
         If an array has the wrong shape, is not real or not finite.
     """
 
-    X_train: Float[np.ndarray, "pattern input"]
+    X_train: Float[np.ndarray, "pattern ..."]
     y_train: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"]
-    X_test: Float[np.ndarray, "test_pattern input"]
+    X_test: Float[np.ndarray, "test_pattern ..."]
     y_test: Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"]
     name: str
     attrs: dict[str, Any]
@@ -62,8 +69,8 @@ class Dataset:
         y_mean: float | ArrayLike = 0.0,
         y_scale: float | ArrayLike = 1.0,
     ) -> None:
-        X = check_inputs(X_train, "X_train")
-        X_new = check_inputs(X_test, "X_test", n_inputs=X.shape[1])
+        X = _check_patterns("X_train", X_train, None)
+        X_new = _check_patterns("X_test", X_test, X.shape[1:])
         labels = as_float64("y_train", y_train, f"({len(X)},) or ({len(X)}, output)")
         outputs = max(labels.shape[1], 1) if labels.ndim == 2 else 1
         arrays = {
@@ -79,6 +86,11 @@ class Dataset:
         object.__setattr__(self, "attrs", _check_attrs(attrs))
         object.__setattr__(self, "y_mean", _check_unit("y_mean", y_mean, outputs))
         object.__setattr__(self, "y_scale", _check_unit("y_scale", y_scale, outputs, above=0.0))
+
+    @property
+    def n_inputs(self) -> int:
+        """N_0, of images the number of their entries."""
+        return math.prod(self.X_train.shape[1:])
 
     def in_units(self, prediction: Prediction) -> Prediction:
         """Return a prediction in the units that labels had before they were centred and scaled.
@@ -127,10 +139,27 @@ class Dataset:
 
     def __repr__(self) -> str:
         outputs = f", n_outputs={self.y_train.shape[1]}" if self.y_train.ndim == 2 else ""
+        shape = self.X_train.shape[1:]
+        inputs = f"n_inputs={shape[0]}" if len(shape) == 1 else f"image={shape}"
         return (
             f"Dataset({self.name!r}, n_train={len(self.y_train)}, n_test={len(self.y_test)}, "
-            f"n_inputs={self.X_train.shape[1]}{outputs})"
+            f"{inputs}{outputs})"
         )
+
+
+def _check_patterns(name: str, X: Any, like: tuple[int, ...] | None) -> np.ndarray:
+    """Return inputs, flat or images; `like` is the shape that each must have, if that is known."""
+
+    def check(shape: tuple[int, ...]) -> None:
+        if len(shape) not in (3, 4) and (like is None or len(like) == 1):
+            check_inputs_shape(shape, name, None if like is None else like[0])
+        elif 0 in shape or (like is not None and shape[1:] != like):
+            wanted = "row, column" if like is None else ", ".join(map(str, like))
+            raise InputError(
+                f"expected {name} = an array of shape (pattern, {wanted}), got shape {shape}"
+            )
+
+    return check_patterns(X, check, name, "(pattern, input)")
 
 
 def _check_attrs(attrs: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from .._basics.arrays import shown
 from .._basics.checks import check_count, check_flag
 from .._basics.errors import InputError
 
-__all__ = ["Images"]
+__all__ = ["Images", "folded"]
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # of red, green, blue: ITU-R BT.601
 _LARGEST = 1024  # pixels a side
@@ -74,6 +75,19 @@ class Images:
     def record(self) -> dict[str, Any]:
         """Return what is done, for `attrs`."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value}
+
+
+def folded(
+    X: Float[np.ndarray, "row pixel"], shape: Sequence[int] | None, name: str
+) -> Float[np.ndarray, "row ..."]:
+    """Return rows as images, channels (the last axis of `shape`) first; InputError without one."""
+    if shape is None or len(shape) not in (2, 3):
+        raise InputError(
+            f"expected image = False of data set {name!r}, whose rows are no images of a known "
+            "shape, got True"
+        )
+    images = X.reshape(len(X), *shape)
+    return images if len(shape) == 2 else np.moveaxis(images, -1, 1)
 
 
 def _averages(old: int, new: int) -> Float[np.ndarray, "new old"]:

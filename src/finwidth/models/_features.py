@@ -43,9 +43,12 @@ def _check_shape(name: str, value: Any, *shape: int | None) -> None:
 
 
 def hidden_features(
-    net: Network | TraceableNetwork, values: Mapping[str, Array], X: Float[Array, "point input"]
+    net: Network | TraceableNetwork, values: Mapping[str, Array], X: Float[Array, "point ..."]
 ) -> Float[Array, "point unit"]:
-    """Return Φ = σ(h^L), the last hidden layer at the points X, shape (point, unit).
+    """Return Φ, what the last hidden layer hands on at the points X, shape (point, unit).
+
+    That is σ(h^L); of a convolution without pooling that of every channel and patch, channels
+    slow.
 
     Parameters
     ----------
@@ -54,25 +57,26 @@ def hidden_features(
     values
         Values of the sites W_ℓ (and b_ℓ).
     X
-        Patterns, shape (point, input).
+        Patterns, shape (point, input), or images where the first layer takes those.
     """
     check_net(net)
     if not isinstance(values, Mapping):
         raise InputError(f"expected values = a mapping of sites, got {type(values).__name__}")
-    _check_shape("X", X, None, None)
-    for name, site in hidden_sites(net, X.shape[1]).items():
+    _check_shape("X", X, *[None] * max(getattr(X, "ndim", 2), 2))
+    net.layers[0].check_shape(X.shape)
+    for name, site in hidden_sites(net, X.shape[1:]).items():
         _check_shape(f"values[{name!r}]", values.get(name), *site.shape)
-    x, h = X.T, None
+    x, h = jnp.moveaxis(X, 0, -1), None
     for number, (layer, sigma) in enumerate(zip(net.layers, net.activations, strict=True), 1):
-        sites = layer_sites(net, number, X.shape[1])
+        sites = layer_sites(net, number, X.shape[1:])
         h = layer.forward({name: values[f"{name}_{number}"] for name in sites}, x, h)
-        expected = (layer.width, X.shape[0])
+        expected = (layer.size(X.shape[1:]), X.shape[0])
         if getattr(h, "shape", None) != expected:
             raise InputError(
                 f"expected {layer!r} to return h of shape {expected}, got "
                 f"{getattr(h, 'shape', type(h).__name__)}"
             )
-        x = sigma.fn(h)
+        x = layer.pool(sigma.fn(h))
     return x.T
 
 
@@ -81,12 +85,14 @@ def readout_features(
 ) -> Float[Array, "point column"]:
     """Return F: features scaled so that a unit Gaussian readout has the network's prior.
 
-    F = Φ/√(λ_L N_L), with a last column 1/√λ^b_L where the network has biases.
+    F = Φ/√(λ_L N_L), N_L being the number of features, with a last column 1/√λ^b_L where the
+    network has biases.
     """
     check_net(net)
-    _check_shape("features", features, None, net.widths[-1])
+    count = net.widths[-1] if net.layers[-1].single else None
+    _check_shape("features", features, None, count)
     dtype = features.dtype
-    scaled = features / jnp.sqrt(jnp.asarray(net.weight_precision[-1] * net.widths[-1], dtype))
+    scaled = features / jnp.sqrt(jnp.asarray(net.weight_precision[-1] * features.shape[1], dtype))
     if net.bias_precision is None:
         return scaled
     scale = 1.0 / jnp.sqrt(jnp.asarray(net.bias_precision[-1], dtype))

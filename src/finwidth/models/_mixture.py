@@ -19,7 +19,7 @@ import numpyro.distributions as dist
 from jax import Array, random
 from jaxtyping import Float
 
-from .._basics.arrays import check_inputs, check_labels
+from .._basics.arrays import check_labels
 from .._layers.dense import Dense
 from .._layers.law import Law
 from .._layers.layer import Site
@@ -31,7 +31,9 @@ from ..theories._mixture.field import RandomField, random_field
 from ..theories._mixture.law import check_mixture
 from ._features import check_likelihood
 from ._matrix_mixture import MatrixMixture, ScaleMixture, matrix_arrays, matrix_mixture
+from ._patch_mixture import PatchMixture, patch_arrays, patch_mixture
 from ._posterior import Posterior, Program
+from ._process import draw_elsewhere, draw_fit
 from ._together import JointNormal, observe_together
 
 __all__ = ["Mixture", "MixtureInputs", "student_t"]
@@ -98,7 +100,9 @@ class Mixture(ScaleMixture):
 
     @classmethod
     def for_network(cls, net: Network) -> type[Posterior]:
-        """Return the class for the number of outputs."""
+        """Return the class for the order parameters, and the number of outputs."""
+        if net.by_patches:
+            return PatchMixture
         return cls if net.outputs == 1 else MatrixMixture
 
     def check(self) -> None:
@@ -109,7 +113,7 @@ class Mixture(ScaleMixture):
     def sites(self) -> Mapping[str, Site]:
         """The order parameters."""
         net = self.network
-        if not net.dense:
+        if not net.by_scales:
             return {name: Site((), ()) for name in _names(net)}
         sites = {"q_bar": Site(("layer",), (net.depth,))}
         if not check_mixture(net, self.theory):
@@ -153,6 +157,9 @@ def _predict(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) ->
     field, labels, temperature, root = inputs
     n = labels.shape[0]
     mean, covariance = field.mean(values), field.covariance(values)
+    keys = random.split(rng_key, 3)
+    if root is None:
+        return draw_elsewhere(mean, covariance, labels, temperature, keys[0])
     factor = jnp.linalg.cholesky(covariance[:n, :n] + temperature * jnp.eye(n))
     # rows κ L⁻ᵀ
     half = linalg.solve_triangular(factor, covariance[:n, n:], lower=True).T
@@ -163,21 +170,14 @@ def _predict(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) ->
 
     f_mean = mean[n:] + regress(labels - mean[:n])
     f_variance = jnp.diagonal(covariance)[n:] - jnp.sum(half**2, axis=1)
-    keys = random.split(rng_key, 3)
-    if root is None:
-        eigenvalues, vectors = jnp.linalg.eigh(covariance[n:, n:] - half @ half.T)
-        # negative by rounding alone, where the kernel is singular
-        noise = random.normal(keys[0], eigenvalues.shape, eigenvalues.dtype)
-        f = f_mean + vectors @ (jnp.sqrt(jnp.maximum(eigenvalues, 0.0)) * noise)
-    else:
-        # Matheron's rule: condition a draw from the prior
-        noise = root @ random.normal(keys[0], root.shape[1:], root.dtype)
-        prior = jnp.sqrt(jnp.prod(values["q_bar"])) * noise
-        if field.network.bias_precision is not None:
-            bias = random.normal(keys[1], (), root.dtype)
-            prior = prior + bias / jnp.sqrt(field.network.bias_precision[-1])
-        noise = jnp.sqrt(temperature) * random.normal(keys[2], (n,), root.dtype)
-        f = f_mean + prior[n:] - regress(prior[:n] + noise)
+    # Matheron's rule: condition a draw from the prior
+    noise = root @ random.normal(keys[0], root.shape[1:], root.dtype)
+    prior = jnp.sqrt(jnp.prod(values["q_bar"])) * noise
+    if field.network.bias_precision is not None:
+        bias = random.normal(keys[1], (), root.dtype)
+        prior = prior + bias / jnp.sqrt(field.network.bias_precision[-1])
+    noise = jnp.sqrt(temperature) * random.normal(keys[2], (n,), root.dtype)
+    f = f_mean + prior[n:] - regress(prior[:n] + noise)
     return {"f": f, "f_mean": f_mean, "f_variance": f_variance}
 
 
@@ -186,12 +186,7 @@ def _fit(inputs: MixtureInputs, rng_key: Array, values: dict[str, Array]) -> Arr
     labels, temperature = inputs.y, inputs.temperature
     field = inputs.field.first(labels.shape[0])
     mean, covariance = field.mean(values), field.covariance(values)
-    eigenvalues, vectors = jnp.linalg.eigh(covariance)
-    eigenvalues = jnp.maximum(eigenvalues, 0.0)  # negative by rounding alone
-    shrunk = eigenvalues / (eigenvalues + temperature)
-    noise = random.normal(rng_key, labels.shape, labels.dtype)
-    centred = shrunk * (vectors.T @ (labels - mean)) + jnp.sqrt(temperature * shrunk) * noise
-    return mean + vectors @ centred
+    return draw_fit(mean, covariance, labels, temperature, rng_key)
 
 
 def _mixture_model(
@@ -300,9 +295,12 @@ def student_t(
     """
     check_network(net)
     temperature = check_likelihood(temperature)
-    inputs = check_inputs(X)
+    inputs = net.layers[0].check_inputs(X)
     if y is not None:
         y = check_labels(y, inputs.shape[0], outputs=net.outputs)
+    if net.by_patches:
+        patch_mixture(patch_arrays(net, inputs, y, temperature, None, theory), net.widths[0])
+        return
     if net.outputs > 1:
         arrays = matrix_arrays(net, inputs, y, temperature, None, theory)
         matrix_mixture(arrays, net.widths, net.outputs)

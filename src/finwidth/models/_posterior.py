@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from .._basics.arrays import check_inputs, check_labels, check_training, shown
+from .._basics.arrays import check_labels, shown
 from .._basics.checks import check_temperature
 from .._basics.errors import InputError, PluginError
 from .._layers.layer import Site
@@ -64,8 +64,8 @@ class Posterior(abc.ABC):
     network
         The network.
     X, y
-        Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
-        outputs.
+        Training set, shapes (pattern, input), or those of images where the first layer takes them,
+        and (pattern,), or (pattern, output) with several outputs.
     temperature
         T > 0.
     X_test, y_test
@@ -203,12 +203,14 @@ def make_posterior(
     """
     check_network(net)
     labels = 1 if getattr(given.get("likelihood"), "one_label", False) else net.outputs
-    X, y = check_training(X, y, labels)
+    first = net.layers[0]
+    X = first.check_inputs(X)
+    y = check_labels(y, X.shape[0], outputs=labels)
     temperature = check_temperature(temperature, zero=False)
     for activation in dict.fromkeys(net.activations):
         validate_kernel(activation)
     if X_test is not None:
-        X_test = check_inputs(X_test, name="X_test", n_inputs=X.shape[1])
+        X_test = first.check_inputs(X_test, "X_test", X.shape[1:])
     if y_test is not None:
         if X_test is None:
             raise InputError("expected X_test together with y_test, got X_test=None")

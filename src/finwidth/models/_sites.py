@@ -16,6 +16,7 @@ from .._problem.traceable import TraceableNetwork
 
 __all__ = [
     "Site",
+    "all_sites",
     "check_net",
     "hidden_sites",
     "layer_sites",
@@ -41,31 +42,47 @@ def unit_dim(net: Network | TraceableNetwork, layer: int) -> str:
     return "unit" if net.depth == 1 else f"unit_{layer}"
 
 
-def layer_sites(net: Network | TraceableNetwork, layer: int, n_inputs: int) -> dict[str, Site]:
-    """Return the sites of hidden layer 1 … L by their names in the layer."""
-    first = layer == 1
-    inputs = ("input", n_inputs) if first else (unit_dim(net, layer - 1), net.widths[layer - 2])
+def layer_sites(
+    net: Network | TraceableNetwork, layer: int, shape: tuple[int, ...]
+) -> dict[str, Site]:
+    """Return the sites of hidden layer 1 … L by their names in the layer; `shape`: a pattern's."""
+    if layer == 1:
+        inputs = net.layers[0].inputs(shape)
+    else:
+        inputs = unit_dim(net, layer - 1), net.widths[layer - 2]
     bias = None if net.bias_precision is None else net.bias_precision[layer - 1]
     units, precision = unit_dim(net, layer), net.weight_precision[layer - 1]
     return net.layers[layer - 1].sites(units, inputs, precision, bias)
 
 
-def hidden_sites(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Site]:
-    """Return the sites of the hidden layers, the first one first; a layer's W is W_ℓ."""
+def hidden_sites(net: Network | TraceableNetwork, shape: tuple[int, ...]) -> dict[str, Site]:
+    """Return the sites of the hidden layers, the first one first; a layer's W is W_ℓ.
+
+    `shape` is that of one pattern.
+    """
     return {
         f"{name}_{layer}": site
         for layer in range(1, net.depth + 1)
-        for name, site in layer_sites(net, layer, n_inputs).items()
+        for name, site in layer_sites(net, layer, shape).items()
     }
 
 
-def readout_sites(net: Network | TraceableNetwork) -> dict[str, Site]:
-    """Return the sites of the readout."""
-    dims, shape = (("output",), (net.outputs,)) if net.outputs > 1 else ((), ())
-    weights = (unit_dim(net, net.depth), *dims), (net.widths[-1], *shape)
-    sites = {"v": Site(*weights, net.weight_precision[-1])}
+def readout_sites(net: Network | TraceableNetwork, shape: tuple[int, ...]) -> dict[str, Site]:
+    """Return the sites of the readout, for patterns of this shape."""
+    outputs = (("output", net.outputs),) if net.outputs > 1 else ()
+    features = net.layers[-1].features(unit_dim(net, net.depth), shape)
+    sites = {"v": _site((*features, *outputs), net.weight_precision[-1])}
     bias = net.bias_precision
-    return sites if bias is None else sites | {"b_out": Site(dims, shape, bias[-1])}
+    return sites if bias is None else sites | {"b_out": _site(outputs, bias[-1])}
+
+
+def all_sites(net: Network | TraceableNetwork, shape: tuple[int, ...]) -> dict[str, Site]:
+    """Return the sites of the hidden layers and of the readout."""
+    return hidden_sites(net, shape) | readout_sites(net, shape)
+
+
+def _site(axes: tuple[tuple[str, int], ...], precision: Any) -> Site:
+    return Site(tuple(name for name, _ in axes), tuple(size for _, size in axes), precision)
 
 
 def _law(site: Site) -> dist.Normal:

@@ -3,8 +3,7 @@
 `network` is the posterior in weight space, `marginal` the same posterior with the readout
 integrated exactly. Sites are W_1 … W_L (shape (unit, input) or (unit, previous unit)), v (shape
 (unit,), or (unit, output) with several outputs), and with biases b_1 … b_L and b_out. A model
-follows the precision that JAX is set to; `finwidth.sample`
-sets float64.
+follows the precision that JAX is set to; `finwidth.sample` sets float64.
 
 Source: theory.md, sections 1 and 9.
 """
@@ -20,8 +19,6 @@ import numpyro
 from jax import Array, random
 
 from .._basics.arrays import (
-    check_inputs,
-    check_inputs_shape,
     check_labels,
     check_labels_shape,
 )
@@ -34,7 +31,7 @@ from ._features import check_likelihood, hidden_features, readout_features
 from ._posterior import Posterior, Program, fitted
 from ._readout import Readout, ReadoutMarginal, condition
 from ._rotation import rotate_inputs
-from ._sites import check_net, hidden_sites, log_density, readout_sites, sample_site
+from ._sites import all_sites, check_net, hidden_sites, log_density, readout_sites, sample_site
 from ._together import observe_together
 
 __all__ = ["Marginal", "WeightInputs", "Weights", "marginal", "network"]
@@ -46,21 +43,20 @@ def _checked(
     check_net(net)
     # of arrays of JAX, traced ones, too, the values are the caller's to check
     if isinstance(X, Array):
-        check_inputs_shape(X.shape)
+        net.layers[0].check_shape(X.shape)
     else:
-        X = check_inputs(X)
+        X = net.layers[0].check_inputs(X)
     outputs = 1 if likelihood.one_label else net.outputs
     if isinstance(y, Array):
         check_labels_shape(y.shape, X.shape[0], outputs=outputs)
     elif y is not None:
         y = check_labels(y, X.shape[0], outputs=outputs)
-    temperature = check_likelihood(temperature)
-    dtype = jnp.result_type(float)
+    temperature, dtype = check_likelihood(temperature), jnp.result_type(float)
     return net, jnp.asarray(X, dtype), None if y is None else jnp.asarray(y, dtype), temperature
 
 
-def _sample_hidden(net: Network | TraceableNetwork, n_inputs: int) -> dict[str, Array]:
-    return {name: sample_site(name, site) for name, site in hidden_sites(net, n_inputs).items()}
+def _sample_hidden(net: Network | TraceableNetwork, shape: tuple[int, ...]) -> dict[str, Array]:
+    return {name: sample_site(name, site) for name, site in hidden_sites(net, shape).items()}
 
 
 def network(
@@ -103,9 +99,11 @@ def network(
     """
     chosen = choose_likelihood(likelihood)
     net, X, y, temperature = _checked(net, X, y, temperature, chosen)
-    values = _sample_hidden(net, X.shape[1])
+    values = _sample_hidden(net, X.shape[1:])
     features = hidden_features(net, values, X)
-    readout = {name: sample_site(name, site) for name, site in readout_sites(net).items()}
+    readout = {
+        name: sample_site(name, site) for name, site in readout_sites(net, X.shape[1:]).items()
+    }
     f = _output(net, features, readout)
     numpyro.deterministic("f", f)
     chosen.observe(f, y, temperature)
@@ -142,14 +140,16 @@ def marginal(
     theory.md, sections 9 and 11; Bürkner, Gabry & Vehtari, Computational Statistics 36 (2021).
     """
     net, X, y, temperature = _checked(net, X, y, temperature)
-    values = _sample_hidden(net, X.shape[1])
+    values = _sample_hidden(net, X.shape[1:])
     features = readout_features(net, hidden_features(net, values, X))
     observe_together(ReadoutMarginal(features, temperature, net.outputs), y)
 
 
 def _output(net: Network | TraceableNetwork, features: Array, values: Mapping[str, Array]) -> Array:
     """Return f, shape (point,) or (point, output), from features of the last hidden layer."""
-    f = features @ values["v"] / net.widths[-1] ** 0.5
+    v = values["v"]
+    v = v.reshape(features.shape[1], *v.shape[v.ndim - (net.outputs > 1) :])
+    f = features @ v / features.shape[1] ** 0.5
     return f if net.bias_precision is None else f + values["b_out"]
 
 
@@ -161,12 +161,12 @@ class WeightInputs(NamedTuple):
     net
         The network, traceable.
     X, y
-        Training set, rotated where there is a rotation, shapes (pattern, input) and (pattern,) or
-        (pattern, output).
+        Training set, rotated where there is a rotation, shapes (pattern, input) or of images, and
+        (pattern,) or (pattern, output).
     temperature
         T.
     X_test
-        Test points in the original inputs, shape (test_pattern, input), or None.
+        Test points in the original inputs, of such a shape, or None.
     rotation
         The input rotation, or None.
     """
@@ -217,7 +217,7 @@ class _WeightProgram:
         if "f" in self.keep:
             values["f"] = _output(net, hidden_features(net, sites, inputs.X), values)
         if "log_prior" in self.keep:
-            laws = hidden_sites(net, inputs.X.shape[1]) | readout_sites(net)
+            laws = all_sites(net, inputs.X.shape[1:])
             densities = [
                 log_density(law, sites.get(name, values[name])) for name, law in laws.items()
             ]
@@ -252,13 +252,14 @@ class _MarginalProgram(_WeightProgram):
     def _readout(
         self, inputs: WeightInputs, rng_key: Array, sites: dict[str, Array]
     ) -> tuple[Readout | None, dict[str, Array]]:
-        net, width = inputs.net, inputs.net.widths[-1]
+        net = inputs.net
         features = hidden_features(net, sites, inputs.X)
         readout = condition(readout_features(net, features), inputs.y, inputs.temperature)
         coefficients = readout.draw(rng_key)
-        drawn = {"v": coefficients[:width] / jnp.sqrt(net.weight_precision[-1])}
+        count, shape = features.shape[1], readout_sites(net, inputs.X.shape[1:])["v"].shape
+        drawn = {"v": coefficients[:count].reshape(shape) / jnp.sqrt(net.weight_precision[-1])}
         if net.bias_precision is not None:
-            drawn["b_out"] = coefficients[width] / jnp.sqrt(net.bias_precision[-1])
+            drawn["b_out"] = coefficients[count] / jnp.sqrt(net.bias_precision[-1])
         return readout, drawn
 
 
@@ -296,7 +297,7 @@ class Weights(Posterior):
     @property
     def sites(self) -> Mapping[str, Site]:
         """The weights and biases, in the original inputs."""
-        return hidden_sites(self.network, self.X.shape[1]) | readout_sites(self.network)
+        return all_sites(self.network, self.X.shape[1:])
 
     @property
     def derived(self) -> Mapping[str, Site]:
@@ -310,7 +311,7 @@ class Weights(Posterior):
 
     def inputs(self) -> WeightInputs:
         """Return all arrays that compiled code takes."""
-        nothing = np.zeros((0, self.X.shape[1]))
+        nothing = np.zeros((0, *self.X.shape[1:]))
         rotation = None
         if self.network.layers[0].rotates:
             rotation = rotate_inputs(self.X, nothing if self.X_test is None else self.X_test)

@@ -19,9 +19,11 @@ from .._layers.stack import Stack as Stack, recursion as recursion
 from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
 from ._mixture.outputs import WishartMixtureSolution as WishartMixtureSolution
+from ._mixture.patches import PatchMixtureSolution as PatchMixtureSolution
 from ._saddle.action import ScaledForm as ScaledForm
 from ._saddle.matrix import MatrixSolution as MatrixSolution
 from ._saddle.outputs import RotatedSolution as RotatedSolution
+from ._saddle.patches import PatchSolution as PatchSolution
 from ._saddle.point import SaddlePoint as SaddlePoint
 from ._saddle.theory import SaddleSolution as SaddleSolution, SaddleTheory as SaddleTheory
 from ._solution import Solution as Solution
@@ -36,6 +38,8 @@ __all__ = [
     "MatrixSolution",
     "OrderParameter",
     "OrderParameters",
+    "PatchMixtureSolution",
+    "PatchSolution",
     "Prediction",
     "Problem",
     "RotatedSolution",

@@ -10,7 +10,9 @@ from .._problem.network import Network
 from .._problem.problem import Problem
 from ._saddle.outputs import RotatedSolution, solve_rotated
 from ._saddle.point import SaddlePoint
-from ._theory import Theory
+from ._saddle.theory import SaddleTheory
+from ._solution import Solution
+from ._theory import Test, Theory
 from .nested import Nested
 
 __all__ = ["Infinite"]
@@ -38,6 +40,16 @@ class Infinite(Nested):
             theta=np.zeros(chart.size),
             chart=chart,
         )
+
+    def solve_by_patches(self, problem: Problem, start: Any = None) -> Solution:
+        """Return the solution with Q̄ = 1: every patch by itself."""
+        return self.solve_at_point(problem)
+
+    def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+        """Solve problems that differ in width, which is of no consequence."""
+        if problems[0].network.by_patches:
+            return Theory.solve_column(self, problems, test)
+        return SaddleTheory.solve_column(self, problems, test)
 
     def solve_outputs(self, problem: Problem, start: Any = None) -> RotatedSolution:
         """Return the same Gaussian process for every output."""

@@ -5,8 +5,7 @@ from .._problem.network import Network, check_network
 from .._problem.problem import Problem
 from ._mixture.approximate import solve_any
 from ._mixture.law import check_mixture
-from ._mixture.outputs import WishartMixtureSolution
-from ._mixture.solution import MixtureSolution
+from ._solution import Solution
 from ._theory import Theory, checked
 
 __all__ = ["Mixture"]
@@ -22,10 +21,11 @@ class Mixture(Theory):
     def check(self, network: Network) -> None:
         """Refuse layers whose law is not known, and deep networks whose activation is not odd."""
         check_network(network, "network")
-        check_mixture(network, "nested", several=True)
+        if not network.by_patches:
+            check_mixture(network, "nested", several=True)
 
     @checked
-    def solve(self, problem: Problem) -> MixtureSolution | WishartMixtureSolution:
+    def solve(self, problem: Problem) -> Solution:
         """Integrate over the order parameters."""
         return solve_any(problem, "nested")
 

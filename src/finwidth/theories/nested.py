@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .._layers.covariance import Covariance
+from .._layers.covariance import Covariance, Local
 from .._layers.dense import input_variances
 from .._layers.order import OrderParameters
 from .._layers.stack import Stack, layer_rules, recursion
@@ -20,10 +20,11 @@ from .._problem.problem import Problem
 from ..activations import _moments
 from ._saddle.action import Columns, ScaledForm, scaled_kernel
 from ._saddle.matrix import solve_matrix
+from ._saddle.patches import solve_patches, solve_patches_column
 from ._saddle.point import SaddlePoint
 from ._saddle.theory import SaddleTheory
 from ._solution import Solution
-from ._theory import Theory
+from ._theory import Test, Theory
 
 __all__ = ["Nested"]
 
@@ -41,7 +42,9 @@ class Nested(SaddleTheory):
 
     name = "nested"
 
-    def kernel(self, stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
+    def kernel(
+        self, stack: Stack, covariance: Covariance | Local, order: OrderParameters
+    ) -> Covariance:
         """Return K_R between two sets of patterns (see `SaddleTheory.kernel`)."""
         return recursion(stack, covariance, order)
 
@@ -50,7 +53,7 @@ class Nested(SaddleTheory):
         network, odd = problem.network, problem.network.odd
         # Without noise K − m mᵀ alone would have to be positive definite; the sum suffices.
         low_rank = not odd or network.bias_precision is not None
-        if not network.dense or network.depth > 1 or (problem.temperature == 0 and low_rank):
+        if not network.by_scales or network.depth > 1 or (problem.temperature == 0 and low_rank):
             return None
         return self.reduced(problem)
 
@@ -86,16 +89,26 @@ class Nested(SaddleTheory):
         with mean terms have one rotation for all: an extension of this package's.
         """
         network = problem.network
-        if network.dense and network.depth == 1 and not network.odd:
+        if network.by_scales and network.depth == 1 and not network.odd:
             return solve_matrix(self, problem, start)
         return super().solve_outputs(problem, start)
+
+    def solve_by_patches(self, problem: Problem, start: Any = None) -> Solution:
+        """Return the solution with a matrix over patches (theory.md, section 16)."""
+        return solve_patches(self, problem, start)
+
+    def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+        """Solve problems that differ in width, each from the one before (see `Theory`)."""
+        if problems[0].network.by_patches:
+            return solve_patches_column(self, problems, test)
+        return super().solve_column(problems, test)
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Solve for Q̄_ℓ and Q_ℓ; one odd layer without noise and bias in closed form."""
         network = problem.network
         closed_form = (
             problem.temperature == 0
-            and network.dense
+            and network.by_scales
             and network.depth == 1
             and network.odd
             and network.bias_precision is None
@@ -116,8 +129,10 @@ def feature_means(network: Network, X: np.ndarray) -> np.ndarray:
     """Return m = E[σ(h)] of the first hidden layer, shape (pattern,)."""
     variances = input_variances(network, X)
     rule = layer_rules(network, variances)[0]
-    m = _moments.mean(network.activations[0], jnp.asarray(variances, jnp.float64), rule=rule)
-    return np.asarray(m)
+    m = np.asarray(
+        _moments.mean(network.activations[0], jnp.asarray(variances, jnp.float64), rule=rule)
+    )
+    return m if m.ndim == 1 else m.mean(axis=1)  # what is pooled over patches
 
 
 def noiseless_q_bar(width: int, n_patterns: int, data: float) -> float:

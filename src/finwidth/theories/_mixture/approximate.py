@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..._basics.checks import check_choice
 from ..._basics.errors import ConvergenceError, InputError, warn
 from ..._layers.dense import input_covariance
 from ..._likelihoods._factorised import Factorised
@@ -19,9 +20,10 @@ from ..._numerics.scale_laws import log_product_density
 from ..._observables._prediction import Components, Prediction
 from ..._problem.problem import Problem
 from .._saddle.theory import SaddleTheory
-from .._theory import SHELF
+from .._solution import Solution
+from .._theory import SHELF, check_covered
 from .law import NEGLIGIBLE, MixtureLaw, Nodes, check_mixture
-from .outputs import WishartMixtureSolution
+from .patches import solve_patch_mixture
 from .solution import MixtureSolution, solve_mixture
 
 __all__ = ["ApproximateMixtureSolution", "solve_any"]
@@ -29,13 +31,21 @@ __all__ = ["ApproximateMixtureSolution", "solve_any"]
 _LARGEST_ERROR = 1e-6  # of the quadrature, beyond which nothing is returned
 
 
-def solve_any(problem: Problem, theory: str) -> MixtureSolution | WishartMixtureSolution:
+def solve_any(problem: Problem, theory: str) -> Solution:
     """Return the posterior of the scale mixture, for any likelihood that it covers."""
+    chosen = SHELF.get(check_choice("theory", theory, ("nested", "wishart")))
+    assert isinstance(chosen, SaddleTheory)
+    if problem.network.by_patches:
+        check_covered(problem, chosen)
+        if not problem.likelihood.homogeneous:
+            raise InputError(
+                "expected likelihood = 'gaussian' for the scale mixture over patches, got "
+                f"{problem.likelihood.name!r}"
+            )
+        return solve_patch_mixture(problem, chosen)
     if problem.likelihood.homogeneous:
         return solve_mixture(problem, theory)
     has_mean = check_mixture(problem.network, theory)
-    chosen = SHELF.get(theory)
-    assert isinstance(chosen, SaddleTheory)
     law = MixtureLaw(problem, chosen, has_mean, problem.rules)
     likelihood = problem.likelihood
     if has_mean or law.n_outer or not isinstance(likelihood, Factorised):
@@ -122,7 +132,8 @@ class ApproximateMixtureSolution(MixtureSolution):
         problem, law, (group,) = self.problem, self._law, self._groups
         n, bias, nothing = problem.n_patterns, problem.output_bias, np.ones(0)
         covariance = input_covariance(self.network, X_test, problem.X)
-        rules = self._rules(np.concatenate([*map(np.asarray, covariance[1:])]))
+        ends = np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)
+        rules = self._rules(np.concatenate(ends))
         across = law.kernels(covariance, nothing, rules)
         train = law.kernels(problem.covariance, nothing, law.rules).cross
         between = np.zeros(())

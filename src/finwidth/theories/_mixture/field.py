@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from ..._layers.covariance import Covariance
+from ..._layers.covariance import Covariance, Given, Local, known
 from ..._layers.dense import input_covariance, moments
 from ..._layers.order import OrderParameters
 from ..._layers.stack import Stack, chart, layer_rules
@@ -40,7 +40,7 @@ class RandomField:
     """
 
     network: Any  # a TraceableNetwork; JAX puts other things in its place when it compiles
-    covariances: Any  # C on the patterns, a Covariance
+    covariances: Any  # C on the patterns, a Covariance, or Given moments
     rules: tuple  # of quadrature, chosen by numbers
     theory: str = _static()
     has_mean: bool = _static()
@@ -48,8 +48,7 @@ class RandomField:
 
     def first(self, n: int) -> "RandomField":
         """Return f on the first `n` patterns."""
-        cross, a, b = self.covariances
-        return dataclasses.replace(self, covariances=Covariance(cross[:n, :n], a[:n], b[:n]))
+        return dataclasses.replace(self, covariances=_first(self.covariances, n))
 
     def order(self, values: Mapping[str, Any]) -> OrderParameters:
         """Return the order parameters from the sites: Q̄ (layer), or those of each `Law`."""
@@ -89,7 +88,14 @@ class RandomField:
         )
 
 
-def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str) -> RandomField:
+def _first(covariances: Covariance | Given, n: int) -> Covariance | Given:
+    if isinstance(covariances, Given):
+        return covariances.first(n)
+    cross, a, b = covariances
+    return Covariance(cross[:n, :n], a[:n], b[:n])
+
+
+def random_field(network: Network, X: Float[np.ndarray, "n ..."], theory: str) -> RandomField:
     """Return f on the patterns X, in JAX's default precision; may be called while JAX traces.
 
     Raises
@@ -102,7 +108,11 @@ def random_field(network: Network, X: Float[np.ndarray, "n input"], theory: str)
     only_scale = chosen.only_scales(network)
     # the rules of quadrature are chosen by numbers
     with jax.ensure_compile_time_eval(), float64():
-        covariance = tuple(map(np.asarray, input_covariance(network, X)))
-        rules = layer_rules(network, covariance[1])
-    covariances = Covariance(*(jnp.asarray(part, float) for part in covariance))
+        covariance = input_covariance(network, X)
+        rules = layer_rules(network, np.asarray(covariance.diag_a))
+        if isinstance(covariance, Local):
+            covariance = known(covariance, network.activations[0], rules[0])
+        else:
+            covariance = Covariance(*map(np.asarray, covariance))
+    covariances = jax.tree.map(lambda part: jnp.asarray(part, float), covariance)
     return RandomField(traceable(network), covariances, rules, theory, has_mean, only_scale)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._basics.checks import check_choice
 from ..._basics.errors import InputError
-from ..._layers.covariance import Covariance
+from ..._layers.covariance import Covariance, Local
 from ..._layers.dense import moments
 from ..._layers.order import OrderParameters
 from ..._layers.stack import Stack, chart
@@ -57,10 +57,10 @@ def check_mixture(network: Network, theory: Any, several: bool = False) -> bool:
     `several`: whether what asks for it covers several outputs.
     """
     check_choice("theory", theory, ("nested", "wishart"))
-    if theory != "nested":
+    if theory != "nested" and not network.by_scales:
         check_dense(network, f"mixture-{theory}", any_readout=True)
-    check_outputs(network, "the scale mixture", several and network.dense)
-    if not network.dense:
+    check_outputs(network, "the scale mixture", several and network.by_scales)
+    if not network.by_scales:
         _check_laws(network)
         return False
     has_mean = theory == "nested" and not network.odd
@@ -107,7 +107,7 @@ class MixtureLaw:
         """Number of layers whose Q̄ changes the shape of the kernel."""
         return 0 if self.only_scale else self.problem.network.depth - 1
 
-    def kernels(self, covariance: Covariance, outer: np.ndarray, rules: tuple) -> Kernels:
+    def kernels(self, covariance: Covariance | Local, outer: np.ndarray, rules: tuple) -> Kernels:
         """Return K_0 between two sets of patterns at given Q̄ of the outer layers."""
         problem, stack = self.problem, Stack.of(self.problem.network, rules)
         q_bar = np.ones(problem.network.depth)

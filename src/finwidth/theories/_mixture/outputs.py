@@ -221,7 +221,8 @@ class WishartMixtureSolution(Solution):
         """Return the rules, K_0 of test and training points, and that in its eigenbasis."""
         network = self.problem.network
         covariance = input_covariance(network, X_test, self.problem.X)
-        rules = layer_rules(network, np.concatenate([*map(np.asarray, covariance[1:])]))
+        ends = np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)
+        rules = layer_rules(network, np.concatenate(ends))
         kernels = self._mixture.kernels(covariance, np.zeros(0), rules)
         return rules, kernels, kernels.cross @ self._law.spectrum[1]
 

@@ -141,7 +141,8 @@ class MixtureSolution(Solution):
         """Predict; what f is a mixture of is put into `found`."""
         n = X_test.shape[0]
         covariance = input_covariance(self.network, X_test, self.problem.X)
-        rules = self._rules(np.concatenate([*map(np.asarray, covariance[1:])]))
+        ends = np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)
+        rules = self._rules(np.concatenate(ends))
         between = input_covariance(self.network, X_test) if full_covariance else None
         mean, second = np.zeros(n), np.zeros((n, n) if full_covariance else n)
         # moments about a point close to the mean, so that no digits cancel
@@ -190,7 +191,7 @@ def solve_mixture(problem: Problem, theory: str) -> MixtureSolution | WishartMix
     chosen = SHELF.get(theory)
     assert isinstance(chosen, SaddleTheory)
     law = MixtureLaw(problem, chosen, has_mean, problem.rules)
-    if not problem.network.dense:
+    if not problem.network.by_scales:
         return _solve_blocks(BlockLaw(problem, chosen, False, problem.rules, np.zeros(0)))
     if problem.network.outputs > 1:
         return solve_wishart_mixture(law, problem, chosen)

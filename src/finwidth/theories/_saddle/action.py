@@ -7,7 +7,7 @@ The unknowns θ are those of the layers' order parameters (`_layers.order`).
 # pyright: reportAttributeAccessIssue=false
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from ..._layers.covariance import Covariance
+from ..._layers.covariance import Covariance, Local, known
 from ..._layers.dense import input_covariance
 from ..._layers.order import Chart, OrderParameters
 from ..._layers.stack import Stack
@@ -97,7 +97,7 @@ KernelMap = Callable[..., Covariance]
 
 
 @functools.partial(jax.jit, static_argnames=("kernel",))
-def _tile(kernel: KernelMap, stack: Stack, covariance: Covariance, order: OrderParameters) -> Array:
+def _tile(kernel: KernelMap, stack: Stack, covariance: Any, order: OrderParameters) -> Array:
     return kernel(stack, covariance, order).cross
 
 
@@ -105,7 +105,7 @@ def _tile(kernel: KernelMap, stack: Stack, covariance: Covariance, order: OrderP
 def _tile_gradient(
     kernel: KernelMap,
     stack: Stack,
-    covariance: Covariance,
+    covariance: Any,
     chart: Chart,
     theta: Array,
     cotangent: Array,
@@ -117,19 +117,22 @@ def _tile_gradient(
     return jax.jacfwd(contracted)(theta)
 
 
-TileCovariance = Callable[[slice, slice], Covariance]
+TileCovariance = Callable[[slice, slice], Covariance | Local]
 Cotangent = Callable[[slice, slice], np.ndarray]
 
 _LARGEST_KEPT = 4096  # patterns with which the tiles of C are kept between evaluations
 
 
 def tile_covariance(problem: Problem) -> TileCovariance:
-    """Return (rows, columns) -> C on a tile of the training set."""
+    """Return (rows, columns) -> C on a tile of the training set, or its moments (see `known`)."""
 
-    def compute(rows: slice, columns: slice) -> Covariance:
+    def compute(rows: slice, columns: slice) -> Covariance | Local:
         if rows.start == columns.start and rows.stop - rows.start == problem.n_patterns:
             return problem.covariance
-        return input_covariance(problem.network, problem.X[rows], problem.X[columns])
+        found = input_covariance(problem.network, problem.X[rows], problem.X[columns])
+        if isinstance(found, Local):
+            return known(found, problem.network.activations[0], problem.rules[0])
+        return found
 
     return functools.cache(compute) if problem.n_patterns <= _LARGEST_KEPT else compute
 

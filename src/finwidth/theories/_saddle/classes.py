@@ -28,7 +28,7 @@ _DESCENDS = -1e-6  # curvature along a rotation, relative to N + P, below which 
 def solve_classes(rule: Any, problem: Problem) -> "ClassesSolution":
     """Return the saddle point of softmax, and what it predicts."""
     network = problem.network
-    if rule.name != "infinite" and not network.dense:
+    if rule.name != "infinite" and not network.by_scales:
         raise InputError(
             f"expected dense layers or theory='infinite' with likelihood="
             f"{problem.likelihood.name!r}, got theory={rule.name!r} and layers = {network.layers}"

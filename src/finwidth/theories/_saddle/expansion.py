@@ -125,7 +125,7 @@ class DataTerm:
 
 
 def _blocks(
-    kernel: Callable[..., Covariance], stack: Stack, covariance: Covariance, chart: Chart
+    kernel: Callable[..., Covariance], stack: Stack, covariance: Any, chart: Chart
 ) -> Callable[[Array], Covariance]:
     return lambda t: kernel(stack, covariance, chart.value(t))
 

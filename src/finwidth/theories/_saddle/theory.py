@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from ..._basics.errors import InputError
-from ..._layers.covariance import Covariance
+from ..._layers.covariance import Covariance, Local
 from ..._layers.dense import input_covariance
 from ..._layers.layer import check_order
 from ..._layers.order import Chart, OrderParameters
@@ -56,7 +56,9 @@ class SaddleTheory(Theory):
     several_outputs = True
 
     @abc.abstractmethod
-    def kernel(self, stack: Stack, covariance: Covariance, order: OrderParameters) -> Covariance:
+    def kernel(
+        self, stack: Stack, covariance: Covariance | Local, order: OrderParameters
+    ) -> Covariance:
         """Return K_R between two sets of patterns, from their input covariance.
 
         Parameters
@@ -213,16 +215,28 @@ class SaddleTheory(Theory):
         """
         return solve_rotated(self, problem, start)
 
+    def solve_by_patches(self, problem: Problem, start: Any = None) -> Solution:
+        """Return the solution where the order parameter is a matrix over patches."""
+        raise InputError(
+            f"expected pooling = 'average' with theory={self.name!r}, got {problem.network.layers}"
+        )
+
     def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
         """Solve problems that differ in width, each from the one before (see `Theory`)."""
         return saddle_column(self, problems, test)
 
     @checked
     def solve(self, problem: Problem, start: Any = None) -> Any:
-        """Return the saddle point and what it predicts; `start` as for `order_parameters`.
+        """Return the solution, a `SaddleSolution` but for several outputs or a matrix over patches.
 
-        A `SaddleSolution`; with several outputs what `solve_outputs` returns.
+        `start` is as for `order_parameters`.
         """
+        if problem.network.by_patches:
+            return self.solve_by_patches(problem, start)
+        return self.solve_at_point(problem, start)
+
+    def solve_at_point(self, problem: Problem, start: Any = None) -> Any:
+        """Return the solution where θ of the chart is all that is unknown."""
         if problem.likelihood.one_label:
             return solve_classes(self, problem)
         if problem.network.outputs > 1:

@@ -1,0 +1,167 @@
+"""The data term of a convolution's action, and its derivatives in Q̄ and R = (1 + Q)⁻¹.
+
+With C the gradient of the data term in K_R (A⁻¹ − A⁻¹y yᵀA⁻¹ where the likelihood is Gaussian) they
+are G_ab = tr[C B_ab] and, of R, Mᵀ C M. One pass over the tiles of B_ab makes K_R and one contracts
+C; a product with the Hessian takes as many. No more than two P × P matrices are held at a time.
+
+Source: theory.md section 16.
+"""
+
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+from ..._basics.errors import InputError
+from ..._likelihoods import Conditioned
+from ..._likelihoods._likelihood import check_conditioned
+from ..._numerics.factor import Factor
+from ..._problem.problem import Problem
+from .patch_kernels import PatchKernels, Square
+from .patch_together import KernelView
+
+__all__ = ["DataTerm", "Evaluation"]
+
+Bend = Callable[[Square, Square | None], tuple[Square, Square | None]]
+_STEP = 1e-5  # of differences of gradients, relative; only the speed depends on it
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The data term, and its gradients in Q̄ and, with a mean term, in R."""
+
+    value: float
+    d_q_bar: Square
+    d_r: Square | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DataTerm:
+    """−2 log p(y) given Q̄ and R.
+
+    Parameters
+    ----------
+    problem
+        Network, training set, temperature and likelihood.
+    kernels
+        B_ab on the training set.
+    """
+
+    problem: Problem
+    kernels: PatchKernels | KernelView
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether there is a mean term, so that R is an unknown of its own."""
+        return self.kernels.mean is not None
+
+    def kernel(self, q_bar: Square, r: Square | None) -> np.ndarray:
+        """Return K_R on the training set."""
+        matrix = self.kernels.assemble(q_bar, r)
+        if self.problem.output_bias:
+            matrix += self.problem.output_bias
+        return matrix
+
+    def condition(self, q_bar: Square, r: Square | None) -> Conditioned:
+        """Return f on the training set given the labels, or raise InputError."""
+        problem = self.problem
+        conditioned = problem.likelihood.condition(
+            self.kernel(q_bar, r), problem.y, problem.temperature
+        )
+        return check_conditioned(conditioned, problem.likelihood, problem.n_patterns)
+
+    def at(self, q_bar: Square, r: Square | None = None) -> Evaluation | None:
+        """Return value and gradients, None where K_R does not allow it."""
+        problem, mean = self.problem, self.kernels.mean
+        try:
+            if not problem.likelihood.homogeneous:
+                return self._approximate(q_bar, r)
+            factor = Factor(self.kernel(q_bar, r), problem.temperature, overwrite=True)
+        except InputError:
+            return None
+        dual = factor.solve(problem.y)
+        value = factor.logdet + factor.quadratic(problem.y)
+        d_r = None
+        if mean is not None:
+            half, along = factor.whiten(mean), mean.T @ dual
+            d_r = half.T @ half - np.outer(along, along)
+        inverse, _ = scipy.linalg.lapack.dpotri(factor.lower, lower=1, overwrite_c=1)
+
+        def tile(rows: slice, columns: slice) -> np.ndarray:
+            return inverse[rows, columns] - np.outer(dual[rows], dual[columns])
+
+        return Evaluation(value, self.kernels.contract(tile), d_r)
+
+    def _approximate(self, q_bar: Square, r: Square | None) -> Evaluation:
+        """Return them where the likelihood is not Gaussian."""
+        conditioned = self.condition(q_bar, r)
+        gradient = conditioned.gradient()
+        return Evaluation(
+            conditioned.action, self.kernels.contract(gradient), self._along_means(gradient)
+        )
+
+    def _along_means(self, tile: Callable[[slice, slice], np.ndarray]) -> Square | None:
+        """Return Mᵀ C M, of a C whose lower triangle is given."""
+        mean = self.kernels.mean
+        if mean is None:
+            return None
+        every = slice(0, self.problem.n_patterns)
+        lower = np.tril(tile(every, every))
+        part = mean.T @ (lower @ mean)
+        return part + part.T - (mean.T * np.diag(lower)) @ mean
+
+    def bend(self, q_bar: Square, r: Square | None = None) -> Bend:
+        """Return directions (dQ̄, dR) -> the changes of both gradients along them."""
+        if not self.problem.likelihood.homogeneous:
+            return self._differences(q_bar, r)
+        found: list[tuple[np.ndarray, np.ndarray]] = []  # made when it is first needed
+
+        def product(dq: Square, dr: Square | None = None) -> tuple[Square, Square | None]:
+            problem, mean = self.problem, self.kernels.mean
+            if not found:
+                factor = Factor(self.kernel(q_bar, r), problem.temperature, overwrite=True)
+                found.append((factor.lower, factor.solve(problem.y)))
+            lower, dual = found[0]
+            change = self.kernels.assemble(dq, dr)
+            turned = scipy.linalg.cho_solve((lower, True), change @ dual)
+            # A⁻¹ ∂K A⁻¹, in place
+            for right, transposed in ((0, 0), (1, 1), (0, 1), (1, 0)):
+                change = scipy.linalg.blas.dtrsm(
+                    1.0, lower, change, side=right, lower=1, trans_a=transposed, overwrite_b=1
+                )
+
+            def tile(rows: slice, columns: slice) -> np.ndarray:
+                outer = np.outer(turned[rows], dual[columns]) + np.outer(
+                    dual[rows], turned[columns]
+                )
+                return outer - change[rows, columns]
+
+            d_r = None
+            if mean is not None:
+                sides = np.outer(mean.T @ turned, mean.T @ dual)
+                d_r = sides + sides.T - mean.T @ (change @ mean)
+            return self.kernels.contract(tile), d_r
+
+        return product
+
+    def _differences(self, q_bar: Square, r: Square | None) -> Bend:
+        """Return `bend` by central differences of the gradients."""
+
+        def product(dq: Square, dr: Square | None = None) -> tuple[Square, Square | None]:
+            size = max(float(np.linalg.norm(one)) for one in (dq, dr) if one is not None)
+            step = _STEP * float(np.linalg.norm(q_bar)) / max(size, np.finfo(float).tiny)
+            ends = [
+                self._approximate(
+                    q_bar + sign * dq, r if dr is None or r is None else r + sign * dr
+                )
+                for sign in (step, -step)
+            ]
+            d_q_bar = (ends[0].d_q_bar - ends[1].d_q_bar) / (2 * step)
+            if ends[0].d_r is None or ends[1].d_r is None:
+                return d_q_bar, None
+            return d_q_bar, (ends[0].d_r - ends[1].d_r) / (2 * step)
+
+        return product

@@ -1,0 +1,222 @@
+"""A convolution with a free readout: the saddle point in a matrix over patches."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from ..._basics.arrays import as_float64, shown
+from ..._basics.errors import InputError
+from ..._layers.convolution import Convolution, Patches
+from ..._layers.covariance import Covariance
+from ..._layers.dense import input_covariance
+from ..._layers.stack import layer_rules
+from ..._likelihoods import Conditioned
+from ..._problem.problem import Problem
+from .._gaussian_process import GaussianProcessSolution
+from .._theory import Test, check_converged, solution_row
+from .patch_action import DataTerm
+from .patch_kernels import PatchKernels, Square
+from .patch_search import Found, find_minimum, find_saddle
+from .patch_together import KernelView, run_together
+
+__all__ = ["PatchSolution", "patch_coordinates", "solve_patches", "solve_patches_column"]
+
+_TOGETHER = 8  # problems side by side, which hold two P × P matrices each
+
+
+def solve_patches(
+    rule: Any,
+    problem: Problem,
+    start: Any = None,
+    kernels: PatchKernels | KernelView | None = None,
+) -> "PatchSolution":
+    """Return the saddle point of a convolution without pooling, and what it predicts.
+
+    Parameters
+    ----------
+    rule
+        The theory.
+    problem
+        Network, training set, temperature and likelihood.
+    start
+        Where to look first: the solution of a nearby problem, or Q̄, shape (patch, patch). None:
+        infinite width.
+    kernels
+        Those of the training set, where they are there already.
+    """
+    network = problem.network
+    if network.outputs > 1:
+        raise InputError(
+            f"expected outputs = 1 with theory={rule.name!r} and {network.layers[0]!r}, got "
+            f"{network.outputs}: pooling='average', theory='infinite' and sampling take several"
+        )
+    if kernels is None:
+        kernels = PatchKernels(problem, problem.memory_limit)
+    near = _start(start, kernels.patches)
+    data = DataTerm(problem, kernels)
+    if near is None:  # what cannot be conditioned is refused in its own words
+        one = np.eye(kernels.patches)
+        data.condition(one, one)
+    if data.has_mean:
+        found = find_saddle(data, near)
+    else:
+        found = find_minimum(data, None if near is None else near[0])
+    if found is None:
+        raise InputError(f"expected start = matrices at which the action is defined, got {start!r}")
+    conditioned = data.condition(found.q_bar, found.r)
+    if found.converged:
+        conditioned.warn()
+    return PatchSolution(problem, rule, found, conditioned)
+
+
+def solve_patches_column(rule: Any, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
+    """Solve problems that differ in width side by side, with the same kernels."""
+    kernels = PatchKernels(problems[0], problems[0].memory_limit)
+    rows = []
+    for start in range(0, len(problems), _TOGETHER):
+        searches = [
+            functools.partial(solve_patches, rule, problem, None)
+            for problem in problems[start : start + _TOGETHER]
+        ]
+        for solution in run_together(kernels, searches):
+            check_converged(solution)
+            rows.append(solution_row(solution, test))
+    return rows
+
+
+def _start(start: Any, patches: int) -> tuple[Square, Square] | None:
+    if start is None:
+        return None
+    if isinstance(start, PatchSolution):
+        return start.found.q_bar, start.found.r
+    matrix = as_float64("start", start, f"({patches}, {patches})")
+    fits = matrix.shape == (patches, patches) and np.all(np.isfinite(matrix))
+    if not fits or not np.allclose(matrix, matrix.T) or not np.linalg.eigvalsh(matrix)[0] > 0:
+        raise InputError(
+            f"expected start = a symmetric positive definite matrix of shape ({patches}, "
+            f"{patches}), got {shown(start)}"
+        )
+    return matrix, matrix
+
+
+def patch_coordinates(layer: Convolution, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return coordinates of the patches of an image: their numbers, and places in the grid."""
+    rows, columns = layer.grid(shape)
+    number = np.arange(rows * columns)
+    return {
+        "patch": number,
+        "patch_": number,
+        "patch_row": ("patch", number // columns),
+        "patch_column": ("patch", number % columns),
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("activation",))
+def _kernel(activation: Any, patches: Patches, rule: Any, q_bar: Any, excess: Any) -> Covariance:
+    """Return Σ_ab Q̄_ab K_ab + M (R − Q̄) Mᵀ; 1/(λ_1 A) is in the matrices."""
+    second = patches.weighted(activation, rule, q_bar)
+    left, right = patches.means(activation, rule)
+    cross = second.cross + (left @ excess) @ right.T
+    ends = [
+        end + ((mean @ excess) * mean).sum(axis=1)
+        for end, mean in ((second.diag_a, left), (second.diag_b, right))
+    ]
+    return Covariance(cross, *ends)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PatchSolution(GaussianProcessSolution):
+    """The saddle point in Q̄ (and R = (1 + Q)⁻¹) over patches, and the process that it makes of f.
+
+    Attributes
+    ----------
+    problem
+        Network, training set and temperature.
+    rule
+        The theory.
+    found
+        The saddle point.
+    conditioned
+        f on the training set given the labels.
+    """
+
+    rule: Any
+    found: Found
+    conditioned: Conditioned
+
+    @property
+    def layer(self) -> Convolution:
+        """The convolution."""
+        layer = self.network.layers[0]
+        assert isinstance(layer, Convolution)
+        return layer
+
+    @property
+    def theory(self) -> str:
+        """Name of the theory."""
+        return self.rule.name
+
+    @property
+    def residual(self) -> float:
+        """Largest |∂𝒮/∂ log(order parameter)|, relative to N_c + P."""
+        return self.found.residual
+
+    @property
+    def converged(self) -> bool:
+        """Whether the saddle point was reached."""
+        return self.found.converged
+
+    @property
+    def message(self) -> str:
+        """Why the saddle point was not reached, if it was not."""
+        return self.found.message
+
+    @property
+    def weights(self) -> np.ndarray:
+        """a with E f(x) = k(x)·a, shape (pattern,); A⁻¹y for the Gaussian likelihood."""
+        return self.conditioned.weights
+
+    def _whiten(self, b: np.ndarray) -> np.ndarray:
+        return self.conditioned.whiten(b)
+
+    @functools.cached_property
+    def action(self) -> float:
+        """𝒮 = N_c[−tr QQ̄ + logdet(1 + Q)] + logdet A + yᵀA⁻¹y, or the likelihood's data term."""
+        q_bar, r = self.found.q_bar, self.found.r
+        inverse = np.linalg.inv(r)
+        trace = float(np.trace(q_bar) - np.sum(inverse * q_bar))
+        prior = self.network.widths[0] * (trace - float(np.linalg.slogdet(r)[1]))
+        return prior + self.conditioned.action
+
+    @functools.cached_property
+    def order_parameters(self) -> xr.Dataset:
+        """`q_bar` and `q` with dimensions (layer, patch, ``patch_``), patches row by row."""
+        coords = patch_coordinates(self.layer, self.problem.X.shape[1:])
+        dims = ("layer", "patch", "patch_")
+        q = np.linalg.inv(self.found.r) - np.eye(len(self.found.r))
+        values = {"q_bar": (dims, self.found.q_bar[None]), "q": (dims, q[None])}
+        return xr.Dataset(values, coords={"layer": [1], **coords})
+
+    def kernel_between(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
+        """Return K_R between two sets of patterns, with or without 1/λ^b_1 of the output bias."""
+        network, (q_bar, r) = self.network, self.found[:2]
+        patches = input_covariance(network, A, B)
+        assert isinstance(patches, Patches)
+        variances = np.concatenate([np.asarray(patches.diag_a), np.asarray(patches.diag_b)])
+        rule = layer_rules(network, variances)[0]
+        scale = 1.0 / (network.weight_precision[1] * len(q_bar))
+        found = _kernel(network.activations[0], patches, rule, scale * q_bar, scale * (r - q_bar))
+        bias = self.problem.output_bias if output_bias else 0.0
+        return Covariance(*(part + bias for part in found))
+
+    def __repr__(self) -> str:
+        values = np.linalg.eigvalsh(self.found.q_bar)
+        return (
+            f"{type(self).__name__}(theory={self.theory!r}, temperature={self.temperature:g}, "
+            f"eigenvalues of q_bar from {values[0]:.6g} to {values[-1]:.6g}, "
+            f"residual={self.residual:.1e}, converged={self.converged})"
+        )
