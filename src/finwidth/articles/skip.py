@@ -54,7 +54,15 @@ _FINE = {"relative_mcse": 0.01, "target_ess": 1000.0, "max_draws": 10_000}
 _STRENGTHS = (0.0, 0.5, 0.8, 0.95)
 _SIZES = {
     "quick": _Size(
-        60, 100, 20, (0.0, 0.4, 0.8, 1.0), (1, 2, 4), 0.8, _STRENGTHS, (1, 2, 4, 8, 16), _ROUGH
+        60,
+        100,
+        20,
+        (0.0, 0.4, 0.8, 1.0),
+        (1, 2, 4),
+        0.8,
+        _STRENGTHS,
+        (1, 2, 4, 8, 16, 32, 64),
+        _ROUGH,
     ),
     "default": _Size(
         100,
@@ -64,7 +72,7 @@ _SIZES = {
         (1, 2, 4, 6),
         0.8,
         _STRENGTHS,
-        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
         _FINE,
     ),
     "paper": _Size(
@@ -75,7 +83,7 @@ _SIZES = {
         (1, 2, 4),
         0.8,
         _STRENGTHS,
-        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
         {"relative_mcse": 0.02, "target_ess": 200.0, "max_draws": 600},
     ),
 }
@@ -127,10 +135,13 @@ def _compute(study: Study) -> "xr.Dataset":
     for name, data in tasks.items():
         study.say(f"{name}: {len(shapes)} networks, solved and sampled")
         rows = dict(zip(shapes, _rows(study, size, data, shapes), strict=True))
-        one = xr.concat([rows[skip, 1] for skip in size.skips], xr.Variable("skip", size.skips))
+        one = xr.concat(
+            [rows[skip, 1] for skip in size.skips], xr.Variable("skip", list(size.skips))
+        )
         deep = [
             xr.concat(
-                [rows[skip, count] for count in size.blocks], xr.Variable("blocks", size.blocks)
+                [rows[skip, count] for count in size.blocks],
+                xr.Variable("blocks", list(size.blocks)),
             )
             for skip in ladders.values()
         ]
@@ -152,9 +163,9 @@ def _rows(
     full = [network(size.width, skip, blocks) for skip, blocks in shapes]
     naive = [network(size.width, skip, blocks, overlap=False) for skip, blocks in shapes]
     whole: Grid = points(
-        data=[data], net=full, temperature=_T, theory=["nested", "infinite"], sample=True
+        data=[data], net=full, temperature=[_T], theory=["nested", "infinite"], sample=True
     )
-    whole += points(data=[data], net=naive, temperature=_T, theory=["nested"])
+    whole += points(data=[data], net=naive, temperature=[_T], theory=["nested"])
     found = study.sweep(whole, **size.effort).isel(data=0, temperature=0)
     nets = list(dict.fromkeys(point.network for point in whole))
     rows = []
