@@ -20,7 +20,7 @@ from .._sweeps.grid import Grid, grid as points
 from .._sweeps.point import R_HAT_LIMIT
 from ..datasets import Dataset
 from ._figure import Figure, Table
-from ._picture import LIGHT, exact, grid, style, write_legend
+from ._picture import exact, grid, style, write_legend
 from ._study import Study
 from .depth import critical_depth
 
@@ -284,7 +284,7 @@ def _draw(dataset: "xr.Dataset") -> dict[str, Any]:
         _ladders(line[1], part)
         for axis, activation in zip(line[2:], part["activation"].values, strict=True):
             _eigenvalues(axis, part.sel(activation=activation))
-            axis.set_title(f"{activation}, infinite width", fontsize="small")
+            axis.set_title(f"{activation}; dotted: criterion 1", fontsize="small")
         line[0].set_ylabel("test error")
         line[2].set_ylabel(r"$\lambda_{\min}/\bar\lambda$ of $K$")
         line[0].set_title(f"{task}, one block", fontsize="small")
@@ -323,7 +323,6 @@ def _eigenvalues(axis: Any, part: "xr.Dataset") -> None:
         critical = float(one["critical_depth"])
         if not math.isnan(critical):
             axis.axvline(critical, color=shade, linestyle=":", linewidth=1.0)
-    axis.axhline(1.0, **LIGHT)
     axis.set_yscale("log")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
