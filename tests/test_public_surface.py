@@ -157,7 +157,9 @@ VALID: dict[str, Any] = {
     "args": (NET, X, Y),
     "attrs": {},
     "ax": None,
+    "Residual.check.before": fw.Dense(4),
     "before": None,
+    "branch": 0.5,
     "bias_precision": None,
     "blas_threads": 1,
     "blocks": [fw.Prediction(np.zeros(2), np.ones(2))],
@@ -214,6 +216,7 @@ VALID: dict[str, Any] = {
     "parity": "odd",
     "output": 0,
     "outputs": 1,
+    "overlap": True,
     "particles": 31,
     "path": Lazy(run_file),
     "options": {},
@@ -261,6 +264,8 @@ VALID: dict[str, Any] = {
     "tree": Lazy(tree),
     "values": Lazy(weights),
     "weight_precision": 1.0,
+    "readout_activation": None,
+    "skip": 1.0,
     "width": 4,
     "widths": (4,),
     "wrapper": lambda model: model,
@@ -307,6 +312,7 @@ VALID: dict[str, Any] = {
 
 #: An instance of each class that has public methods.
 INSTANCES: tuple[Any, ...] = (
+    fw.Residual(4),
     fw.Dense(4),
     fw.Convolution(4, 2),
     NET,

@@ -191,7 +191,8 @@ def mixture(
         The network. With theory="nested": one hidden layer (with a mean term, the projection of
         the readout on it is integrated too), up to three with an odd activation, any number for
         the identity without biases. With theory="wishart": any. With several outputs Q̄_ℓ is a
-        Wishart matrix: one hidden layer, the identity without biases, or theory="wishart".
+        Wishart matrix: one hidden layer, the identity without biases, or theory="wishart". With
+        theory="nested" also a dense layer with one residual block after it, of one output.
     X
         Training patterns, shape (pattern, input).
     y

@@ -36,7 +36,8 @@ def parse_layer(text: str) -> "Layer":
         raise InputError(f"{expected}, such as dense:30, got {text!r}")
     begin = [name for name in SHELF.names() if name.startswith(kind)]
     found = SHELF.get(begin[0] if len(begin) == 1 else kind)
-    size, *options = [field.name for field in dataclasses.fields(found) if field.init]
+    kinds = {field.name: field.type for field in dataclasses.fields(found) if field.init}
+    size, *options = kinds
     try:
         width = int(first)
         pairs = [named(one) for one in others]
@@ -50,7 +51,8 @@ def parse_layer(text: str) -> "Layer":
             )
         if name in given:
             raise InputError(f"expected each option of --layer once, got {name!r} twice")
-        given[name] = value
+        whole = kinds[name] is float and type(value) is int
+        given[name] = float(value) if whole else value
     try:
         return found(**{size: width}, **given)
     except TypeError as error:  # an option without a default

@@ -4,7 +4,7 @@ Of a block h' = c h + ρ W σ(h)/√N the outputs see N pairs of weights, those 
 σ(h). Their squared lengths and their overlap are what finite width leaves free, so that a block
 has the pair (s, r), and the kernel E[h σ(h')] between skip and branch enters with r.
 
-Source: theory.md, section 13.
+Source: theory.md, section 17.
 """
 
 import dataclasses
@@ -138,7 +138,7 @@ def block_map(
 
     References
     ----------
-    theory.md, section 13; with more blocks than one, and with a readout that is not linear, this
+    theory.md, section 17; with more blocks than one, and with a readout that is not linear, this
     package's extension of it, exact for the identity.
     """
     second = moments(activation, covariance, rule)[0]
@@ -182,7 +182,7 @@ class Residual(Layer):
 
     References
     ----------
-    theory.md, section 13.
+    theory.md, section 17.
     """
 
     skip: float = 1.0

@@ -20,7 +20,7 @@ from .._sweeps.grid import Grid, grid as points
 from .._sweeps.point import R_HAT_LIMIT
 from ..datasets import Dataset
 from ._figure import Figure, Table
-from ._picture import LIGHT, exact, grid, style, write_legend
+from ._picture import exact, grid, style, write_legend
 from ._study import Study
 from .depth import critical_depth
 
@@ -54,7 +54,15 @@ _FINE = {"relative_mcse": 0.01, "target_ess": 1000.0, "max_draws": 10_000}
 _STRENGTHS = (0.0, 0.5, 0.8, 0.95)
 _SIZES = {
     "quick": _Size(
-        60, 100, 20, (0.0, 0.4, 0.8, 1.0), (1, 2, 4), 0.8, _STRENGTHS, (1, 2, 4, 8, 16), _ROUGH
+        60,
+        100,
+        20,
+        (0.0, 0.4, 0.8, 1.0),
+        (1, 2, 4),
+        0.8,
+        _STRENGTHS,
+        (1, 2, 4, 8, 16, 32, 64),
+        _ROUGH,
     ),
     "default": _Size(
         100,
@@ -64,7 +72,7 @@ _SIZES = {
         (1, 2, 4, 6),
         0.8,
         _STRENGTHS,
-        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
         _FINE,
     ),
     "paper": _Size(
@@ -75,7 +83,7 @@ _SIZES = {
         (1, 2, 4),
         0.8,
         _STRENGTHS,
-        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
         {"relative_mcse": 0.02, "target_ess": 200.0, "max_draws": 600},
     ),
 }
@@ -127,10 +135,13 @@ def _compute(study: Study) -> "xr.Dataset":
     for name, data in tasks.items():
         study.say(f"{name}: {len(shapes)} networks, solved and sampled")
         rows = dict(zip(shapes, _rows(study, size, data, shapes), strict=True))
-        one = xr.concat([rows[skip, 1] for skip in size.skips], xr.Variable("skip", size.skips))
+        one = xr.concat(
+            [rows[skip, 1] for skip in size.skips], xr.Variable("skip", list(size.skips))
+        )
         deep = [
             xr.concat(
-                [rows[skip, count] for count in size.blocks], xr.Variable("blocks", size.blocks)
+                [rows[skip, count] for count in size.blocks],
+                xr.Variable("blocks", list(size.blocks)),
             )
             for skip in ladders.values()
         ]
@@ -152,9 +163,9 @@ def _rows(
     full = [network(size.width, skip, blocks) for skip, blocks in shapes]
     naive = [network(size.width, skip, blocks, overlap=False) for skip, blocks in shapes]
     whole: Grid = points(
-        data=[data], net=full, temperature=_T, theory=["nested", "infinite"], sample=True
+        data=[data], net=full, temperature=[_T], theory=["nested", "infinite"], sample=True
     )
-    whole += points(data=[data], net=naive, temperature=_T, theory=["nested"])
+    whole += points(data=[data], net=naive, temperature=[_T], theory=["nested"])
     found = study.sweep(whole, **size.effort).isel(data=0, temperature=0)
     nets = list(dict.fromkeys(point.network for point in whole))
     rows = []
@@ -273,7 +284,7 @@ def _draw(dataset: "xr.Dataset") -> dict[str, Any]:
         _ladders(line[1], part)
         for axis, activation in zip(line[2:], part["activation"].values, strict=True):
             _eigenvalues(axis, part.sel(activation=activation))
-            axis.set_title(f"{activation}, infinite width", fontsize="small")
+            axis.set_title(f"{activation}; dotted: criterion 1", fontsize="small")
         line[0].set_ylabel("test error")
         line[2].set_ylabel(r"$\lambda_{\min}/\bar\lambda$ of $K$")
         line[0].set_title(f"{task}, one block", fontsize="small")
@@ -312,7 +323,6 @@ def _eigenvalues(axis: Any, part: "xr.Dataset") -> None:
         critical = float(one["critical_depth"])
         if not math.isnan(critical):
             axis.axvline(critical, color=shade, linestyle=":", linewidth=1.0)
-    axis.axhline(1.0, **LIGHT)
     axis.set_yscale("log")
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
