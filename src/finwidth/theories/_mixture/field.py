@@ -108,11 +108,11 @@ def random_field(network: Network, X: Float[np.ndarray, "n ..."], theory: str) -
     only_scale = chosen.only_scales(network)
     # the rules of quadrature are chosen by numbers
     with jax.ensure_compile_time_eval(), float64():
-        covariance = input_covariance(network, X)
+        covariance: Any = input_covariance(network, X)
         rules = layer_rules(network, np.asarray(covariance.diag_a))
         if isinstance(covariance, Local):
             covariance = known(covariance, network.activations[0], rules[0])
         else:
-            covariance = Covariance(*map(np.asarray, covariance))
+            covariance = jax.tree.map(np.asarray, Covariance(*covariance))
     covariances = jax.tree.map(lambda part: jnp.asarray(part, float), covariance)
     return RandomField(traceable(network), covariances, rules, theory, has_mean, only_scale)

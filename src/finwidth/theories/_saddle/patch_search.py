@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, gmres
+from scipy.sparse.linalg import aslinearoperator, gmres
 
 from ..._numerics.trust_region import minimise
 from .patch_action import DataTerm
@@ -204,6 +204,21 @@ def _moved(matrix: Square, change: Square) -> Square:
     return _symmetric(root @ _function(_symmetric(inverse @ change @ inverse), np.exp) @ root)
 
 
+class _Product(NamedTuple):
+    """A matrix that is known by its products, as SciPy takes it."""
+
+    matvec: Callable[[np.ndarray], np.ndarray]
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.size, self.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float64)
+
+
 def _newton_step(data: DataTerm, width: float, pair: _Pair) -> tuple[Square, Square]:
     """Return (dQ̄, dR) by GMRES on 1 + P⁻¹𝒢′, P being the prior's part of the Jacobian."""
     q_bar, r, size = pair.q_bar, pair.r, len(pair.r)
@@ -225,7 +240,7 @@ def _newton_step(data: DataTerm, width: float, pair: _Pair) -> tuple[Square, Squ
         return vector + divided(a, b)
 
     right = -divided(pair.d_q_bar, pair.d_r)
-    operator = LinearOperator((right.size, right.size), matvec=product, dtype=np.float64)
+    operator = aslinearoperator(_Product(product, right.size))
     accuracy = max(min(1e-2, pair.residual), 1e-6)
     step, _ = gmres(operator, right, rtol=accuracy, restart=80, maxiter=2)
     return parts(step)

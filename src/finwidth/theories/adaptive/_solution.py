@@ -10,7 +10,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from ..._layers.covariance import Covariance
-from ..._layers.dense import input_covariance, layer_map
+from ..._layers.dense import layer_map
+from ..._layers.inputs import flat_covariance
 from ..._layers.order import Scales
 from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
@@ -189,7 +190,7 @@ class AdaptiveSolution(GaussianProcessSolution):
 
     def kernel_between(self, A: np.ndarray, B: np.ndarray) -> Covariance:
         """Return K_R between two sets of patterns."""
-        prior = input_covariance(self.network, A, B)
+        prior = flat_covariance(self.network, A, B)
         a, b = self.coordinates.inside(A), self.coordinates.inside(B)
         moved = a @ self._change
         covariance = Covariance(
