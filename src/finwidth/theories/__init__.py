@@ -17,6 +17,7 @@ from .._layers.order import (
 from .._layers.stack import Stack as Stack, recursion as recursion
 from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
+from ._large import LargePrediction as LargePrediction, LargeSolution as LargeSolution
 from ._mixture.outputs import WishartMixtureSolution as WishartMixtureSolution
 from ._saddle.action import ScaledForm as ScaledForm
 from ._saddle.matrix import MatrixSolution as MatrixSolution
@@ -29,6 +30,8 @@ from ._theory import SHELF as SHELF, Theory as Theory, available as available
 __all__ = [
     "SHELF",
     "Covariance",
+    "LargePrediction",
+    "LargeSolution",
     "Layer",
     "Link",
     "MatrixSolution",

@@ -19,6 +19,7 @@ class Infinite(Nested):
     """The network of infinite width (Lee et al., ICLR 2018; theory.md, section 4)."""
 
     name = "infinite"
+    fixed = True
 
     def order_parameters(self, problem: Problem, start: np.ndarray | None = None) -> SaddlePoint:
         """Return Q̄ = 1, Q = 0; there is nothing to solve."""
