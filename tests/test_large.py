@@ -51,12 +51,16 @@ def few_probes(
 @pytest.mark.parametrize(
     ("network", "theory"),
     [
-        (NET, "nested"),
         (fw.Network((40,), "relu", bias_precision=2.0), "nested"),
-        (fw.Network((40, 30), "erf", bias_precision=2.0), "wishart"),
-        (fw.Network((40, 30), "relu", bias_precision=2.0), "infinite"),
-        (fw.Network((40, 30), "erf"), "nested"),
-        (fw.Network((40, 30), "relu"), "nested"),
+        pytest.param(NET, "nested", marks=pytest.mark.slow),
+        pytest.param(
+            fw.Network((40, 30), "erf", bias_precision=2.0), "wishart", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            fw.Network((40, 30), "relu", bias_precision=2.0), "infinite", marks=pytest.mark.slow
+        ),
+        pytest.param(fw.Network((40, 30), "erf"), "nested", marks=pytest.mark.slow),
+        pytest.param(fw.Network((40, 30), "relu"), "nested", marks=pytest.mark.slow),
     ],
 )
 def test_a_space_that_is_whole_gives_the_dense_solution(network, theory: str) -> None:
@@ -94,7 +98,12 @@ def test_probes_that_are_all_unit_vectors_give_the_exact_trace() -> None:
 
 
 @pytest.mark.parametrize(
-    "network", [NET, NET.replace(activation="relu"), NET.replace(widths=(40, 30))]
+    "network",
+    [
+        NET,
+        pytest.param(NET.replace(activation="relu"), marks=pytest.mark.slow),
+        NET.replace(widths=(40, 30)),
+    ],
 )
 def test_within_its_error_bar_where_the_space_is_not_whole(network: fw.Network) -> None:
     dense, large = fw.solve(network, X, Y, temperature=0.3), few_probes(network)
@@ -117,9 +126,9 @@ def test_predictions_move_with_the_order_parameters_as_is_said() -> None:
     """Changes by one standard error: those of two dense Gaussian processes, by differences."""
     network = fw.Network((40,), "relu", bias_precision=2.0)
     with float64():
-        problem = make_problem(network, X[:100], Y[:100], 0.3)
+        problem = make_problem(network, X[:120], Y[:120], 0.3)
         rule = available()["nested"]
-        large = solve_large(problem, rule, make_plan(100, 0, 64, 1e9), progress=False)
+        large = solve_large(problem, rule, make_plan(120, 0, 64, 1e9), progress=False)
         point, step = large.fit.point, np.array([0.7, -0.4])
         errors = dataclasses.replace(large.fit.errors, moves=step[None, :])
         fit = dataclasses.replace(large.fit, errors=errors)
@@ -129,7 +138,7 @@ def test_predictions_move_with_the_order_parameters_as_is_said() -> None:
             order = point.chart.value(point.theta + shift * step)
             inside = large.kernel.at(problem.X, order, False).cross
             block = large.kernel.at(X_TEST, order, False)
-            solved = np.linalg.solve(inside + 0.3 * np.eye(100), block.cross)
+            solved = np.linalg.solve(inside + 0.3 * np.eye(120), block.cross)
             return [
                 solved.T @ problem.y,
                 block.diagonal - np.sum(block.cross * solved, axis=0),

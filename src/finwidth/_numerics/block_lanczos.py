@@ -15,6 +15,8 @@ from jaxtyping import Float
 __all__ = ["BlockLanczos", "Rule"]
 
 _EPS = float(np.finfo(np.float64).eps)
+_VISIBLE = 1e-10  # square of a direction beside the largest that a Gram matrix still tells
+_ROUNDS = 6
 
 
 class Rule:
@@ -122,7 +124,7 @@ class BlockLanczos:
             following, coupling = following[:, :0], coupling[:0]
         if following.shape[1]:
             # where a remainder is small, rounding has turned it towards the basis
-            following, turn = np.linalg.qr(_against(whole, following))
+            following, turn = _orthonormal(_against(whole, following), 0.0)
             coupling = turn @ coupling
         # at once, so that what is interrupted before has not begun
         self.sizes, self._scale = [*self.sizes, n], scale
@@ -159,12 +161,27 @@ class BlockLanczos:
 
 
 def _orthonormal(block: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Q with orthonormal columns and R with `block` = Q R but for what is negligible."""
-    q, r, order = scipy.linalg.qr(block, mode="economic", pivoting=True)
-    rank = int(np.sum(np.abs(np.diag(r)) > tolerance))
-    unpivoted = np.empty((rank, block.shape[1]))
-    unpivoted[:, order] = r[:rank]
-    return q[:, :rank], unpivoted
+    """Return Q with orthonormal columns and R with `block` = Q R but for what is negligible.
+
+    By products of whole blocks: the Gram matrix tells all directions but the small ones, which
+    are left for the next round, where nothing larger hides them.
+    """
+    size = float(np.max(np.abs(block), initial=0.0))
+    if size == 0.0:
+        return block[:, :0], np.zeros((0, block.shape[1]))
+    rest, q = block / size, block[:, :0]
+    for _ in range(_ROUNDS):
+        squares, vectors = np.linalg.eigh(rest.T @ rest)
+        kept = squares > max((tolerance / size) ** 2, _VISIBLE * squares[-1])
+        if not kept.any():
+            break
+        new = _against(q, rest @ (vectors[:, kept] / np.sqrt(squares[kept])))
+        squares, vectors = np.linalg.eigh(new.T @ new)
+        q = np.column_stack([q, new @ ((vectors / np.sqrt(squares)) @ vectors.T)])
+        if q.shape[1] == min(block.shape):
+            break
+        rest = _against(q, block / size)
+    return q, q.T @ block
 
 
 def _against(basis: np.ndarray, block: np.ndarray) -> np.ndarray:

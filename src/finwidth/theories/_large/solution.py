@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from ..._basics.blas import blas_threads
 from ..._basics.errors import ConvergenceError
 from ..._basics.progress import Progress
 from ..._numerics.deflation import Deflation
@@ -319,13 +320,15 @@ class LargeSolution(Solution):
         )
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> LargePrediction:
-        return self._prediction(*self._moments(X_test, full_covariance))
+        with blas_threads(1):
+            return self._prediction(*self._moments(X_test, full_covariance))
 
     def _scores(
         self, X_test: np.ndarray, y_test: np.ndarray, chosen: Sequence[Observable]
     ) -> xr.Dataset:
         """Return the quantities and their standard errors `error_se` and so on."""
-        parts = [self._moments(block, False)[0] for block in self._blocks(X_test)]
+        with blas_threads(1):
+            parts = [self._moments(block, False)[0] for block in self._blocks(X_test)]
         arrays = {
             field.name: np.concatenate([getattr(part, field.name) for part in parts], axis=-1)
             for field in dataclasses.fields(_Moments)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..._basics.blas import blas_threads
 from ..._basics.memory import shown_memory
 from ..._basics.progress import Progress
 from ..._numerics.factor import check_conditioning
@@ -50,7 +51,8 @@ def solve_large(
     """
     check_covered(problem, rule)
     made: list[Callable[[], Fit]] = []
-    with float64():
+    # threads take tiles, each with products of its own
+    with float64(), blas_threads(1):
         theta = np.zeros(rule.chart(problem.network).size)
         matrix = LargeKernel(rule, problem, plan, theta).matrix
         kept = min(matrix.count, matrix.most)
