@@ -132,7 +132,7 @@ def test_predictions_move_with_the_order_parameters_as_is_said() -> None:
         point, step = large.fit.point, np.array([0.7, -0.4])
         errors = dataclasses.replace(large.fit.errors, moves=step[None, :])
         fit = dataclasses.replace(large.fit, errors=errors)
-        found, _ = LargeSolution(problem, fit, False)._moments(X_TEST, False)
+        found, _ = LargeSolution(problem, fit, False)._predictor.moments(X_TEST, False)
 
         def at(shift: float) -> list[np.ndarray]:
             order = point.chart.value(point.theta + shift * step)

@@ -4,7 +4,7 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class TiledMatrix:
                 tick(1)
         return product
 
-    def _parts(self, block: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def _parts(self, block: np.ndarray) -> Generator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield the products of all tiles, in their order."""
         part = functools.partial(self._part, block)
         if self._workers == 1:

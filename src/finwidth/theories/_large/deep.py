@@ -126,9 +126,9 @@ def _run(kernel: LargeKernel, bar: Progress, keep: Keep) -> _Run:
 
 def _place(kernel: LargeKernel) -> SaddlePoint:
     """Return θ of the kernel as a point that nothing is known of."""
-    reason = "the saddle point was not reached"
-    result = TrackResult(kernel.theta, math.nan, False, reason)
-    return kernel.rule.point(kernel.problem, None, kernel.theta, result)
+    theta = np.asarray(kernel.theta)
+    result = TrackResult(theta, math.nan, False, "the saddle point was not reached")
+    return kernel.rule.point(kernel.problem, None, theta, result)
 
 
 def _gradient(

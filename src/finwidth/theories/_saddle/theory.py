@@ -109,10 +109,7 @@ class SaddleTheory(Theory):
         return None
 
     def scaled_parts(self, problem: Problem) -> ScaledParts | None:
-        """Return what `scaled_form` consists of besides the matrix, at T > 0, or None.
-
-        What "nested" and "wishart" are solved by where no matrix over patterns fits.
-        """
+        """Return what `scaled_form` consists of besides the matrix, at T > 0, or None."""
         return None
 
     def form(self, problem: Problem) -> ScaledForm | None:
@@ -156,10 +153,7 @@ class SaddleTheory(Theory):
         return polish(equations, result.theta, jacobian)[0]
 
     def coarse(self, problem: Problem, largest: int) -> tuple[TrackResult, np.ndarray]:
-        """Return the saddle point that subsets of less than `largest` patterns give.
-
-        With it comes the Jacobian of the data's part there.
-        """
+        """Return that of subsets of less than `largest` patterns, and the data's Jacobian there."""
         n = problem.n_patterns
         sizes = [n]
         while sizes[0] > _LARGEST_TRACKED:
