@@ -1,16 +1,18 @@
 """`solve`, `mixture`, `student_t_process`: from a network and a training set to a solution."""
 
-from typing import Any
+from typing import Any, cast
 
 from ._basics.arrays import shown
-from ._basics.checks import check_choice, check_number
+from ._basics.checks import check_choice, check_flag, check_number
 from ._basics.errors import InputError
 from ._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from ._numerics.precision import in_float64
-from ._problem.network import Network
+from ._problem.network import Network, check_network
 from ._problem.problem import make_problem
 from .theories._evidence import most_likely
+from .theories._large import choose_plan, solve_large
 from .theories._mixture.approximate import solve_any
+from .theories._saddle.theory import SaddleTheory
 from .theories._solution import Solution
 from .theories._student_t_process import StudentTProcessSolution, solve_student_t_process
 from .theories._theory import Theory, choose_theory, solve_problem
@@ -29,7 +31,10 @@ def solve(
     likelihood: str | Likelihood = "gaussian",
     approximation: str | None = None,
     readout_precision: str | None = None,
-    memory_limit: int | None = None,
+    method: str | None = None,
+    memory_limit: float | str | None = None,
+    seed: Any = 0,
+    progress: Any = True,
 ) -> Solution:
     """Solve a theory of the posterior for one network, training set and temperature.
 
@@ -68,9 +73,21 @@ def solve(
         "laplace", around the mode of f.
     readout_precision
         With temperature="evidence", "evidence" chooses λ_L with T: the result's network has it.
+    method
+        "dense", by P × P matrices; "iterative", by products with a kernel that is made tile by
+        tile, with error bars (a `finwidth.theories.LargeSolution`): "infinite", "wishart" and
+        "nested" with one hidden layer, one output, the Gaussian likelihood and T > 0. By default
+        the first unless its memory goes beyond `memory_limit`.
     memory_limit
-        Bytes that the kernels of all pairs of patches may take, for a convolution without pooling:
-        beyond it they are made anew each time they are needed. None: 4 GiB.
+        Bytes, or a string such as "8GB", for the arrays of the solution and its predictions; by
+        default what this machine has, of which "iterative" takes half. The numbers do not depend
+        on it, only the time and which way is the default. Of a convolution without pooling the
+        bytes that the kernels of all pairs of patches may take, 4 GiB by default: beyond it they
+        are made anew each time they are needed.
+    seed
+        Seed of the random probes of "iterative"; the same seed gives the same solution.
+    progress
+        Whether "iterative" shows progress on stderr.
 
     Returns
     -------
@@ -85,6 +102,8 @@ def solve(
         If the saddle point was not reached; the best point is attached as ``.best``.
     PluginError
         If the activation's kernel breaks its contract.
+    KeyboardInterrupt
+        If "iterative" is interrupted: with what was found so far as ``.best``.
 
     Warns
     -----
@@ -95,10 +114,14 @@ def solve(
     References
     ----------
     Pacelli et al., Nat. Mach. Intell. 5, 1497 (2023), eqs. 5-13; theory.md, sections 2 to 4, and
-    14 for several outputs, 15 for classes.
+    14 for several outputs, 15 for classes, 18 for "iterative".
     """
     chosen = choose_theory(theory)
     likelihood = choose_likelihood(likelihood, approximation)
+    progress = check_flag("progress", progress)
+    # a convolution's kernels keep to the limit themselves
+    by_patches = check_network(net).by_patches
+    kernels, limit = (memory_limit, None) if by_patches else (None, memory_limit)
     by_evidence = isinstance(temperature, str) and temperature == "evidence"
     if readout_precision is not None:
         check_choice("readout_precision", readout_precision, ("evidence",))
@@ -113,9 +136,17 @@ def solve(
                 "expected temperature = a number with a likelihood other than 'gaussian', got "
                 "'evidence': tempered, it is not normalised"
             )
-        problem = make_problem(net, X, y, 1.0, likelihood, memory_limit)
+        problem = make_problem(net, X, y, 1.0, likelihood, kernels)
+        if choose_plan(problem, chosen, method, limit, seed) is not None:
+            raise InputError(
+                "expected temperature = a number with method='iterative', got 'evidence'"
+            )
         return most_likely(problem, chosen, readout_precision is not None)
-    return solve_problem(make_problem(net, X, y, temperature, likelihood, memory_limit), chosen)
+    problem = make_problem(net, X, y, temperature, likelihood, kernels)
+    plan = choose_plan(problem, chosen, method, limit, seed)
+    if plan is None:
+        return solve_problem(problem, chosen)
+    return solve_large(problem, cast(SaddleTheory, chosen), plan, progress)
 
 
 @in_float64
@@ -177,7 +208,7 @@ def mixture(
     theory: str = "nested",
     likelihood: str | Likelihood = "gaussian",
     approximation: str | None = None,
-    memory_limit: int | None = None,
+    memory_limit: float | str | None = None,
 ) -> Solution:
     """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
 

@@ -18,6 +18,7 @@ import scipy.linalg.lapack as lapack
 from jaxtyping import Float
 
 from .._basics.errors import InputError
+from .data_term import DataTerm
 from .factor import Factorization, check_conditioning
 
 __all__ = ["ScaledKernel", "TridiagonalFactor"]
@@ -44,7 +45,7 @@ def _solve(pivots: np.ndarray, ratios: np.ndarray, block: np.ndarray) -> np.ndar
     return lapack.dpttrs(pivots, ratios, block)[0]
 
 
-class ScaledKernel:
+class ScaledKernel(DataTerm):
     """T·1 + s·K_0 + U diag(w) Uᵀ for varying s > 0, w ≥ 0 and T ≥ 0.
 
     Parameters
@@ -150,47 +151,6 @@ class ScaledKernel:
                 )
             ends.append(unit * float(values[0]))
         return ends[0], ends[1]
-
-    def data_term(
-        self, scale: float, weights: Float[np.ndarray, " term"], temperature: float
-    ) -> tuple[float, float, Float[np.ndarray, " term"]]:
-        """Return logdet A + yᵀA⁻¹y and its derivatives.
-
-        Parameters
-        ----------
-        scale
-            s > 0.
-        weights
-            w ≥ 0, shape (term,).
-        temperature
-            T ≥ 0.
-
-        Returns
-        -------
-        value, d/d log s, d/d log w
-            Scalars and an array of shape (term,); NaN where A is not positive definite.
-        """
-        weights = np.asarray(weights, dtype=np.float64)
-        columns = self.columns * np.sqrt(weights)
-        try:
-            parts = self.parts(scale, temperature, np.column_stack([self.y, columns]))
-        except np.linalg.LinAlgError:
-            return np.nan, np.nan, np.full(weights.shape, np.nan)
-        value, solved, trace = parts
-        a, x = solved[:, 0], solved[:, 1:]
-        d_weights = np.zeros(weights.shape)
-        if weights.size:
-            capacitance = np.eye(weights.size) + columns.T @ x
-            factor, info = lapack.dpotrf(capacitance, lower=1)
-            solve = lambda b: lapack.dpotrs(factor, b, lower=1)[0]  # noqa: E731
-            a = a - x @ solve(columns.T @ a)
-            value += 2.0 * float(np.sum(np.log(np.diag(factor))))
-            trace -= float(np.trace(solve(x.T @ self.times(scale, x))))
-            gram = columns.T @ x
-            d_weights = np.diag(gram - gram @ solve(gram)) - (columns.T @ a) ** 2
-        value += float(self.y @ a)
-        d_scale = trace - float(a @ self.times(scale, a[:, None])[:, 0])
-        return value, d_scale, d_weights
 
     def parts(
         self, scale: float, temperature: float, block: Float[np.ndarray, "pattern b"]

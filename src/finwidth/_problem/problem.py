@@ -14,6 +14,7 @@ from .._basics.arrays import (
 )
 from .._basics.checks import check_count, check_temperature
 from .._basics.errors import InputError
+from .._basics.memory import check_memory
 from .._layers.covariance import Covariance, Local, known
 from .._layers.dense import input_covariance, input_variances
 from .._layers.stack import Stack, layer_rules
@@ -220,6 +221,8 @@ def make_problem(
 ) -> Problem:
     """Check all arguments and return the `Problem`; raises before any long work."""
     network = check_network(net)
+    if memory_limit is not None:
+        memory_limit = int(check_memory("memory_limit", memory_limit))
     likelihood = choose_likelihood(likelihood)
     X = network.layers[0].check_inputs(X)
     y = check_labels(y, X.shape[0], outputs=1 if likelihood.one_label else network.outputs)

@@ -18,6 +18,7 @@ from .._layers.order import (
 from .._layers.stack import Stack as Stack, recursion as recursion
 from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
+from ._large import LargePrediction as LargePrediction, LargeSolution as LargeSolution
 from ._mixture.outputs import WishartMixtureSolution as WishartMixtureSolution
 from ._mixture.patches import PatchMixtureSolution as PatchMixtureSolution
 from ._saddle.action import ScaledForm as ScaledForm
@@ -32,6 +33,8 @@ from ._theory import SHELF as SHELF, Theory as Theory, available as available
 __all__ = [
     "SHELF",
     "Covariance",
+    "LargePrediction",
+    "LargeSolution",
     "Law",
     "Layer",
     "Link",

@@ -22,6 +22,7 @@ class Infinite(Nested):
     """The network of infinite width (Lee et al., ICLR 2018; theory.md, section 4)."""
 
     name = "infinite"
+    fixed = True
 
     def eliminates_q(self, network: Network) -> bool:
         """Also where a layer has no mean term: Q = 0."""

@@ -18,7 +18,7 @@ from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
 from ..activations import _moments
-from ._saddle.action import Columns, ScaledForm, scaled_kernel
+from ._saddle.action import ScaledForm, ScaledParts, scaled_kernel
 from ._saddle.matrix import solve_matrix
 from ._saddle.patches import solve_patches, solve_patches_column
 from ._saddle.point import SaddlePoint
@@ -53,23 +53,25 @@ class Nested(SaddleTheory):
         network, odd = problem.network, problem.network.odd
         # Without noise K − m mᵀ alone would have to be positive definite; the sum suffices.
         low_rank = not odd or network.bias_precision is not None
-        if not network.by_scales or network.depth > 1 or (problem.temperature == 0 and low_rank):
+        if not _one_layer(network) or (problem.temperature == 0 and low_rank):
             return None
         return self.reduced(problem)
 
+    def scaled_parts(self, problem: Problem) -> ScaledParts | None:
+        """Return the same without its matrix."""
+        return self._parts(problem) if _one_layer(problem.network) else None
+
     def reduced(self, problem: Problem) -> ScaledForm:
         """Return the form of one hidden layer, at any temperature."""
+        return ScaledForm(problem.shared(self._unit_kernel), *self._parts(problem))
+
+    def _parts(self, problem: Problem) -> ScaledParts:
         network, odd = problem.network, problem.network.odd
         precision, bias = problem.stack.precisions[0], problem.stack.biases[0]
         weights = [] if odd else [1.0 / precision]
         if network.bias_precision is not None:
             weights.append(bias)
-        kernel, parts = problem.shared(self._unit_kernel), self._unit(problem)
-        return ScaledForm(kernel, *parts, float(precision), np.asarray(weights), int(not odd))
-
-    def _unit(self, problem: Problem) -> tuple[Stack, OrderParameters, Columns]:
-        """Return where the kernel is K_0, and the columns beside it."""
-        network, odd = problem.network, problem.network.odd
+        # where the kernel is K_0
         unit = problem.stack.replace(precisions=np.ones(1), biases=np.zeros(1))
         order = OrderParameters.of(np.ones(1), np.ones(1) if odd else np.zeros(1))
 
@@ -77,10 +79,11 @@ class Nested(SaddleTheory):
             ones = np.ones((X.shape[0], int(network.bias_precision is not None)))
             return ones if odd else np.column_stack([feature_means(network, X), ones])
 
-        return unit, order, columns
+        weights, mean_terms = np.asarray(weights), int(not odd)
+        return ScaledParts(unit, order, columns, float(precision), weights, mean_terms)
 
     def _unit_kernel(self, problem: Problem) -> ScaledKernel:
-        return scaled_kernel(problem, self.kernel, *self._unit(problem))
+        return scaled_kernel(problem, self.kernel, *self._parts(problem)[:3])
 
     def solve_outputs(self, problem: Problem, start: Any = None) -> Solution:
         """Return the solution with several outputs (theory.md, section 14).
@@ -123,6 +126,10 @@ class Nested(SaddleTheory):
         reason = "rounding in an ill-conditioned kernel"
         result = TrackResult(theta, residual, residual <= 1e-9, reason)
         return self.point(problem, equations, theta, result)
+
+
+def _one_layer(network: Network) -> bool:
+    return network.by_scales and network.depth == 1
 
 
 def feature_means(network: Network, X: np.ndarray) -> np.ndarray:

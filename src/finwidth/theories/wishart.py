@@ -14,7 +14,7 @@ from .._numerics.tridiagonal import ScaledKernel
 from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
-from ._saddle.action import Columns, ScaledForm, scaled_kernel
+from ._saddle.action import ScaledForm, ScaledParts, scaled_kernel
 from ._saddle.theory import SaddleTheory
 from ._theory import Theory, check_dense
 
@@ -75,20 +75,17 @@ class Wishart(SaddleTheory):
 
     def scaled_form(self, problem: Problem) -> ScaledForm | None:
         """K_0 = K_NNGP without the output's bias, whose column is 1."""
-        biased = problem.network.bias_precision is not None
         # Without noise K_0 alone would have to be positive definite; the sum suffices.
-        if problem.temperature == 0 and biased:
+        if problem.temperature == 0 and problem.network.bias_precision is not None:
             return None
-        stack = problem.stack
-        kernel, parts = problem.shared(self._unit_kernel), self._unit(problem)
-        weights = stack.biases[-1:] if biased else np.zeros(0)
-        return ScaledForm(kernel, *parts, float(stack.precisions[-1]), weights)
+        return ScaledForm(problem.shared(self._unit_kernel), *self.scaled_parts(problem))
 
-    def _unit(self, problem: Problem) -> tuple[Stack, OrderParameters, Columns]:
-        """Return where the kernel is K_0, and the column beside it."""
+    def scaled_parts(self, problem: Problem) -> ScaledParts:
+        """Return the same without its matrix."""
         stack, biased = problem.stack, problem.network.bias_precision is not None
         precisions, hidden = stack.precisions.copy(), stack.biases.copy()
         precisions[-1], hidden[-1] = 1.0, 0.0
+        # where the kernel is K_0
         unit = stack.replace(precisions=precisions, biases=hidden)
         ones = np.ones(stack.depth)
         order = OrderParameters.of(ones, ones)
@@ -96,10 +93,11 @@ class Wishart(SaddleTheory):
         def columns(X: np.ndarray) -> np.ndarray:
             return np.ones((X.shape[0], int(biased)))
 
-        return unit, order, columns
+        weights = stack.biases[-1:] if biased else np.zeros(0)
+        return ScaledParts(unit, order, columns, float(stack.precisions[-1]), weights)
 
     def _unit_kernel(self, problem: Problem) -> ScaledKernel:
-        return scaled_kernel(problem, self.kernel, *self._unit(problem))
+        return scaled_kernel(problem, self.kernel, *self.scaled_parts(problem)[:3])
 
 
 @hookimpl

@@ -19,6 +19,7 @@ from ..._layers.covariance import Covariance, Local, known
 from ..._layers.dense import input_covariance
 from ..._layers.order import Chart, OrderParameters
 from ..._layers.stack import Stack
+from ..._numerics.data_term import DataTerm
 from ..._numerics.tiles import assemble, contract
 from ..._numerics.tridiagonal import ScaledKernel
 from ..._problem.problem import Problem
@@ -26,16 +27,47 @@ from ..._problem.problem import Problem
 __all__ = [
     "Columns",
     "ScaledForm",
+    "ScaledParts",
     "dense_gradient",
     "kernel_pull",
     "scaled_gradient",
     "scaled_kernel",
     "tile_covariance",
+    "tile_slope",
     "training_kernel",
+    "training_tile",
 ]
 
 
 Columns = Callable[[np.ndarray], np.ndarray]
+
+
+class ScaledParts(NamedTuple):
+    """K_R = s·K_0 + U diag(w) Uᵀ as a theory states it, with no matrix over patterns made.
+
+    Attributes
+    ----------
+    stack, order, columns, precision, fixed_weights, mean_terms
+        As those of `ScaledForm`.
+    """
+
+    stack: Stack
+    order: OrderParameters
+    columns: Columns
+    precision: float
+    fixed_weights: np.ndarray
+    mean_terms: int = 0
+
+    def scale(self, order: OrderParameters) -> float:
+        """Return s."""
+        return float(np.prod(order.q_bar)) / self.precision
+
+    def weights(self, order: OrderParameters) -> np.ndarray:
+        """Return w, shape (term,)."""
+        weights = self.fixed_weights.copy()
+        if self.mean_terms:
+            weights[: self.mean_terms] *= order.shrinkage
+        return weights
 
 
 class ScaledForm(NamedTuple):
@@ -67,30 +99,26 @@ class ScaledForm(NamedTuple):
 
     def scale(self, order: OrderParameters) -> float:
         """Return s."""
-        return float(np.prod(order.q_bar)) / self.precision
+        return self.parts.scale(order)
 
     def weights(self, order: OrderParameters) -> np.ndarray:
         """Return w, shape (term,)."""
-        weights = self.fixed_weights.copy()
-        if self.mean_terms:
-            weights[: self.mean_terms] *= order.shrinkage
-        return weights
+        return self.parts.weights(order)
+
+    @property
+    def parts(self) -> ScaledParts:
+        """What the form consists of besides the matrix."""
+        return ScaledParts(*self[1:])
 
 
 def scaled_gradient(
-    problem: Problem, form: ScaledForm, chart: Chart
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return θ -> gradient of the data term where one scale is all that varies; O(P) a call."""
-    depth = problem.network.depth
-
-    def gradient(theta: np.ndarray) -> np.ndarray:
-        order = chart.value(theta)
-        _, d_scale, d_weights = form.kernel.data_term(
-            form.scale(order), form.weights(order), problem.temperature
-        )
-        return np.concatenate([np.full(depth, d_scale), d_weights[: form.mean_terms]])
-
-    return gradient
+    kernel: DataTerm, parts: ScaledParts, chart: Chart, temperature: float, theta: np.ndarray
+) -> np.ndarray:
+    """Return the gradient of the data term where one scale is all that varies."""
+    order = chart.value(theta)
+    _, d_scale, d_weights = kernel.data_term(parts.scale(order), parts.weights(order), temperature)
+    depth = len(chart.orders)
+    return np.concatenate([np.full(depth, d_scale), d_weights[: parts.mean_terms]])
 
 
 KernelMap = Callable[..., Covariance]
@@ -115,6 +143,21 @@ def _tile_gradient(
 
     # forward mode: few parameters, and no sums over rows and columns on the way back
     return jax.jacfwd(contracted)(theta)
+
+
+@functools.partial(jax.jit, static_argnames=("kernel",))
+def _tile_slope(
+    kernel: KernelMap,
+    stack: Stack,
+    covariance: Covariance,
+    chart: Chart,
+    theta: Array,
+    direction: Array,
+) -> Covariance:
+    def along(theta: Array) -> Covariance:
+        return kernel(stack, covariance, chart.value(theta))
+
+    return jax.jvp(along, (theta,), (direction,))[1]
 
 
 TileCovariance = Callable[[slice, slice], Covariance | Local]
@@ -147,11 +190,30 @@ def training_kernel(
     """Return K_R on the training set, made tile by tile, in Fortran order."""
     on_tile = tile_covariance(problem) if covariance is None else covariance
 
-    def block(rows: slice, columns: slice) -> np.ndarray:
-        c = on_tile(rows, columns)
-        return np.asarray(_tile(kernel, stack, c, order))
+    return assemble(
+        problem.n_patterns,
+        lambda rows, columns: training_tile(kernel, stack, order, on_tile(rows, columns)),
+    )
 
-    return assemble(problem.n_patterns, block)
+
+def training_tile(
+    kernel: KernelMap, stack: Stack, order: OrderParameters, covariance: Covariance
+) -> np.ndarray:
+    """Return a tile of K_R from that of C."""
+    return np.asarray(_tile(kernel, stack, covariance, order))
+
+
+def tile_slope(
+    kernel: KernelMap,
+    stack: Stack,
+    covariance: Covariance,
+    chart: Chart,
+    theta: np.ndarray,
+    direction: np.ndarray,
+) -> Covariance:
+    """Return the derivative of a tile of K_R along a direction of θ."""
+    arrays = jnp.asarray(theta, jnp.float64), jnp.asarray(direction, jnp.float64)
+    return _tile_slope(kernel, stack, covariance, chart, *arrays)
 
 
 def scaled_kernel(

@@ -45,7 +45,9 @@ class DataPart:
         chart = self.theory.chart(self.problem.network)
         form = self.theory.form(self.problem)
         if form is not None:
-            return scaled_gradient(self.problem, form, chart)
+            return functools.partial(
+                scaled_gradient, form.kernel, form.parts, chart, self.problem.temperature
+            )
         return dense_gradient(self.problem, self.theory.kernel, chart)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ equations and their solution are common to all (theory.md, sections 2 to 4).
 import abc
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ from ...activations._activation import get_activation
 from .._gaussian_process import GaussianProcessSolution
 from .._solution import Solution
 from .._theory import Test, Theory, checked
-from .action import ScaledForm, dense_gradient, training_kernel
+from .action import ScaledForm, ScaledParts, dense_gradient, training_kernel
 from .classes import solve_classes
 from .column import saddle_column
 from .equations import DataPart, PriorPart, check_start
@@ -54,6 +54,7 @@ class SaddleTheory(Theory):
 
     any_likelihood = True
     several_outputs = True
+    fixed: ClassVar[bool] = False  # whether order parameters keep their values of infinite width
 
     @abc.abstractmethod
     def kernel(
@@ -106,6 +107,10 @@ class SaddleTheory(Theory):
         """
         return None
 
+    def scaled_parts(self, problem: Problem) -> ScaledParts | None:
+        """Return what `scaled_form` consists of besides the matrix, at T > 0, or None."""
+        return None
+
     def form(self, problem: Problem) -> ScaledForm | None:
         """Return `scaled_form` where the likelihood has use for it."""
         form = self.scaled_form(problem) if problem.likelihood.homogeneous else None
@@ -141,6 +146,13 @@ class SaddleTheory(Theory):
         return self.point(problem, equations, result.theta, result)
 
     def _from_subsets(self, problem: Problem, equations: StationarityEquations) -> TrackResult:
+        result, jacobian = self.coarse(problem, problem.n_patterns)
+        if not result.converged:
+            return result
+        return polish(equations, result.theta, jacobian)[0]
+
+    def coarse(self, problem: Problem, largest: int) -> tuple[TrackResult, np.ndarray]:
+        """Return that of subsets of less than `largest` patterns, and the data's Jacobian there."""
         n = problem.n_patterns
         sizes = [n]
         while sizes[0] > _LARGEST_TRACKED:
@@ -148,15 +160,13 @@ class SaddleTheory(Theory):
         coarse = self._thinned(problem, sizes[0])
         result = track(coarse)
         jacobian = coarse.data_jacobian(result.theta)
-        for size in sizes[1:-1]:
-            if result.converged:
+        for size in sizes[1:]:
+            if result.converged and size < largest:
                 finer = self._thinned(problem, size)
                 jacobian = finer.data_jacobian(result.theta)
                 result, _ = polish(finer, result.theta, jacobian, tolerance=1e-5)
                 jacobian = finer.data_jacobian(result.theta)
-        if not result.converged:
-            return result
-        return polish(equations, result.theta, jacobian)[0]
+        return result, jacobian
 
     def _thinned(self, problem: Problem, size: int) -> StationarityEquations:
         """The equations with the data term of `size` patterns, scaled up to all of them."""
@@ -172,7 +182,11 @@ class SaddleTheory(Theory):
         )
 
     def point(
-        self, problem: Problem, equations: StationarityEquations, theta: np.ndarray, result: Any
+        self,
+        problem: Problem,
+        equations: StationarityEquations | None,
+        theta: np.ndarray,
+        result: Any,
     ) -> SaddlePoint:
         """Return the `SaddlePoint` at θ."""
         chart = self.chart(problem.network)
