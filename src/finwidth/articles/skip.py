@@ -265,7 +265,7 @@ def _kernel_table(part: "xr.Dataset", task: str) -> Table:
                 text = f"< {shown[0]}" if above else f"> {shown[-1]}"
             else:
                 text = f"{critical:.1f}"
-            values = (f"{float(value):.1e}" for value in one["smallest"].values)
+            values = (f"{float(value):.4f}" for value in one["smallest"].values)
             rows.append((f"{activation}", f"{strength:g}", *values, text))
     return Table(
         f"{task}: smallest eigenvalue of the kernel of infinite width over the mean one, by number "

@@ -195,7 +195,7 @@ class BlockLaw(MixtureLaw):
         mask[even] = 2.0 ** len(axes)
         coarse = self._moments(finest * mask.reshape(finest.shape), shown)
         change = float(np.max(np.abs(coarse - whole) / np.maximum(np.abs(whole), _SMALL)))
-        total = float(logsumexp(logs))
+        total = float(np.asarray(logsumexp(logs)))
         return total + volume, change**1.5, self._nodes(outer, scales, np.exp(logs - total), shown)
 
     def _shown(self, outer: np.ndarray, last: np.ndarray) -> np.ndarray:
