@@ -594,6 +594,17 @@ def test_what_is_not_derived_is_refused():
         fw.mixture(net(layer=fw.Convolution(3, 1)), X, Y, temperature=T)
 
 
+@pytest.mark.slow
+def test_a_sweep_tells_layers_apart(tmp_path):
+    data = fw.Dataset(X, Y, X_TEST, Y_TEST, name="images")
+    nets = [net(), net(layer=fw.Convolution(6, 2)), net(layer=LAYER.resize(7))]
+    grid = fw.grid(data=data, net=nets, temperature=T, theory=["nested", "infinite"])
+    found = fw.sweep(grid, store=tmp_path, progress=False)
+    assert np.unique(found.error.values.ravel()).size >= 5  # the width does not tell at infinity
+    again = fw.sweep(grid, store=tmp_path, progress=False)
+    np.testing.assert_array_equal(again.error, found.error)
+
+
 # --- data ---------------------------------------------------------------------------------------
 
 
