@@ -63,6 +63,7 @@ class Case:
         bias = "-bias" if self.net.bias_precision else ""
         outputs = "" if self.net.outputs == 1 else f"-D{self.net.outputs}"
         kind = "" if self.likelihood == "gaussian" else f"-{self.likelihood}"
+        kind += "" if self.net.dense else "-convolution"
         return f"{self.model}-{self.net.activation.name}-{widths}{bias}{outputs}{kind}"
 
 
@@ -107,6 +108,10 @@ def draw_weights(net: fw.Network, n_inputs: int, key: jax.Array) -> dict[str, ja
     shapes = {f"W_{n}": (fan_in[n], fan_in[n - 1]) for n in range(1, net.depth + 1)}
     precision = dict(zip([*shapes, "v"], net.weight_precision, strict=True))
     shapes["v"] = fan_in[-1:] + several
+    if not net.dense:  # a convolution of square images, section 16
+        (layer,) = net.layers
+        patches = ((math.isqrt(n_inputs) - layer.patch) // layer.stride + 1) ** 2
+        shapes |= {"W_1": (layer.width, layer.patch**2), "v": (layer.width, patches)}
     if net.bias_precision is not None:
         biases = {f"b_{n}": (fan_in[n],) for n in range(1, net.depth + 1)} | {"b_out": several}
         precision |= dict(zip(biases, net.bias_precision, strict=True))
@@ -120,6 +125,8 @@ def draw_weights(net: fw.Network, n_inputs: int, key: jax.Array) -> dict[str, ja
 
 def output(net: fw.Network, weights: dict[str, jax.Array], X: jax.Array) -> jax.Array:
     """f of theory.md, section 1."""
+    if isinstance(net.layers[0], fw.Convolution):
+        return convolved(net, weights, X)
     x = h = X
     for n, layer in enumerate(net.layers, start=1):
         W = weights[f"W_{n}"]
@@ -132,9 +139,24 @@ def output(net: fw.Network, weights: dict[str, jax.Array], X: jax.Array) -> jax.
     return x @ weights["v"] / math.sqrt(x.shape[1]) + weights.get("b_out", 0.0)
 
 
+def convolved(net: fw.Network, weights: dict[str, jax.Array], X: jax.Array) -> jax.Array:
+    """f of theory.md, section 16, patch by patch."""
+    (layer,), side = net.layers, X.shape[1]
+    corners = range(0, side - layer.patch + 1, layer.stride)
+    f = weights.get("b_out", 0.0)
+    for a, (i, j) in enumerate((i, j) for i in corners for j in corners):
+        patch = X[:, i : i + layer.patch, j : j + layer.patch].reshape(len(X), -1)
+        h = patch @ weights["W_1"].T / layer.patch + weights.get("b_1", 0.0)
+        sigma = ACTIVATIONS[net.activation.name](h)
+        f = f + sigma @ weights["v"][:, a] / math.sqrt(weights["v"].size)
+    return f
+
+
 def inputs(case: Case) -> tuple[jax.Array, jax.Array]:
     """Training inputs and one test input."""
     X = np.random.default_rng(5).normal(size=(case.n_patterns + 1, case.n_inputs))
+    if not case.net.dense:
+        X = X.reshape(len(X), math.isqrt(case.n_inputs), -1)
     return jnp.asarray(X[1:]), jnp.asarray(X[:1])
 
 
@@ -219,8 +241,9 @@ def one_replicate(case: Case, key: jax.Array, temperature: jax.Array) -> dict[st
             return sites
         features = fw.models.readout_features(net, fw.models.hidden_features(net, sites, X))
         coefficients = condition(features, y, temperature).draw(key)
-        width = net.widths[-1]
-        sites = sites | {"v": coefficients[:width] / math.sqrt(net.weight_precision[-1])}
+        width = features.shape[1]
+        v = coefficients[:width] / math.sqrt(net.weight_precision[-1])
+        sites = sites | {"v": v.reshape(truth["v"].shape)}
         if net.bias_precision is not None:
             sites["b_out"] = coefficients[width] / math.sqrt(net.bias_precision[-1])
         return sites
@@ -367,6 +390,32 @@ def test_ranks_of_the_truth_are_uniform_with_several_outputs(case):
 
 @pytest.mark.parametrize("case", some_slow(BLOCKS))
 def test_ranks_of_the_truth_are_uniform_with_a_residual_block(case):
+    assert_calibrated(case, calibrate(case, 500))
+
+
+CONVOLVED = [
+    Case(
+        fw.Network(
+            layers=(fw.Convolution(4, patch=2, stride=stride),),
+            activation=activation,
+            weight_precision=(0.7, 1.2),
+            bias_precision=biases,
+        ),
+        model,
+        step,
+        thin=2,
+        temperature=0.3,
+        n_inputs=n_inputs,
+    )
+    for model, step, activation, stride, n_inputs, biases in (
+        ("marginal", 0.2, "erf", 2, 16, (2.0, 1.5)),
+        ("network", 0.08, "relu", 1, 9, None),
+    )
+]
+
+
+@pytest.mark.parametrize("case", some_slow(CONVOLVED))
+def test_ranks_of_the_truth_are_uniform_with_a_convolution(case):
     assert_calibrated(case, calibrate(case, 500))
 
 

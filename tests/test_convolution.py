@@ -128,8 +128,15 @@ def test_the_action_is_stationary(activation, biases):
     np.testing.assert_allclose(prediction.variance, prior - explained, rtol=1e-9)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
-@pytest.mark.parametrize("pooling", ["none", "average"])
+@pytest.mark.parametrize(
+    ("activation", "pooling"),
+    [
+        ("erf", "none"),
+        ("erf", "average"),
+        pytest.param("relu", "none", marks=pytest.mark.slow),
+        pytest.param("relu", "average", marks=pytest.mark.slow),
+    ],
+)
 def test_one_patch_is_the_dense_layer(activation, pooling):
     layer = fw.Convolution(channels=6, patch=4, pooling=pooling)
     dense = fw.Network((6,), activation, PRECISION, BIAS)
@@ -249,8 +256,8 @@ def test_infinite_width_keeps_each_patch_by_itself():
         k = second_moments(X, X, activation)[0]
         expected = np.einsum("aaij->ij", k) / (PRECISION[1] * A)
         np.testing.assert_allclose(fw.nngp_kernel(net(activation), X), expected, rtol=1e-10)
-        solution = fw.solve(net(activation), X, Y, temperature=T, theory="infinite")
-        np.testing.assert_allclose(solution.renormalized_kernel, expected, rtol=1e-10)
+    solution = fw.solve(net("relu"), X, Y, temperature=T, theory="infinite")
+    np.testing.assert_allclose(solution.renormalized_kernel, expected, rtol=1e-10)
     with_test = fw.nngp_kernel(net("erf"), X, X_TEST)
     k = second_moments(X, X_TEST, "erf")[0]
     np.testing.assert_allclose(with_test, np.einsum("aaij->ij", k) / (PRECISION[1] * A), rtol=1e-10)
@@ -259,7 +266,7 @@ def test_infinite_width_keeps_each_patch_by_itself():
 def test_one_scalar_for_all_patches():
     """A N_c[q − log q − 1] with the kernels of single patches, minimised on a line."""
     solution = fw.solve(net(), X, Y, temperature=T, theory="scalar")
-    q = float(solution.order_parameters.q_bar[0])
+    q = float(solution.order_parameters.q_bar[0, 0, 0])
 
     def restricted(q):
         return action(q * np.eye(A), q * np.eye(A), 6, "erf")
@@ -276,7 +283,7 @@ def restricted_diagonal(q):
     return prior + np.linalg.slogdet(a)[1] + Y @ np.linalg.solve(a, Y)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize("activation", ["erf", pytest.param("relu", marks=pytest.mark.slow)])
 def test_pooling_is_one_scalar(activation):
     """Σ_ab K_ab/A², with everything that one hidden layer has."""
     layer = fw.Convolution(channels=6, patch=2, stride=2, pooling="average")
@@ -290,11 +297,33 @@ def test_pooling_is_one_scalar(activation):
     mixture = fw.mixture(net(activation, layer), X, Y, temperature=T)
     assert mixture.log_evidence == pytest.approx(solution.log_evidence, abs=1.5)
     assert np.all(mixture.predict(X_TEST).variance > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_pooling_with_several_outputs_and_classes(activation):
+    layer = fw.Convolution(channels=6, patch=2, stride=2, pooling="average")
     several = np.stack([Y, Y[::-1]], axis=1)
     two = fw.solve(net(activation, layer, outputs=2), X, several, temperature=T)
     assert two.order_parameters.q_bar.shape == (1, 2, 2)
+    labels = np.arange(P) % 3.0
+    three = fw.solve(net(activation, layer, outputs=3), X, labels, likelihood="softmax")
+    np.testing.assert_allclose(three.predict(X_TEST).probabilities.sum(axis=1), 1.0)
+    tree = fw.sample(
+        net(activation, layer),
+        X,
+        Y,
+        temperature=T,
+        model="student_t",
+        num_samples=50,
+        num_warmup=50,
+        num_chains=1,
+        progress=False,
+    )
+    assert tree["posterior"].q_bar.shape == (1, 50, 1)
 
 
+@pytest.mark.slow
 def test_a_dense_layer_above_an_average():
     layer = fw.Convolution(channels=6, patch=2, stride=2, pooling="average")
     deep = fw.Network(layers=(layer, fw.Dense(5)), activation="erf")
@@ -336,6 +365,7 @@ def test_many_widths_are_solved_like_one_each():
         )
 
 
+@pytest.mark.slow
 def test_classes_by_the_saddle_point():
     labels = np.sign(Y)
     solution = fw.solve(net(), X, labels, likelihood="logit")
@@ -458,7 +488,7 @@ def test_identity_network_is_the_wishart_mixture(model):
     assert abs(float(scores.error) - float(expected.error)) < 4.5 * error
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("outputs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_keeps_images_and_weights(outputs, tmp_path):
     labels = Y if outputs == 1 else np.stack([Y, -Y], axis=1)
     network = net(outputs=outputs)
@@ -471,6 +501,8 @@ def test_a_run_keeps_images_and_weights(outputs, tmp_path):
         num_warmup=5,
         num_samples=5,
         num_chains=1,
+        log_likelihood=False,
+        posterior_predictive=False,
         progress=False,
     )
     posterior = tree["posterior"]
@@ -502,7 +534,7 @@ def test_descriptions():
 
 
 def test_copies_of_solutions():
-    solution = fw.solve(net("relu"), X, Y, temperature=T)
+    solution = fw.solve(net(), X, Y, temperature=T)
     other = pickle.loads(pickle.dumps(solution))
     assert np.array_equal(other.predict(X_TEST).mean, solution.predict(X_TEST).mean)
     assert repr(other) == repr(solution) and other.order_parameters.equals(
@@ -560,6 +592,17 @@ def test_what_is_not_derived_is_refused():
         fw.solve(fw.Network((3,), "erf"), X.reshape(P, -1), Y, temperature=T, memory_limit=10**9)
     with pytest.raises(fw.InputError, match="at most 9 patches"):
         fw.mixture(net(layer=fw.Convolution(3, 1)), X, Y, temperature=T)
+
+
+@pytest.mark.slow
+def test_a_sweep_tells_layers_apart(tmp_path):
+    data = fw.Dataset(X, Y, X_TEST, Y_TEST, name="images")
+    nets = [net(), net(layer=fw.Convolution(6, 2)), net(layer=LAYER.resize(7))]
+    grid = fw.grid(data=data, net=nets, temperature=T, theory=["nested", "infinite"])
+    found = fw.sweep(grid, store=tmp_path, progress=False)
+    assert np.unique(found.error.values.ravel()).size >= 5  # the width does not tell at infinity
+    again = fw.sweep(grid, store=tmp_path, progress=False)
+    np.testing.assert_array_equal(again.error, found.error)
 
 
 # --- data ---------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ class Network(Layered):
     bias_precision
         λ^b_0 … λ^b_L, precisions of the bias priors, given likewise; None for no biases.
     layers
-        The hidden layers themselves, instead of `widths`.
+        The hidden layers themselves, instead of `widths`: `Dense`, or a `Convolution` as first.
     outputs
         D. With one output labels have the shape (pattern,), with several (pattern, D).
     readout_activation

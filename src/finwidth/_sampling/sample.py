@@ -84,7 +84,8 @@ def sample(
         The network.
     X, y
         Training set, shapes (pattern, input) and (pattern,), or (pattern, output) with several
-        outputs.
+        outputs; images for a `Convolution`, (pattern, row, column) or (pattern, channel, row,
+        column).
     temperature
         T > 0; it tempers the likelihood, p(y|f)^(1/T). For likelihoods of classes it is 1 if it is
         not given.

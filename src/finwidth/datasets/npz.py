@@ -20,7 +20,8 @@ def load(request: Request, *, path: str | Path | None = None) -> Dataset:
     request
         Sizes, classes (labels as they stand in y) and seed.
     path
-        The archive. Images (more than two axes) become one row each.
+        The archive. Images, of shape (row, column) or (row, column, channel), become one row each
+        unless they are asked for as images.
     """
     train, test = read_npz(check_file(path, "an .npz file"))
     return make_dataset(

@@ -74,7 +74,7 @@ def network(
     net
         The network.
     X
-        Patterns, shape (pattern, input).
+        Patterns, shape (pattern, input), or images for a `Convolution`.
     y
         Labels, shape (pattern,), or (pattern, output) with several outputs; None to draw them
         from the prior.

@@ -2,6 +2,7 @@
 
 import abc
 import functools
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -48,12 +49,22 @@ class GaussianProcessSolution(Solution):
             return np.asarray(self.kernel_between(self.problem.X, self.problem.X).cross)
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> Prediction:
-        """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ)."""
         block = self.kernel_between(X_test, self.problem.X)
+        square = self.kernel_between(X_test, X_test).cross if full_covariance else None
+        return self.predict_from(block, square)
+
+    def predict_from(self, block: Covariance, square: Any = None) -> Prediction:
+        """Mean κA⁻¹y, variance κ_0 − diag(κA⁻¹κᵀ).
+
+        Parameters
+        ----------
+        block
+            K_R between test points and the training set.
+        square
+            K_R between the test points, where their covariance is wanted.
+        """
         kappa = np.asarray(block.cross)
         half = self._whiten(kappa.T)
         variance = np.asarray(block.diag_a) - np.einsum("ij,ij->j", half, half)
-        covariance = None
-        if full_covariance:
-            covariance = np.asarray(self.kernel_between(X_test, X_test).cross) - half.T @ half
+        covariance = None if square is None else np.asarray(square) - half.T @ half
         return Prediction(kappa @ self.weights, variance, covariance)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from .._basics.errors import InputError
 from .._layers.convolution import Convolution
 from .._layers.order import Chart, Scale
@@ -9,7 +11,8 @@ from .._plugins.hooks import hookimpl
 from .._problem.network import Network
 from .._problem.problem import Problem
 from ._saddle.action import ScaledForm
-from ._saddle.theory import SaddleSolution
+from ._saddle.patch_search import Found
+from ._saddle.patches import PatchSolution
 from ._solution import Solution
 from ._theory import Test, Theory
 from .nested import Nested
@@ -62,8 +65,10 @@ class Scalar(Nested):
         patches = layer.size(problem.X.shape[1:]) // layer.width
         widened = problem.vary((layer.width * patches,), problem.temperature)
         found = self.solve_at_point(widened, start)
-        assert isinstance(found, SaddleSolution)
-        return SaddleSolution(problem, self, found.point, found.conditioned)
+        point, one = found.point, np.eye(patches)
+        q_bar = point.order.q_bar[0] * one
+        restricted = Found(q_bar, q_bar, point.residual, point.converged, point.message)
+        return PatchSolution(problem, self, restricted, found.conditioned)
 
     def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
         """Solve problems that differ in width, each by itself."""

@@ -6,6 +6,8 @@ A(A + 1)/2 · P(P + 1)/2 numbers. Tiles of them are kept as long as the memory l
 made anew each time beyond it; either way the numbers are the same.
 """
 
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float
 
 from ..._basics.errors import InputError
@@ -148,9 +151,11 @@ class PatchKernels:
             if cotangents:
                 parts = [self._filled(one(rows, columns), rows == columns) for one in cotangents]
                 totals += tile @ np.stack(parts, axis=1)
-        for matrix, (_, means) in zip(matrices, sums, strict=True):
-            if means is not None and self.mean is not None:
-                matrix += (self.mean @ means) @ self.mean.T
+        for k, (_, means) in enumerate(sums):
+            if means is not None and self.mean is not None:  # in place
+                matrices[k] = scipy.linalg.blas.dgemm(
+                    1.0, self.mean @ means, self.mean, 1.0, matrices[k], trans_b=1, overwrite_c=1
+                )
         return matrices, [self._unpacked(total) for total in totals.T]
 
     def _filled(self, block: np.ndarray, diagonal: bool) -> np.ndarray:

@@ -15,6 +15,9 @@ from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
 from ..._layers.stack import layer_rules
 from ..._likelihoods import Conditioned
+from ..._observables._observable import observables, predictions
+from ..._observables._prediction import Prediction
+from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._gaussian_process import GaussianProcessSolution
 from .._theory import Test, check_converged, solution_row
@@ -25,6 +28,7 @@ from .patch_together import KernelView, run_together
 
 __all__ = ["PatchSolution", "patch_coordinates", "solve_patches", "solve_patches_column"]
 
+_TEST_BLOCK = 512  # test patterns at a time
 _TOGETHER = 8  # problems side by side, which hold two P × P matrices each
 
 
@@ -82,10 +86,38 @@ def solve_patches_column(rule: Any, problems: list[Problem], test: Test) -> list
             functools.partial(solve_patches, rule, problem, None)
             for problem in problems[start : start + _TOGETHER]
         ]
-        for solution in run_together(kernels, searches):
+        solutions = run_together(kernels, searches)
+        for solution in solutions:
             check_converged(solution)
-            rows.append(solution_row(solution, test))
+            rows.append(solution_row(solution, None))
+        if test is not None:
+            for row, scores in zip(rows[start:], _scores(solutions, *test), strict=True):
+                row |= scores
     return rows
+
+
+def _scores(
+    solutions: list["PatchSolution"], X_test: np.ndarray, y_test: np.ndarray
+) -> list[dict[str, float]]:
+    """Return the scores of solutions of one training set: kernels of pairs are made once."""
+    network, X = solutions[0].network, solutions[0].problem.X
+    q_bar, r = (np.array(one) for one in zip(*(one.found[:2] for one in solutions), strict=True))
+    scale = 1.0 / (network.weight_precision[1] * q_bar.shape[1])
+    parts: list[list[Prediction]] = [[] for _ in solutions]
+    for start in range(0, len(X_test), _TEST_BLOCK):
+        patches, rule = _patches(network, X_test[start : start + _TEST_BLOCK], X)
+        blocks = _kernels(network.activation, patches, rule, scale * q_bar, scale * (r - q_bar))
+        for i, solution in enumerate(solutions):
+            bias = solution.problem.output_bias
+            block = Covariance(*(part[i] + bias for part in blocks))
+            parts[i].append(solution.predict_from(block))
+    found = []
+    for solution, blocks in zip(solutions, parts, strict=True):
+        law, likelihood = Prediction.join(blocks), solution.problem.likelihood
+        probabilities = likelihood.probabilities(law.mean, law.variance)
+        law = dataclasses.replace(law, probabilities=probabilities)
+        found.append(predictions(observables(y_test), law, y_test))
+    return found
 
 
 def _start(start: Any, patches: int) -> tuple[Square, Square] | None:
@@ -115,6 +147,14 @@ def patch_coordinates(layer: Convolution, shape: tuple[int, ...]) -> dict[str, A
     }
 
 
+def _patches(network: Network, A: np.ndarray, B: np.ndarray) -> tuple[Patches, Any]:
+    """Return the patches of two sets of images, and the quadrature rule for them."""
+    patches = input_covariance(network, A, B)
+    assert isinstance(patches, Patches)
+    variances = np.concatenate([np.asarray(patches.diag_a), np.asarray(patches.diag_b)])
+    return patches, layer_rules(network, variances)[0]
+
+
 @functools.partial(jax.jit, static_argnames=("activation",))
 def _kernel(activation: Any, patches: Patches, rule: Any, q_bar: Any, excess: Any) -> Covariance:
     """Return Σ_ab Q̄_ab K_ab + M (R − Q̄) Mᵀ; 1/(λ_1 A) is in the matrices."""
@@ -126,6 +166,12 @@ def _kernel(activation: Any, patches: Patches, rule: Any, q_bar: Any, excess: An
         for end, mean in ((second.diag_a, left), (second.diag_b, right))
     ]
     return Covariance(cross, *ends)
+
+
+@functools.partial(jax.jit, static_argnames=("activation",))
+def _kernels(activation: Any, patches: Patches, rule: Any, q_bar: Any, excess: Any) -> Covariance:
+    """Return `_kernel` of several matrices, in a first axis of each part."""
+    return jax.vmap(functools.partial(_kernel, activation, patches, rule))(q_bar, excess)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -204,12 +250,12 @@ class PatchSolution(GaussianProcessSolution):
     def kernel_between(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
         """Return K_R between two sets of patterns, with or without 1/λ^b_1 of the output bias."""
         network, (q_bar, r) = self.network, self.found[:2]
-        patches = input_covariance(network, A, B)
-        assert isinstance(patches, Patches)
-        variances = np.concatenate([np.asarray(patches.diag_a), np.asarray(patches.diag_b)])
-        rule = layer_rules(network, variances)[0]
+        patches, rule = _patches(network, A, B)
         scale = 1.0 / (network.weight_precision[1] * len(q_bar))
-        found = _kernel(network.activations[0], patches, rule, scale * q_bar, scale * (r - q_bar))
+        weights = scale * q_bar
+        if not np.any(q_bar - np.diag(np.diag(q_bar))):  # pairs of patches are not needed
+            weights = np.diag(weights)
+        found = _kernel(network.activations[0], patches, rule, weights, scale * (r - q_bar))
         bias = self.problem.output_bias if output_bias else 0.0
         return Covariance(*(part + bias for part in found))
 
