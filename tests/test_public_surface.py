@@ -194,6 +194,8 @@ VALID: dict[str, Any] = {
     "max_iterations": 400,
     "max_num_steps": 10,
     "mean": None,
+    "memory_limit": None,
+    "method": None,
     "model": "marginal",
     "model_args": (NET, X, Y),
     "model_kwargs": {"temperature": 0.5},
