@@ -199,6 +199,7 @@ VALID: dict[str, Any] = {
     "max_num_steps": 10,
     "mean": None,
     "memory_limit": None,
+    "method": None,
     "model": "marginal",
     "model_args": (NET, X, Y),
     "model_kwargs": {"temperature": 0.5},

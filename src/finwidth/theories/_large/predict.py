@@ -1,14 +1,16 @@
 """Mean and variance of f at test points by linear solves with tiles, and their errors."""
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
 
 from ..._basics.errors import ConvergenceError
 from ..._basics.progress import Progress
-from ..._numerics.deflation import Deflation
+from ..._numerics.deflation import Deflation, Solved
 from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
 from .fit import Fit
@@ -17,6 +19,7 @@ from .kernel import Block
 __all__ = ["LargePrediction", "Moments", "Predictor"]
 
 _VARIANCE = 1e-3  # wanted relative error of a variance by its linear solve
+_ROUNDING = 1e-12  # of the prior variance: what is not asked for
 _MOST = 300  # products of a solve
 _EXPECTED = 10  # for the progress bar
 
@@ -107,24 +110,16 @@ class Predictor:
 
     def moments(self, X_test: np.ndarray, full: bool) -> tuple[Moments, np.ndarray | None]:
         """Return moments at a block of test patterns, and the covariance if asked for."""
-        kernel, temperature, matrix = (
-            self.fit.kernel,
-            self.problem.temperature,
-            self.fit.kernel.matrix,
-        )
+        kernel, temperature = self.fit.kernel, self.problem.temperature
         block = kernel.at(X_test, self.fit.point.order, full)
         kappa = block.cross
 
         def tolerance(explained: np.ndarray) -> np.ndarray:
             # rᵀA⁻¹r ≤ |r|²/T is what is missing of the variance that the labels explain
-            return temperature * _VARIANCE * np.maximum(block.diagonal - explained, 0.0)
+            left = _VARIANCE * (block.diagonal - explained)
+            return temperature * np.maximum(left, _ROUNDING * block.diagonal)
 
-        note = f"variance at {X_test.shape[0]} patterns"
-        with Progress("predict", note, _EXPECTED * matrix.count, self.progress) as bar:
-            solved = self._deflation.solve(
-                lambda v: matrix.times(v, lambda n: bar.update(n, "")), kappa, tolerance, _MOST
-            )
-            bar.skip(matrix.count * max(0, _EXPECTED - solved.products))
+        solved = self._solved(kappa, tolerance)
         w, residual = solved.x, solved.residual
         explained = np.einsum("ij,ij->j", kappa + residual, w)
         variance = block.diagonal - explained
@@ -138,7 +133,7 @@ class Predictor:
             np.sqrt(bound * self.fit.errors.energy),
             bound,
         )
-        if np.any(bound > tolerance(explained) / temperature * 1.01 + 1e-14 * block.diagonal):
+        if np.any(bound > 1.01 * tolerance(explained) / temperature):
             raise ConvergenceError(
                 f"expected the solves at X_test to converge within {_MOST} products with the "
                 f"kernel, got a variance to within {float(np.max(bound)):.1e}; what there is is "
@@ -150,6 +145,27 @@ class Predictor:
             inner = (kappa + residual).T @ w
             covariance = block.square - 0.5 * (inner + inner.T)
         return found, covariance
+
+    def _solved(self, kappa: np.ndarray, tolerance: Callable[[np.ndarray], np.ndarray]) -> Solved:
+        """Return A⁻¹κ; progress is shown where there is something to wait for."""
+        matrix, bars, taken = self.fit.kernel.matrix, [], 0
+        with contextlib.ExitStack() as stack:
+
+            def product(v: np.ndarray) -> np.ndarray:
+                nonlocal taken
+                if not bars:
+                    note = f"variance at {kappa.shape[1]} patterns"
+                    bar = Progress("predict", note, _EXPECTED * matrix.count, self.progress)
+                    bars.append(stack.enter_context(bar))
+                taken += 1
+                if taken > _EXPECTED:
+                    bars[0].skip(-matrix.count)
+                return matrix.times(v, lambda steps: bars[0].update(steps, f"product {taken}"))
+
+            solved = self._deflation.solve(product, kappa, tolerance, _MOST)
+            for bar in bars:
+                bar.skip(matrix.count * max(0, _EXPECTED - taken))
+        return solved
 
     def _moves(
         self,
