@@ -68,12 +68,17 @@ class BlockLaw(MixtureLaw):
         """The law of each coordinate, the readout's last."""
         return [law for order in self.chart.orders for law in order.laws() or ()]
 
-    @property
-    def only_scale(self) -> bool:
-        """Whether K_R is C, scaled."""
+    @functools.cached_property
+    def only_scale(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether K_R is one kernel, scaled: the identity without biases."""
         network = self.problem.network
         linear = all(one == get_activation("identity") for one in network.activations)
-        return linear and network.bias_precision is None
+        if not linear or network.bias_precision is not None:
+            return False
+        places = (np.zeros(self.n_outer), self.centre[:-1])
+        one, other = (self.kernels(self.problem.covariance, x, self.rules).cross for x in places)
+        factor = self._factors(self.centre[None, :-1])
+        return np.allclose(other, factor * one, rtol=1e-10, atol=1e-12 * float(np.max(one)))
 
     @property
     def n_outer(self) -> int:
@@ -144,6 +149,8 @@ class BlockLaw(MixtureLaw):
         rows = self.chart.widths() + self.problem.n_patterns
         precision = 0.5 * rows[:, None] * hessian
         precision += 0.5 * rows[:, None] * equations.data_jacobian(self.centre, -gradient)
+        if np.min(np.linalg.eigvalsh(0.5 * (precision + precision.T))) <= 0.0:
+            precision = np.diag([law.rate if law.shape is None else law.shape for law in self.laws])
         alone = np.diag(precision) ** -0.5
         ratios = np.sqrt(np.diag(np.linalg.inv(precision))) / alone
         top, found = self._value(self.centre), []
