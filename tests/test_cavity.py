@@ -92,7 +92,10 @@ def quadrature(problem: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return k1[p:] @ a + shift * np.sum(a), covariance, a
 
 
-@pytest.fixture(scope="module", params=["relu with biases", "erf on a line"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("relu with biases", marks=pytest.mark.slow), "erf on a line"],
+)
 def solved(request):
     problem = case(request.param)
     return problem, problem.solve(), quadrature(problem)
@@ -197,7 +200,7 @@ def test_the_dual_is_found_from_anywhere(name) -> None:
     assert value >= dual_value(given, cloud, 7.0, lower, a)[0]
 
 
-@pytest.mark.parametrize("name", ["erf", "relu", "tanh"])
+@pytest.mark.parametrize("name", ["relu", pytest.param("tanh", marks=pytest.mark.slow)])
 def test_infinite_width_is_exact(name) -> None:
     """The moments of the law are those of the prior, known without points."""
     rng = np.random.default_rng(0)

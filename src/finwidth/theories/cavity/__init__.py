@@ -26,7 +26,7 @@ from ._values import activate
 
 __all__ = ["Cavity", "CavityPrediction", "CavitySolution"]
 
-_FEWEST, _MOST = 64, 2**20  # points of a node
+_FEWEST, _MOST, _ENOUGH = 64, 2**20, 2**14  # points of a node
 _LONG = 256  # patterns
 _NOTICEABLE = 0.05  # of E[t²] on a single point
 _EFFECTIVE = 300  # points
@@ -60,10 +60,11 @@ class Cavity(Theory):
     ----------
     points
         Quasi-Monte-Carlo points at each of a dozen or two values of the readout weight, a power of
-        two of at least 64. None: doubled from 1024 on until `tolerance` is met.
+        two of at least 64. None: doubled from 1024 on, to at most 16384, until `tolerance` is met.
     tolerance
-        Wanted relative standard error, without `points`, of the error that the training
-        patterns have when each is left out: an estimate of the test error that needs no test set.
+        Wanted relative standard error, without `points`, of the error that the training patterns
+        have when each is left out: an estimate of the test error that needs no test set. That of
+        the test error is up to three times as large.
     memory_limit
         Most bytes that the points and what is made of them may take at a time.
     seed
@@ -97,7 +98,7 @@ class Cavity(Theory):
     """
 
     points: int | None = None
-    tolerance: float = 0.005
+    tolerance: float = 0.003
     memory_limit: float = 4e9
     seed: int = 0
     progress: bool = True
@@ -175,9 +176,8 @@ class Cavity(Theory):
                 seed=self.seed,
                 tick=tick,
             )
-        laws = [one.law for one in found.replicates]
-        largest = max(float(np.max(law.shares)) for law in laws)
-        effective = min(law.effective for law in laws)
+        largest = max(one.largest for one in found.replicates)
+        effective = min(one.law.effective for one in found.replicates)
         if largest > _NOTICEABLE or effective < _EFFECTIVE:
             warn(
                 "expected theory='cavity' to be carried by many points, got one with "
@@ -198,7 +198,9 @@ class Cavity(Theory):
         if self.points is not None:
             return self.points
         most = least
-        while most < _MOST and room_for(2 * most, patterns, coordinates, odd) <= self.memory_limit:
+        while (
+            most < _ENOUGH and room_for(2 * most, patterns, coordinates, odd) <= self.memory_limit
+        ):
             most *= 2
         return most
 

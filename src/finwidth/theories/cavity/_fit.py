@@ -18,11 +18,11 @@ __all__ = ["REPLICATES", "Fit", "Replicate", "fit", "follow", "solved"]
 
 REPLICATES = 4  # scramblings, whose spread is the error bar
 _FIRST = 1024  # points of a node, where they are as many as it takes
-_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 256  # of 1/n, in 1/N_1
+_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
 _QUICK = 5  # iterations after which the next step may be longer
 _SETTLING = 3  # more steps at the final width, where the nodes come to rest
-_FEW, _MANY = 256, 4096  # points of a node on the way
-_EFFECTIVE = 300  # fewest effective points of E[t²] there
+_FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
+_EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] there, wanted and needed
 _LOOSE, TIGHT = 0.03, 1e-4
 _MOST_LOOSE, _MOST_TIGHT = 12, 60
 _COVERED = 0.97  # of E[t²] within the ladder
@@ -54,6 +54,11 @@ class Replicate:
     residual: float
     iterations: int
 
+    @property
+    def largest(self) -> float:
+        """Largest share of a single point in E[t²]."""
+        return float(np.max(self.law.shares))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trail:
@@ -65,16 +70,6 @@ class Trail:
     dual: np.ndarray
     share: float
     iterations: int = 0
-
-
-def _check_runaway(law: Law, width: float) -> None:
-    largest = float(np.max(law.shares))
-    if not largest <= _RUNAWAY:
-        raise ConvergenceError(
-            "expected a law of the neurons that connects to infinite width, got one that runs "
-            f"away at width {width:.3g}: one point of {law.weight.size} carries {largest:.0%} of "
-            "E[t²]"
-        )
 
 
 def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
@@ -113,10 +108,13 @@ def follow(
     share, step, count = 0.0, _FIRST_STEP, 0  # of 1/N_1
     while share < 1 or count < _SETTLING:
         following = min(1.0, share + step)
-        after, reason = _step(given, activate, trail, width / following, few, seed)
-        if after is None:
-            # first more points, then smaller steps: where both fail the branch has ended
-            if 2 * few <= most:
+        after, reason, doubt = _step(given, activate, trail, width / following, few, seed)
+        more = 2 * few <= (most if doubt else min(most, _SURE))
+        if after is None or (doubt and more):
+            # smaller steps and more points: where both fail the branch has ended
+            if step > _FIRST_STEP and share < 1:
+                step /= 2
+            elif more:
                 few *= 2
             elif step > _LAST_STEP and share < 1:
                 step /= 4
@@ -127,7 +125,6 @@ def follow(
                 )
             continue
         step = min(step * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
-        step = max(step, _LAST_STEP)
         count += share == 1
         trail, share = after, following
         tick(following, f"width {trail.width:.4g}")
@@ -141,8 +138,8 @@ def _step(
     width: float,
     points: int,
     seed: int,
-) -> tuple[Trail | None, str]:
-    """Return the next point of the trail, and what is wrong with it or with so few points."""
+) -> tuple[Trail | None, str, bool]:
+    """Return the next point of the trail, why there is none, and whether the points are too few."""
     nodes, moments, dual = trail.nodes, trail.moments, trail.dual
     while True:
         lower = np.linalg.cholesky(given.noise + moments)
@@ -155,14 +152,15 @@ def _step(
                 given, cloud, width, moments, dual, tolerance=_LOOSE, most=_MOST_LOOSE
             )
         except np.linalg.LinAlgError:
-            return None, "S is not positive definite"
+            return None, "S is not positive definite", True
         largest = float(np.max(law.shares))
         if largest > _RUNAWAY:
-            return None, f"one point of {law.weight.size} carries {largest:.0%} of E[t²]"
-        if law.effective < _EFFECTIVE:
-            return None, f"{law.effective:.0f} effective points of E[t²]"
+            reason = f"one point of {law.weight.size} carries {largest:.0%} of E[t²]"
+            return None, reason, True
+        if law.effective < _FEWEST:
+            return None, f"{law.effective:.0f} effective points of E[t²]", True
         if residual > _LOOSE:
-            return None, f"no fixed point ({residual:.1g})"
+            return None, f"no fixed point ({residual:.1g})", law.effective < _EFFECTIVE
         moments, dual = law.moments, law.dual
         below, above = _uncovered(law, nodes, given.odd)
         if below:
@@ -170,7 +168,8 @@ def _step(
         if above:
             nodes = nodes.grown(False)
         if not below and not above:
-            return Trail(width, nodes, moments, dual, float(law.weight @ law.shrink), count), ""
+            bulk = float(law.weight @ law.shrink)
+            return Trail(width, nodes, moments, dual, bulk, count), "", law.effective < _EFFECTIVE
 
 
 def solved(
@@ -180,15 +179,20 @@ def solved(
     points: int,
     seed: tuple[int, ...],
     start: Law | None = None,
-) -> Replicate:
-    """Solve the equations at the trail's end on one scrambling of `points` points of each node."""
+) -> Replicate | None:
+    """Solve the equations at the trail's end on one scrambling of `points` points of each node.
+
+    None where the points are too few for S to stay positive definite.
+    """
     base = normals(trail.nodes, points, seed)
     cloud = draw(given, activate, trail.nodes, base, trail.share)
     moments, dual = (trail.moments, trail.dual) if start is None else (start.moments, start.dual)
-    law, residual, count = settle(
-        given, cloud, trail.width, moments, dual, tolerance=TIGHT, most=_MOST_TIGHT
-    )
-    _check_runaway(law, trail.width)
+    try:
+        law, residual, count = settle(
+            given, cloud, trail.width, moments, dual, tolerance=TIGHT, most=_MOST_TIGHT
+        )
+    except np.linalg.LinAlgError:
+        return None
     return Replicate(seed, law, np.exp(cloud.log_prior), cloud.share, residual, count)
 
 
@@ -247,15 +251,26 @@ def fit(
     count = min(_FIRST, most) if points is None else points
     starts: list[Law | None] = [None] * REPLICATES
     while True:
-        replicates = []
+        last = points is not None or 2 * count > most
+        replicates: list[Replicate] = []
         for index, start in enumerate(starts):
             one = solved(given, activate, trail, count, (seed, 1 + index), start)
+            if one is None or not one.largest <= _RUNAWAY:
+                if not last:
+                    break
+                raise ConvergenceError(
+                    "expected a law of the neurons that connects to infinite width, got one that "
+                    f"runs away at width {width:.3g} with {count} points a node"
+                )
+            if not last and one.residual > TIGHT:
+                break
             replicates.append(one)
             tick(1.0, f"{count} points, {one.iterations} iterations")
-        left_out = np.array([one.law.error_left_out(given) for one in replicates])
-        spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
-        wanted = tolerance if points is None else np.inf
-        if spread <= wanted or points is not None or 2 * count > most:
-            return Fit(trail.nodes, count, replicates, spread, wanted)
-        starts = [one.law for one in replicates]
+        else:
+            left_out = np.array([one.law.error_left_out(given) for one in replicates])
+            spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
+            wanted = tolerance if points is None else np.inf
+            if spread <= wanted or last:
+                return Fit(trail.nodes, count, replicates, spread, wanted)
+            starts = [one.law for one in replicates]
         count *= 2

@@ -5,9 +5,12 @@ At fixed C the dual a maximises the concave function
     D(a) = y·a − ½aᵀ(T + 1/λ^b_1)a − n log Z(a),   Z = E_prior[(1+q)^{−1/2} e^{ut/2}],
     u = a·φ/√n,  q = φᵀCφ/n,  t = u/(1+q),
 
-with gradient y − Ta − m, m = √n E[tφ] = K1 a, and Hessian −(T + S), S = K2 − mmᵀ/n. These identities
-hold for weighted points too, whatever they are.
+with gradient y − Ta − m, m = √n E[tφ] = K1 a, and Hessian −(T + S), S = K2 − mmᵀ/n. These
+identities hold for weighted points too, whatever they are.
 """
+
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
 
 import dataclasses
 from typing import Any
@@ -15,9 +18,6 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
-
-# SciPy makes the LAPACK wrappers at run time:
-# pyright: reportAttributeAccessIssue=false
 
 from ._points import Cloud, Given, square
 

@@ -1,7 +1,6 @@
 """What the cavity theory gives back: predictions from weighted neurons, with error bars."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -199,7 +198,7 @@ class CavitySolution(Solution):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return E[φ|z] and E[φ²|z] at test patterns, of shape (point, pattern).
 
-        With `full` the second is instead the terms of Mehler's expansion, E[φφ'|z] = Σ_k ρ^k c_k c_k'
+        With `full` the second is instead the c_k of Mehler's expansion, E[φφ'|z] = Σ_k ρ^k c_k c_k'
         with ρ the correlation of what is outside, of shape (term, point, pattern).
         """
         shape = z.shape[0], patterns.inside.shape[0]
