@@ -313,6 +313,17 @@ def test_error_bars_are_calibrated_over_seeds() -> None:
     assert 0.3 < np.median(np.square(scores)) < 2.0
 
 
+@pytest.mark.slow
+def test_where_the_branch_ends_the_error_names_the_width() -> None:
+    """ReLU on the digits: a fixed point at 80, none below about 60 (chains of neurons agree)."""
+    data = fw.load_dataset("digits", n_train=100, n_test=100)
+    arguments = (data.X_train, data.y_train)
+    theory = Cavity(points=1024, progress=False)
+    fw.solve(fw.Network((80,), "relu"), *arguments, temperature=0.01, theory=theory)
+    with pytest.raises(fw.ConvergenceError, match=r"runs away at width [56]\d"):
+        fw.solve(fw.Network((20,), "relu"), *arguments, temperature=0.01, theory=theory)
+
+
 def test_depth_and_zero_temperature_are_refused_before_any_work() -> None:
     problem = case("erf on a line")
     with pytest.raises(fw.InputError, match="one hidden layer"):

@@ -5,6 +5,11 @@ error is that of the theory's points. Times are CPU seconds of one thread, compi
 included; "of sampling" is their ratio.
 
     python tests/benchmarks/bench_cavity.py [--quick | --full] [--no-sampling]
+
+With `--end` the branch of narrow ReLU layers is followed to where it ends, with what says whether
+the points fail there: the effective number of those that carry E[t²], the largest share of one.
+
+    python tests/benchmarks/bench_cavity.py --end
 """
 
 import argparse
@@ -21,7 +26,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import finwidth as fw  # noqa: E402
-from finwidth.theories.cavity import Cavity  # noqa: E402
+from finwidth.theories.cavity import Cavity, CavitySolution  # noqa: E402
 
 QUICK = [("digits", 50, 0.01, "erf")]
 FULL = [
@@ -32,10 +37,10 @@ FULL = [
 
 
 def load(name: str) -> fw.Dataset:
-    """The digits 0 and 1 (P = 100), or random labels of Gaussian inputs (P = 120, N_0 = 50)."""
+    """The digits 0 and 1 (P = 100), or random labels of Gaussian inputs (P = 60, N_0 = 50)."""
     if name == "digits":
         return fw.load_dataset("digits", n_train=100, n_test=100)
-    return fw.load_dataset("random", n_inputs=50, n_train=120, n_test=400, seed=0)
+    return fw.load_dataset("random", n_train=60, n_test=100)
 
 
 def solved(
@@ -75,12 +80,39 @@ def sampled(
     return float(report.exact), float(report.mcse), seconds
 
 
+def branch_end(console: Console) -> None:
+    """Print how the branch of ReLU layers on the digits ends."""
+    data = load("digits")
+    table = Table(title="digits, relu, T = 0.01, 1024 points a node")
+    for name in ("N", "error", "q_bar", "effective points of E(t²)", "largest share"):
+        table.add_column(name, justify="right")
+    for width in (120, 80, 64, 56):
+        theory = Cavity(points=1024, progress=False)
+        net = fw.Network((width,), "relu")
+        try:
+            solution = fw.solve(net, data.X_train, data.y_train, temperature=0.01, theory=theory)
+        except fw.ConvergenceError as error:
+            console.print(f"N = {width}: {error}", highlight=False)
+            continue
+        assert isinstance(solution, CavitySolution)
+        result = solution.generalization_error(data.X_test, data.y_test)
+        table.add_row(
+            str(width),
+            f"{float(result.error):.5f} ± {float(result.error_se):.5f}",
+            f"{float(solution.order_parameters.q_bar[0]):.3f}",
+            f"{solution.order_parameters.attrs['effective_points']:.0f}",
+            f"{max(one.largest for one in solution.fit.replicates):.1%}",
+        )
+    console.print(table)
+
+
 def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="one posterior (the default)")
     size.add_argument("--full", action="store_true", help="nine posteriors; half an hour")
+    size.add_argument("--end", action="store_true", help="how the branch of ReLU layers ends")
     parser.add_argument("--no-sampling", action="store_true", help="the theory alone")
     arguments = parser.parse_args()
     table = Table(title="theory='cavity' and SplitHMC to the same standard error")
@@ -88,6 +120,9 @@ def main() -> None:
     for name in ("cavity", "CPU s", "exact", "CPU s", "of sampling"):
         table.add_column(name, justify="right")
     console = Console(width=120)
+    if arguments.end:
+        branch_end(console)
+        return
     for name, width, temperature, activation in FULL if arguments.full else QUICK:
         data, net = load(name), fw.Network((width,), activation)
         value, bar, seconds, failure = solved(net, data, temperature)

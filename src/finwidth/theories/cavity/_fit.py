@@ -14,7 +14,7 @@ from ..._basics.errors import ConvergenceError
 from ._law import Law, settle
 from ._points import TOP, Activate, Given, Nodes, draw, normals
 
-__all__ = ["REPLICATES", "Fit", "Replicate", "fit", "follow", "solved"]
+__all__ = ["Fit", "Replicate", "fit"]
 
 REPLICATES = 4  # scramblings, whose spread is the error bar
 _FIRST = 1024  # points of a node, where they are as many as it takes
@@ -23,6 +23,7 @@ _QUICK = 5  # iterations after which the next step may be longer
 _SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
 _EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] there, wanted and needed
+_MANY_EFFECTIVE = 1500  # wanted at the end
 _LOOSE, TIGHT = 0.03, 1e-4
 _MOST_LOOSE, _MOST_TIGHT = 12, 60
 _COVERED = 0.97  # of E[t²] within the ladder
@@ -90,11 +91,18 @@ def follow(
     width: float,
     *,
     seed: int,
-    few: int = _FEW,
-    most: int = _MANY,
-    tick: Callable[[float, str], None] = lambda share, state: None,
+    few: int,
+    most: int,
+    tick: Callable[[float, str], None],
 ) -> Trail:
     """Follow the fixed point from infinite width to `width`.
+
+    Parameters
+    ----------
+    given, activate, width, seed, tick
+        As for `fit`.
+    few, most
+        Points of each node at first, and at most.
 
     Raises
     ------
@@ -247,7 +255,8 @@ def fit(
     tick
         Called after each fixed point.
     """
-    trail = follow(given, activate, width, seed=seed, few=min(_FEW, most), tick=tick)
+    few, many = min(_FEW, most), min(_MANY, most)
+    trail = follow(given, activate, width, seed=seed, few=few, most=many, tick=tick)
     count = min(_FIRST, most) if points is None else points
     starts: list[Law | None] = [None] * REPLICATES
     while True:
@@ -270,7 +279,9 @@ def fit(
             left_out = np.array([one.law.error_left_out(given) for one in replicates])
             spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
             wanted = tolerance if points is None else np.inf
-            if spread <= wanted or last:
+            least = min(one.law.effective for one in replicates)
+            # what test patterns add to the spread, and training patterns do not show
+            if last or (spread <= wanted and (least >= _MANY_EFFECTIVE or count >= _MANY)):
                 return Fit(trail.nodes, count, replicates, spread, wanted)
             starts = [one.law for one in replicates]
         count *= 2
