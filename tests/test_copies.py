@@ -255,7 +255,7 @@ def _solve(theory, net=None, temperature=0.1):
 
 RELU = fw.Network((5,), "relu", bias_precision=2.0)
 DEEP = fw.Network((5, 4), "erf")
-FEW = Cavity(particles=124, seed=1, tolerance=0.3, progress=False)
+FEW = Cavity(points=64, progress=False)
 SOLUTIONS = {
     "nested": lambda: _solve("nested"),
     "nested, T = 0": lambda: _solve("nested", temperature=0.0),

@@ -140,7 +140,7 @@ def test_changed_setting_is_sampled_anew(finished, points, no_sampling, change):
 
 
 def test_settings_of_a_theory_are_part_of_its_result(points):
-    few, many = (fw.theories.available()["cavity"].__class__(particles=n) for n in (31, 62))
+    few, many = (fw.theories.available()["cavity"].__class__(points=n) for n in (64, 128))
     keys = [about(points[0], theory) for theory in (few, many, few)]
     assert keys[0] == keys[2] != keys[1]
 

@@ -195,7 +195,6 @@ VALID: dict[str, Any] = {
     "likelihood": "gaussian",
     "log_likelihood": True,
     "max_draws": 4,
-    "max_iterations": 400,
     "max_num_steps": 10,
     "mean": None,
     "memory_limit": None,
@@ -218,7 +217,6 @@ VALID: dict[str, Any] = {
     "output": 0,
     "outputs": 1,
     "overlap": True,
-    "particles": 31,
     "path": Lazy(run_file),
     "options": {},
     "order": fw.theories.OrderParameters.of(np.ones(1), np.ones(1)),
@@ -289,6 +287,7 @@ VALID: dict[str, Any] = {
     "SplitHMC.model": fw.models.network,
     "Problem.likelihood": Lazy(lambda: problem().likelihood),
     "attach.theory": Lazy(solution),
+    "cavity theory.points": 64,
     "compare.theory": Lazy(solution),
     "error_map.target_ess": 5.0,
     "load_dataset.name": "digits",
@@ -490,7 +489,13 @@ def targets() -> Iterator[Target]:
 
 def quick(theory: fw.theories.Theory) -> fw.theories.Theory:
     """The theory with the settings of the table `VALID`."""
-    return type(theory)(**{one.name: VALID[one.name] for one in parameters(type(theory))})
+    kind, prefix = type(theory), f"{theory.name} theory"
+    return kind(
+        **{
+            one.name: VALID.get(f"{prefix}.{one.name}", VALID.get(one.name))
+            for one in parameters(kind)
+        }
+    )
 
 
 SMALL = {"n_train": 4, "n_test": 3}

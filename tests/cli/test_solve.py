@@ -71,8 +71,6 @@ def test_not_converged_is_exit_1(run, monkeypatch):
 @pytest.mark.parametrize("theory", fw.list_theories())
 def test_every_theory_has_its_table_and_its_record(run, run_json, theory):
     """Each prints the order parameters that it has, and the errors that the library gives."""
-    if theory == "cavity":
-        pytest.skip("seconds of sampling: see test_cavity_prints_its_standard_errors")
     arguments = ("solve", "--theory", theory, "--train", "8", "--test", "3", "--width", "9")
     arguments += (
         "--temperature",
@@ -96,7 +94,6 @@ def test_every_theory_has_its_table_and_its_record(run, run_json, theory):
     assert f"{record['error']:.6f}" in result.stdout
 
 
-@pytest.mark.slow
 def test_cavity_prints_its_standard_errors(run, run_json):
     arguments = ("solve", "--theory", "cavity", "--train", "8", "--test", "3", "--width", "9")
     arguments += ("--temperature", "0.5")

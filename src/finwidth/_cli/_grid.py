@@ -46,7 +46,7 @@ class Problems:
         list[str],
         option(
             "--theory",
-            "Theory, mixture or fluctuations. Default: all but cavity, which is slow.",
+            "Theory, mixture or fluctuations. Default: all.",
         ),
     ] = several()
     train: Annotated[int, int_option("--train", "Number of training patterns P.")] = 100

@@ -44,8 +44,8 @@ def error_map(
         The problems.
     theories
         Names of theories (`finwidth.list_theories`), "fluctuations" (`finwidth.fluctuations` of
-        theory="nested"), or `finwidth.theories.Theory` objects. Default: all but those that are
-        slow ("cavity" takes minutes a point).
+        theory="nested"), or `finwidth.theories.Theory` objects. Default: all but those that say
+        they are slow (none of finwidth's own).
     folder
         Where results are kept, as those of `finwidth.sweep`. The same call continues a map that
         was stopped, draw by draw; exact results are kept when theories are added. Activations are

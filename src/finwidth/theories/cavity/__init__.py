@@ -1,29 +1,37 @@
 """One hidden layer by the law of one neuron, given the mean effect of the others.
 
-The hidden weights need not stay Gaussian: a neuron's law is found, not assumed, and the equations
-for it are solved by sampling, so that results carry a standard error.
+The hidden weights need not stay Gaussian: a neuron's law is found, not assumed. The equations for
+it are solved on quasi-Monte-Carlo points, so that results carry the error bar of their number.
 """
 
 import dataclasses
+import functools
 
-import jax.numpy as jnp
 import numpy as np
 
+from ..._basics.arrays import shown
 from ..._basics.checks import LARGEST_COUNT, check_count, check_flag, check_number, check_seed
-from ..._basics.errors import InputError
+from ..._basics.errors import InputError, warn
+from ..._basics.memory import check_memory, shown_memory
 from ..._basics.progress import Progress
-from ..._layers.dense import bias_variances, whiten_inputs
+from ..._layers.dense import whiten_inputs
 from ..._numerics.span import Span
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._theory import Theory, check_dense, checked
 from ._fit import fit
-from ._law import LADDER
+from ._points import MOST_COORDINATES, Given, room_for
 from ._solution import CavityPrediction, CavitySolution
-from ._step import Given
+from ._values import activate
 
 __all__ = ["Cavity", "CavityPrediction", "CavitySolution"]
+
+_FEWEST, _MOST, _ENOUGH = 64, 2**20, 2**14  # points of a node
+_MEMORY = 4e9  # bytes
+_LONG = 256  # patterns
+_NOTICEABLE = 0.05  # of E[t²] on a single point
+_EFFECTIVE = 300  # points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,20 +55,26 @@ class Cavity(Theory):
     both: terms of relative order 1/N_1. For N_1 → ∞ it is the infinite-width process.
 
     Predictions are those of a Gaussian process: mean K1(x, X)a, covariance from
-    k = K2 − m mᵀ/N_1 (with 1/λ^b_1 added) and C. They are estimates, with `standard_error`.
+    k = K2 − m mᵀ/N_1 (with 1/λ^b_1 added) and C. The averages are those of a finite number of
+    points, the same ones at every run; `standard_error` says what their number costs.
 
     Parameters
     ----------
-    particles
-        Neurons that sample ρ side by side; rounded up to a multiple of 31.
-    seed
-        Seed; the same seed gives the same solution.
+    points
+        Quasi-Monte-Carlo points at each of a dozen or two values of the readout weight, a power of
+        two of at least 64. None: doubled from 1024 on, to at most 16384, until `tolerance` is met.
     tolerance
-        Wanted relative standard error of yᵀ(T + K1)⁻¹y and of tr(K2 − mmᵀ/N_1).
-    max_iterations
-        Bound on the iterations.
+        Wanted relative standard error, without `points`, of the error that the training patterns
+        have when each is left out: an estimate of the test error that needs no test set. That of
+        the test error is up to three times as large; where few points carry what is learned, 4096
+        are used in any case.
+    memory_limit
+        Most bytes, or a string such as "8GB", that the points and what is made of them may take at
+        a time. None: 4 GB.
+    seed
+        Seed of the scrambling; the same seed gives the same solution, to the last bit.
     progress
-        Whether to show progress on stderr.
+        Whether to show progress on stderr where there are 256 patterns or more; fewer take seconds.
 
     Raises
     ------
@@ -74,12 +88,11 @@ class Cavity(Theory):
     k, not to ρ.
 
     A neuron's law is bimodal where the network learns: most neurons near the prior, a few aligned
-    with the labels. Walkers at fixed values of the readout weight, with exchanges, cross between
-    the two. With narrow layers, noisy labels and more patterns than neurons the aligned part can
-    take over; then no solution is found that connects to infinite width, and
-    `finwidth.solve` raises ConvergenceError.
+    with the labels. With narrow layers the aligned part can take over; then no solution is found
+    that connects to infinite width, and `finwidth.solve` raises ConvergenceError, which names the
+    width that was reached.
 
-    The evidence is not computed (NaN): N_1 times the noise of a neuron's normaliser is too much.
+    The evidence is not computed (NaN).
 
     References
     ----------
@@ -88,21 +101,22 @@ class Cavity(Theory):
     self-consistent C is this package's.
     """
 
-    particles: int = 1024
+    points: int | None = None
+    tolerance: float = 0.005
+    memory_limit: float | str | None = None
     seed: int = 0
-    tolerance: float = 0.03
-    max_iterations: int = 2000
     progress: bool = True
 
     name = "cavity"
-    slow = True
 
     def __post_init__(self) -> None:
         checked_fields = {
-            "particles": check_count("particles", self.particles, 1, LARGEST_COUNT),
-            "seed": check_seed(self.seed),
+            "points": None if self.points is None else _check_points(self.points),
             "tolerance": check_number("tolerance", self.tolerance, 0.0),
-            "max_iterations": check_count("max_iterations", self.max_iterations, 1, LARGEST_COUNT),
+            "memory_limit": _MEMORY
+            if self.memory_limit is None
+            else check_memory("memory_limit", self.memory_limit),
+            "seed": check_seed(self.seed),
             "progress": check_flag("progress", self.progress),
         }
         for name, value in checked_fields.items():
@@ -116,47 +130,91 @@ class Cavity(Theory):
 
     @checked
     def solve(self, problem: Problem) -> "CavitySolution":
-        """Solve the self-consistent equations and sample the law they give.
+        """Solve the self-consistent equations.
 
         Raises
         ------
         InputError
-            If T = 0.
+            If T = 0, or the points do not fit into `memory_limit`.
         ConvergenceError
-            If the law runs away; where it only stays noisy, the solution says so.
+            If the law runs away.
         """
         if not problem.temperature > 0:
             raise InputError(
                 "expected temperature = a finite float > 0 for theory='cavity', got "
                 f"{problem.temperature!r}"
             )
-        network = problem.network
+        network, n = problem.network, problem.n_patterns
         span = Span.of(whiten_inputs(network, problem.X))
-        rank = max(1, span.rank)
-        n = problem.n_patterns
-        bias = bias_variances(network)[1]
-        given = Given(
-            jnp.asarray(span.coordinates(rank), jnp.float64),
-            jnp.asarray(network.weight_precision[1], jnp.float64),
-            jnp.asarray(problem.temperature * np.eye(n) + bias, jnp.float64),
-            jnp.asarray(problem.y, jnp.float64),
-            jnp.asarray(network.widths[0], jnp.float64),
-        )
-        ladders = -(-self.particles // LADDER.size)
-        count = ladders * LADDER.size
-        note = f"{count} neurons of width {network.widths[0]}, at most {self.max_iterations} steps"
-        with Progress("cavity", note, self.max_iterations, self.progress) as bar:
-            found = fit(
-                network.activation,
-                given,
-                ladders=ladders,
-                seed=self.seed,
-                tolerance=self.tolerance,
-                max_iterations=self.max_iterations,
-                tick=lambda driver: bar.update(1, f"step {driver.count}"),
+        rank, odd = max(1, span.rank), network.activation.parity == "odd"
+        if rank > MOST_COORDINATES:
+            raise InputError(
+                f"expected X = patterns that span at most {MOST_COORDINATES} directions for "
+                f"theory='cavity' (the longest Sobol sequence), got {rank}"
             )
-        given = Given(*map(np.asarray, given))
-        return CavitySolution(problem, self.seed, self.tolerance, given, found, span.basis(rank))
+        most = self._most_points(n, rank, odd)
+        given = Given(
+            span.coordinates(rank),
+            network.weight_precision[1] ** -0.5,
+            problem.temperature,
+            problem.temperature * np.eye(n) + problem.output_bias,
+            problem.y,
+            problem.nngp - problem.output_bias,
+            odd,
+        )
+        note = f"the width from infinity down to {network.widths[0]}"
+        shown_at_all = self.progress and n >= _LONG
+        with Progress("cavity", note, 1000, shown_at_all) as bar:
+            told = 0
+
+            def tick(share: float, state: str) -> None:
+                nonlocal told
+                bar.update(round(1000 * share) - told, state)
+                told = round(1000 * share)
+
+            found = fit(
+                given,
+                functools.partial(activate, network.activation),
+                float(network.widths[0]),
+                points=self.points,
+                most=most,
+                tolerance=self.tolerance,
+                seed=self.seed,
+                tick=tick,
+            )
+        largest = max(one.largest for one in found.replicates)
+        effective = min(one.law.effective for one in found.replicates)
+        if largest > _NOTICEABLE or effective < _EFFECTIVE:
+            warn(
+                "expected theory='cavity' to be carried by many points, got one with "
+                f"{largest:.0%} of E[t²] and {effective:.0f} effective ones: its error bar may be "
+                "too small"
+            )
+        return CavitySolution(problem, given, found, span.basis(rank))
+
+    def _most_points(self, patterns: int, coordinates: int, odd: bool) -> int:
+        """Return the most points of a node that `memory_limit` allows, within reason."""
+        limit = check_memory("memory_limit", self.memory_limit)
+        least = _FEWEST if self.points is None else self.points
+        needed = room_for(least, patterns, coordinates, odd)
+        if needed > limit:
+            raise InputError(
+                f"expected memory_limit = at least {shown_memory(needed)} for {least} points of a "
+                f"node and {patterns} patterns, got {shown_memory(limit)}"
+            )
+        most = least
+        while most < _ENOUGH and room_for(2 * most, patterns, coordinates, odd) <= limit:
+            most *= 2
+        return most
+
+
+def _check_points(points: int) -> int:
+    count = check_count("points", points, _FEWEST, LARGEST_COUNT)
+    if count & (count - 1) or count > _MOST:
+        raise InputError(
+            f"expected points = a power of two between {_FEWEST} and {_MOST}, got {shown(points)}"
+        )
+    return count
 
 
 @hookimpl

@@ -1,268 +1,287 @@
-"""Stochastic approximation of the cavity equations by walkers on the ladder.
+"""The width followed down from infinity on few points, then the fixed point on many.
 
-The unknowns are two matrices on the training set, K1 and the covariance S = K2 − mmᵀ/N_1. Each
-iteration moves the walkers under the law that (K1, S) give and moves (K1, S) a little towards
-their moments (Robbins & Monro, Ann. Math. Stat. 22, 400 (1951)); the mean over iterations is what
-is kept (Polyak & Juditsky, SIAM J. Control Optim. 30, 838 (1992)). As the gain falls, ever more
-walkers are averaged, so that the limit is that of infinitely many at each iteration.
-
-1/N_1 is raised from zero, so the fixed point is the one that connects to infinite width. Where
-the law of a neuron reacts strongly to the others, small steps are needed: after each step the
-weights' change is measured, and steps shrink where it is large.
+The node Gaussians and 1/n move together on the way, on the same Sobol points at every step; at the
+end the nodes are frozen and independent scramblings of more points are solved, each by itself:
+their spread is the error that the finite number of points makes.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, random
-from jaxtyping import Float
 
 from ..._basics.errors import ConvergenceError
-from ...activations._activation import Activation
-from ._law import LADDER
-from ._step import Given, Moments, Report, State, iterate
+from ._law import Law, settle
+from ._points import TOP, Activate, Given, Nodes, draw, normals
 
-__all__ = ["BATCHES", "Fit", "fit", "jackknife", "subsets"]
+__all__ = ["Fit", "Replicate", "fit"]
 
-BATCHES = 8  # of the sample; error bars come from the differences between them
-_ANNEALING = 200  # fewest iterations over which 1/N_1 is raised
-_SETTLING = 150  # iterations at the final width before the batches
-_BATCH = 24  # fewest iterations of a batch
-_SNAPSHOTS = 6  # of the walkers, stored per batch
-# A larger first gain overshoots where few neurons carry much of the kernel.
-_FIRST_GAIN, _LAST_GAIN = 0.03, 0.01
-_LONGEST_STEP = 0.43  # radians; four of them are about one decorrelation time of the prior
-_TARGET = 0.8  # acceptance
+REPLICATES = 4  # scramblings, whose spread is the error bar
+_FIRST = 1024  # points of a node, where they are as many as it takes
+_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
+_QUICK = 5  # iterations after which the next step may be longer
+_SETTLING = 3  # more steps at the final width, where the nodes come to rest
+_FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
+_EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] there, wanted and needed
+_MANY_EFFECTIVE = 1500  # wanted at the end
+_LOOSE, TIGHT = 0.03, 1e-4
+_MOST_LOOSE, _MOST_TIGHT = 12, 60
+_COVERED = 0.97  # of E[t²] within the ladder
+_RUNAWAY = 0.25  # of E[t²] on a single point
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
-    """Walkers that sample the law at the fixed point, in batches of consecutive iterations.
+class Replicate:
+    """The fixed point on one scrambling of the points.
 
     Attributes
     ----------
-    moments
-        K1 and S of the running averages, mean over the batches' iterations.
-    walkers
-        Whitened weights, shape (batch, walker, coordinate).
-    weights, shrink, pull
-        Importance weight, 1/(1 + q) and u/(1 + q) of each walker, shape (batch, walker).
-    iterations
-        Number of iterations.
-    annealed
-        Share of 1/N_1 that was reached.
-    spread
-        Larger relative standard error of yᵀ(T + K1)⁻¹y and of tr S.
-    """
-
-    moments: Moments
-    walkers: Float[np.ndarray, "batch walker coordinate"]
-    weights: Float[np.ndarray, "batch walker"]
-    shrink: Float[np.ndarray, "batch walker"]
-    pull: Float[np.ndarray, "batch walker"]
-    iterations: int
-    annealed: float
-    spread: float
-
-
-def jackknife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return an estimate and its standard error from values on all batches and without each.
-
-    Parameters
-    ----------
-    values
-        Functions of means: of all batches first, then of all but each in turn.
-
-    Returns
-    -------
-    tuple
-        The estimate without its bias of first order in the inverse number of walkers, and its
-        standard error (Quenouille, Biometrika 43, 353 (1956)).
-    """
-    whole, parts = values[0], values[1:]
-    n = parts.shape[0]
-    centre = np.mean(parts, axis=0)
-    error = np.sqrt((n - 1) / n * np.sum((parts - centre) ** 2, axis=0))
-    return np.asarray(n * whole - (n - 1) * centre), np.asarray(error)
-
-
-def subsets() -> list[np.ndarray]:
-    """Return all batches, then all but each in turn."""
-    everyone = np.arange(BATCHES)
-    return [everyone, *(np.delete(everyone, i) for i in everyone)]
-
-
-class _Driver:
-    """The iteration with the controls it adapts: step sizes by node, largest gain."""
-
-    def __init__(
-        self, activation: Activation, given: Given, state: State, seed: int, tick: Callable
-    ) -> None:
-        self.activation, self.given, self.state = activation, given, state
-        self._key = random.key(seed)
-        self._rng = np.random.default_rng(seed)
-        self._step = np.full(LADDER.size, 0.3)
-        self._tick = tick
-        self.count = 0
-        self.trust = 1.0
-
-    def advance(self, inverse_width: float, gain: float) -> Report:
-        """Make one iteration."""
-        step = self._step * self._rng.uniform(0.6, 1.4)
-        self.state, report = iterate(
-            self.activation,
-            self.given,
-            self.state,
-            random.fold_in(self._key, self.count),
-            jnp.asarray(inverse_width, jnp.float64),
-            jnp.asarray(gain, jnp.float64),
-            jnp.asarray(step, jnp.float64),
-            jnp.asarray(self.count % 2),
-        )
-        self.count += 1
-        if not np.isfinite(float(report.overlap)):
-            raise ConvergenceError(
-                "expected a law of the neurons that connects to infinite width, got one that runs "
-                f"away at width {1 / inverse_width:.3g} after {self.count} iterations"
-            )
-        rate = min(0.5, 5 * self.count**-0.6)
-        factor = np.exp(rate * (np.asarray(report.accept) - _TARGET))
-        self._step = np.minimum(self._step * factor, _LONGEST_STEP)
-        self.trust = min(1.0, self.trust * (1.1 if float(report.overlap) > 0.8 else 0.6))
-        self._tick(self)
-        return report
-
-
-class _Batch:
-    """Sums over consecutive iterations, and the walkers that were stored."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.kernel: Any = 0.0
-        self.running: Any = (0.0, 0.0)
-        self.stored: list[tuple[Array, ...]] = []
-
-    def add(self, state: State, report: Report, store: bool) -> None:
-        self.count += 1
-        self.kernel = self.kernel + report.kernel
-        self.running = tuple(a + b[0] for a, b in zip(self.running, state.moments, strict=True))
-        if store:
-            self.stored.append((state.z, state.weight, report.shrink, report.pull))
-
-    def merge(self, other: "_Batch") -> "_Batch":
-        """Join with the batch that follows; every other snapshot is kept."""
-        both = _Batch()
-        both.count = self.count + other.count
-        both.kernel = self.kernel + other.kernel
-        both.running = tuple(a + b for a, b in zip(self.running, other.running, strict=True))
-        both.stored = (self.stored + other.stored)[1::2]
-        return both
-
-
-def _spread(given: Given, batches: list[_Batch]) -> float:
-    """Larger relative standard error of yᵀ(T + K1)⁻¹y and of tr S."""
-    kernels = np.asarray([np.asarray(batch.kernel) / batch.count for batch in batches])
-    y, noise = np.asarray(given.y), np.asarray(given.noise)
-    values = [
-        y @ np.linalg.solve(noise + np.mean(kernels[chosen], axis=0), y) for chosen in subsets()
-    ]
-    traces = np.asarray([float(jnp.trace(batch.running[1])) / batch.count for batch in batches])
-    found = [jackknife(np.asarray(values))]
-    found.append(jackknife(np.asarray([np.mean(traces[chosen]) for chosen in subsets()])))
-    return max(float(error / abs(centre)) for centre, error in found)
-
-
-def fit(
-    activation: Activation,
-    given: Given,
-    *,
-    ladders: int,
-    seed: int,
-    tolerance: float,
-    max_iterations: int,
-    tick: Callable,
-) -> Fit:
-    """Solve the cavity equations and sample their law.
-
-    Parameters
-    ----------
-    activation, neuron
-        σ, and the problem.
-    ladders
-        Number of ladders of walkers.
     seed
-        Seed of the random numbers.
-    tolerance
-        Wanted relative standard error of yᵀ(T + K1)⁻¹y and of tr S.
-    max_iterations
-        Bound on the iterations.
-    tick
-        Called after each iteration with the driver.
+        Of the scrambling.
+    law
+        The law on its points.
+    prior
+        Probability of each point under the prior.
+    share
+        That of the `Cloud`.
+    residual, iterations
+        ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖ that was reached, and in how many iterations.
+    """
+
+    seed: tuple[int, ...]
+    law: Law
+    prior: np.ndarray
+    share: float
+    residual: float
+    iterations: int
+
+    @property
+    def largest(self) -> float:
+        """Largest share of a single point in E[t²]."""
+        return float(np.max(self.law.shares))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trail:
+    """Where the way down from infinite width has come to."""
+
+    width: float
+    nodes: Nodes
+    moments: np.ndarray
+    dual: np.ndarray
+    share: float
+    iterations: int = 0
+
+
+def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
+    """Return whether too much of E[t²] lies below and above the ladder."""
+    t, share = law.pull, law.shares
+    if odd:
+        t = np.abs(t)
+    sides = []
+    for mine, outside in ((t < 0, t < nodes.v[0]), (t > 0, t > nodes.v[-1])):
+        total = np.sum(share[mine])
+        sides.append(bool(np.sum(share[outside]) > (1 - _COVERED) * total and total > 1e-3))
+    return (sides[0] and not odd and -nodes.v[0] < TOP, sides[1] and nodes.v[-1] < TOP)
+
+
+def follow(
+    given: Given,
+    activate: Activate,
+    width: float,
+    *,
+    seed: int,
+    few: int,
+    most: int,
+    tick: Callable[[float, str], None],
+) -> Trail:
+    """Follow the fixed point from infinite width to `width`.
+
+    Parameters
+    ----------
+    given, activate, width, seed, tick
+        As for `fit`.
+    few, most
+        Points of each node at first, and at most.
 
     Raises
     ------
     ConvergenceError
-        If the moments overflow; there is no best point then.
+        If the law runs away on the way; the message names the width.
     """
-    driver = _Driver(activation, given, _start(activation, given, ladders, seed), seed, tick)
-    inverse = 1.0 / float(given.width)
-    annealed = 0.0
-    while annealed < 1 and driver.count < max_iterations:
-        annealed = min(1.0, annealed + driver.trust / _ANNEALING)
-        driver.advance(annealed * inverse, _FIRST_GAIN * driver.trust)
-    for settled in range(_SETTLING):
-        gain = max((settled + 1) ** (-2 / 3), _LAST_GAIN)
-        driver.advance(annealed * inverse, min(gain, _FIRST_GAIN * driver.trust))
-    batches: list[_Batch] = []
-    length, spread = _BATCH, np.inf
+    moments = given.kernel.copy()
+    dual = np.linalg.solve(given.noise + moments, given.y)
+    nodes = Nodes.prior(given.features.shape[1], given.odd)
+    trail = Trail(np.inf, nodes, moments, dual, 1.0)
+    share, step, count = 0.0, _FIRST_STEP, 0  # of 1/N_1
+    while share < 1 or count < _SETTLING:
+        following = min(1.0, share + step)
+        after, reason, doubt = _step(given, activate, trail, width / following, few, seed)
+        more = 2 * few <= (most if doubt else min(most, _SURE))
+        if after is None or (doubt and more):
+            # smaller steps and more points: where both fail the branch has ended
+            if step > _FIRST_STEP and share < 1:
+                step /= 2
+            elif more:
+                few *= 2
+            elif step > _LAST_STEP and share < 1:
+                step /= 4
+            else:
+                raise ConvergenceError(
+                    "expected a law of the neurons that connects to infinite width, got one that "
+                    f"runs away at width {width / following:.3g}: {reason} with {few} points a node"
+                )
+            continue
+        step = min(step * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
+        count += share == 1
+        trail, share = after, following
+        tick(following, f"width {trail.width:.4g}")
+    return trail
+
+
+def _step(
+    given: Given,
+    activate: Activate,
+    trail: Trail,
+    width: float,
+    points: int,
+    seed: int,
+) -> tuple[Trail | None, str, bool]:
+    """Return the next point of the trail, why there is none, and whether the points are too few."""
+    nodes, moments, dual = trail.nodes, trail.moments, trail.dual
     while True:
-        while len(batches) < BATCHES:
-            batch = _Batch()
-            for index in range(length):
-                report = driver.advance(annealed * inverse, min(_LAST_GAIN, driver.trust))
-                store = (index + 1) % (length // _SNAPSHOTS) == 0
-                batch.add(driver.state, report, store)
-            batches.append(batch)
-        spread = _spread(given, batches)
-        more = BATCHES // 2 * length * 2
-        if spread <= tolerance or annealed < 1 or driver.count + more > max_iterations:
-            break
-        batches = [a.merge(b) for a, b in zip(batches[::2], batches[1::2], strict=True)]
-        length *= 2
-    iterations = BATCHES * length
-    columns = [
-        jnp.stack(
-            [
-                jnp.concatenate([one[i].reshape(-1, *one[i].shape[3:]) for one in batch.stored])
-                for batch in batches
-            ]
+        lower = np.linalg.cholesky(given.noise + moments)
+        for _ in range(2):
+            nodes = nodes.fitted(given, activate, dual / np.sqrt(width), np.sqrt(width) * lower)
+        base = normals(nodes, points, (seed, 0))
+        cloud = draw(given, activate, nodes, base, trail.share)
+        try:
+            law, residual, count = settle(
+                given, cloud, width, moments, dual, tolerance=_LOOSE, most=_MOST_LOOSE
+            )
+        except np.linalg.LinAlgError:
+            return None, "S is not positive definite", True
+        largest = float(np.max(law.shares))
+        if largest > _RUNAWAY:
+            reason = f"one point of {law.weight.size} carries {largest:.0%} of E[t²]"
+            return None, reason, True
+        if law.effective < _FEWEST:
+            return None, f"{law.effective:.0f} effective points of E[t²]", True
+        if residual > _LOOSE:
+            return None, f"no fixed point ({residual:.1g})", law.effective < _EFFECTIVE
+        moments, dual = law.moments, law.dual
+        below, above = _uncovered(law, nodes, given.odd)
+        if below:
+            nodes = nodes.grown(True)
+        if above:
+            nodes = nodes.grown(False)
+        if not below and not above:
+            bulk = float(law.weight @ law.shrink)
+            return Trail(width, nodes, moments, dual, bulk, count), "", law.effective < _EFFECTIVE
+
+
+def solved(
+    given: Given,
+    activate: Activate,
+    trail: Trail,
+    points: int,
+    seed: tuple[int, ...],
+    start: Law | None = None,
+) -> Replicate | None:
+    """Solve the equations at the trail's end on one scrambling of `points` points of each node.
+
+    None where the points are too few for S to stay positive definite.
+    """
+    base = normals(trail.nodes, points, seed)
+    cloud = draw(given, activate, trail.nodes, base, trail.share)
+    moments, dual = (trail.moments, trail.dual) if start is None else (start.moments, start.dual)
+    try:
+        law, residual, count = settle(
+            given, cloud, trail.width, moments, dual, tolerance=TIGHT, most=_MOST_TIGHT
         )
-        for i in range(4)
-    ]
-    first, second = (
-        jnp.sum(jnp.stack([batch.running[i] for batch in batches]), axis=0)[None] / iterations
-        for i in range(2)
-    )
-    # NumPy's, which keep their precision in copies; JAX's become float32 where that is its default
-    walkers, weights, shrink, pull = map(np.asarray, columns)
-    moments = Moments(*map(np.asarray, (first, second)))
-    return Fit(moments, walkers, weights, shrink, pull, driver.count, annealed, spread)
+    except np.linalg.LinAlgError:
+        return None
+    return Replicate(seed, law, np.exp(cloud.log_prior), cloud.share, residual, count)
 
 
-def _start(activation: Activation, given: Given, ladders: int, seed: int) -> State:
-    """Walkers from the prior, with its moments."""
-    shape = (1, ladders, LADDER.size, given.features.shape[1])
-    z = random.normal(random.fold_in(random.key(seed), 2**31), shape, jnp.float64)
-    phi = activation.fn(z @ given.features.T) / jnp.sqrt(given.precision)
-    kernel = jnp.einsum("rgjp,rgjq->rpq", phi, phi) / (ladders * LADDER.size)
-    return State(
-        z,
-        Moments(kernel, kernel),
-        jnp.zeros((2, 1, LADDER.size - 1), jnp.float64),
-        jnp.ones(1, jnp.float64),
-        jnp.ones(shape[:3], jnp.float64),
-        jnp.zeros(shape[:3], jnp.float64),
-    )
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """The fixed point on several scramblings of the same number of points.
+
+    Attributes
+    ----------
+    nodes, points
+        Where the points come from, and how many of each node.
+    replicates
+        One for each scrambling.
+    spread
+        Relative standard error of the mean error left out (`Law.error_left_out`).
+    wanted
+        What it should be at most.
+    """
+
+    nodes: Nodes
+    points: int
+    replicates: list[Replicate]
+    spread: float
+    wanted: float
+
+
+def fit(
+    given: Given,
+    activate: Activate,
+    width: float,
+    *,
+    points: int | None,
+    most: int,
+    tolerance: float,
+    seed: int,
+    tick: Callable[[float, str], None],
+) -> Fit:
+    """Follow the width, then solve on `points` points of a node, or as many as it takes.
+
+    Parameters
+    ----------
+    given, activate, width
+        The problem, σ, N_1.
+    points
+        Points of each node; None doubles them until `tolerance` is met or `most` are reached.
+    most
+        Most points of each node.
+    tolerance
+        Wanted `Fit.spread` where `points` is None.
+    seed
+        Of the scramblings.
+    tick
+        Called after each fixed point.
+    """
+    few, many = min(_FEW, most), min(_MANY, most)
+    trail = follow(given, activate, width, seed=seed, few=few, most=many, tick=tick)
+    count = min(_FIRST, most) if points is None else points
+    starts: list[Law | None] = [None] * REPLICATES
+    while True:
+        last = points is not None or 2 * count > most
+        replicates: list[Replicate] = []
+        for index, start in enumerate(starts):
+            one = solved(given, activate, trail, count, (seed, 1 + index), start)
+            if one is None or not one.largest <= _RUNAWAY:
+                if not last:
+                    break
+                raise ConvergenceError(
+                    "expected a law of the neurons that connects to infinite width, got one that "
+                    f"runs away at width {width:.3g} with {count} points a node"
+                )
+            if not last and one.residual > TIGHT:
+                break
+            replicates.append(one)
+            tick(1.0, f"{count} points, {one.iterations} iterations")
+        else:
+            left_out = np.array([one.law.error_left_out(given) for one in replicates])
+            spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
+            wanted = tolerance if points is None else np.inf
+            least = min(one.law.effective for one in replicates)
+            # what test patterns add to the spread, and training patterns do not show
+            if last or (spread <= wanted and (least >= _MANY_EFFECTIVE or count >= _MANY)):
+                return Fit(trail.nodes, count, replicates, spread, wanted)
+            starts = [one.law for one in replicates]
+        count *= 2

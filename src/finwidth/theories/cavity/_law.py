@@ -1,197 +1,239 @@
-"""The law of one neuron in the mean effect of the others, and a Markov chain that samples it.
+"""The law of one neuron on given points: its dual a, its moments, and the equation for C.
 
-With features φ(w) = σ(h)/√λ_1 the law is ρ(w) ∝ N(w; 0, 1) (1 + q)^{-1/2} exp[u²/(2(1 + q))],
-u = a·φ/√N_1, q = φᵀCφ/N_1: the marginal, over the neuron's readout weight v ~ N(0, 1), of
+At fixed C the dual a maximises the concave function
 
-    N(w; 0, 1) N(v; 0, 1) exp(v u − v² q/2).
+    D(a) = y·a − ½aᵀ(T + 1/λ^b_1)a − n log Z(a),   Z = E_prior[(1+q)^{−1/2} e^{ut/2}],
+    u = a·φ/√n,  q = φᵀCφ/n,  t = u/(1+q),
 
-ρ has modes that no local move connects: many neurons near the prior, few aligned with the labels.
-Given v there is no such barrier (for Gaussian φ the law of w given v is Gaussian). So walkers
-stand on a ladder of fixed values of v, exchange places with their neighbours, and carry
-importance weights from the mixture over the ladder to ρ; the ratios of normalisers between
-neighbours that the weights need are averages over the walkers.
+with gradient y − Ta − m, m = √n E[tφ] = K1 a, and Hessian −(T + S), S = K2 − mmᵀ/n. These
+identities hold for weighted points too, whatever they are.
 """
 
-from typing import NamedTuple
+# SciPy makes the LAPACK wrappers at run time:
+# pyright: reportAttributeAccessIssue=false
 
-import jax
-import jax.numpy as jnp
+import dataclasses
+from typing import Any
+
 import numpy as np
-from jax import Array, lax, random
+import scipy.linalg
 from jaxtyping import Float
 
-from ...activations._activation import Activation
+from ._points import Cloud, Given, square
 
-__all__ = [
-    "LADDER",
-    "Fields",
-    "Law",
-    "exchange",
-    "fields",
-    "importance",
-    "log_density",
-    "move",
-    "node_log_weight",
-    "ratios",
-]
+__all__ = ["Law", "at", "dual_value", "settle", "whiten"]
 
-# Readout weights of the ladder, in units of their prior's standard deviation. Beyond its ends the
-# law is reached by the importance weights.
-LADDER = np.linspace(-6.0, 6.0, 31)
-_STEPS = 4  # leapfrog steps of a move
+_DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
+_DEPTH = 6  # of Anderson's mixing
+_LOWEST, _HIGHEST = -0.6, 1.5  # change of T + S relative to itself in one step
 
 
-class Law(NamedTuple):
-    """What the other neurons do to one: a/√N_1 and C/N_1, one of each per replica."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Law:
+    """The law of a neuron on the points of a cloud, for a and C.
 
-    dual: Float[Array, "replica pattern"]
-    coupling: Float[Array, "replica pattern pattern"]
-
-
-class Fields(NamedTuple):
-    """φ, u and q of each walker."""
-
-    phi: Float[Array, "replica ladder node pattern"]
-    u: Float[Array, "replica ladder node"]
-    q: Float[Array, "replica ladder node"]
-
-
-def _forward(activation: Activation, features: Array, precision: Array, z: Array) -> Array:
-    return activation.fn(z @ features.T) / jnp.sqrt(precision)
-
-
-def _coupled(law: Law, phi: Array) -> Array:
-    return jnp.einsum("rgjp,rpq->rgjq", phi, law.coupling)
-
-
-def fields(
-    activation: Activation,
-    features: Float[Array, "pattern coordinate"],
-    precision: Array,
-    law: Law,
-    z: Float[Array, "replica ladder node coordinate"],
-) -> Fields:
-    """Return φ, u and q of neurons with whitened weights `z`; `precision` is λ_1."""
-    phi = _forward(activation, features, precision, z)
-    return Fields(
-        phi,
-        jnp.einsum("rgjp,rp->rgj", phi, law.dual),
-        jnp.sum(phi * _coupled(law, phi), axis=-1),
-    )
-
-
-def log_density(u: Array, q: Array) -> Array:
-    """Return log of ρ relative to the prior, up to a constant."""
-    return 0.5 * (u * u / (1 + q) - jnp.log1p(q))
-
-
-def node_log_weight(v: Array, u: Array, q: Array) -> Array:
-    """Return log of the law at readout weight v relative to the prior, up to a constant."""
-    return v * u - 0.5 * v * v * q
-
-
-def move(
-    activation: Activation,
-    features: Array,
-    precision: Array,
-    law: Law,
-    key: Array,
-    z: Array,
-    step: Float[Array, " node"],
-) -> tuple[Array, Array]:
-    """Return the walkers after one Hamiltonian trajectory at fixed v, and acceptances by node.
-
-    The prior part is rotated exactly, the rest kicks (the split integrator of
-    `finwidth.infer.SplitHMC`), and a Metropolis test follows: the law at each node is left as it
-    is, reversibly.
+    Attributes
+    ----------
+    dual
+        a.
+    weight
+        Probability of each point.
+    shrink, pull
+        1/(1+q) and t at each point.
+    moments
+        S = K2 − mmᵀ/n of this law.
     """
-    v = jnp.asarray(LADDER, z.dtype)
 
-    def potential(z: Array) -> tuple[Array, Array]:
-        h = z @ features.T
-        sigma, slope = jax.jvp(activation.fn, (h,), (jnp.ones_like(h),))
-        phi = sigma / jnp.sqrt(precision)
-        coupled = _coupled(law, phi)
-        u = jnp.einsum("rgjp,rp->rgj", phi, law.dual)
-        q = jnp.sum(phi * coupled, axis=-1)
-        pull = v[:, None] * law.dual[:, None, None, :] - (v * v)[:, None] * coupled
-        return -node_log_weight(v, u, q), -(pull * slope) @ features / jnp.sqrt(precision)
+    dual: Float[np.ndarray, " pattern"]
+    weight: Float[np.ndarray, " point"]
+    shrink: Float[np.ndarray, " point"]
+    pull: Float[np.ndarray, " point"]
+    moments: Float[np.ndarray, "pattern pattern"]
 
-    eps = step[:, None]
-    cos, sin = jnp.cos(eps), jnp.sin(eps)
+    @property
+    def shares(self) -> Float[np.ndarray, " point"]:
+        """Share of each point in E[t²]."""
+        carried = self.weight * self.pull**2
+        return carried / np.sum(carried)
 
-    def leap(_: Array, point: tuple) -> tuple:
-        z, p, _, gradient = point
-        p = p - 0.5 * eps * gradient
-        z, p = cos * z + sin * p, cos * p - sin * z
-        energy, gradient = potential(z)
-        return z, p - 0.5 * eps * gradient, energy, gradient
+    @property
+    def effective(self) -> float:
+        """Effective number of points of E[t²]."""
+        return float(1 / np.sum(self.shares**2))
 
-    momentum_key, accept_key = random.split(key)
-    p = random.normal(momentum_key, z.shape, z.dtype)
-    energy, gradient = potential(z)
-    end_z, end_p, end_energy, _ = lax.fori_loop(0, _STEPS, leap, (z, p, energy, gradient))
-    old = energy + 0.5 * jnp.sum(z * z + p * p, axis=-1)
-    new = end_energy + 0.5 * jnp.sum(end_z * end_z + end_p * end_p, axis=-1)
-    accept = jnp.exp(jnp.minimum(0.0, old - new))
-    taken = random.uniform(accept_key, accept.shape, z.dtype) < accept
-    return jnp.where(taken[..., None], end_z, z), jnp.mean(accept, axis=(0, 1))
+    def error_left_out(self, given: Given) -> float:
+        """Return the mean error at each training pattern of a prediction from all others.
+
+        Of the Gaussian process: (a_μ/C_μμ)² + 1/C_μμ − T (Rasmussen & Williams 2006, 5.4.2).
+        """
+        lower = np.linalg.cholesky(given.noise + self.moments)
+        half = scipy.linalg.solve_triangular(lower, np.eye(lower.shape[0]), lower=True)
+        own = np.einsum("ij,ij->j", half, half)
+        return float(np.mean((self.dual / own) ** 2 + 1 / own)) - given.temperature
 
 
-def _neighbour_ratios(u: Array, q: Array) -> tuple[Array, Array]:
-    """Log ratio of the densities of neighbouring nodes: upwards at the lower one's walker, back."""
-    v = jnp.asarray(LADDER, u.dtype)
-    low, high = v[:-1], v[1:]
-    up = node_log_weight(high, u[..., :-1], q[..., :-1])
-    up = up - node_log_weight(low, u[..., :-1], q[..., :-1])
-    down = node_log_weight(low, u[..., 1:], q[..., 1:])
-    return up, down - node_log_weight(high, u[..., 1:], q[..., 1:])
+class _AtC:
+    """What is fixed while a is sought: the points' q."""
+
+    def __init__(self, given: Given, cloud: Cloud, width: float, lower: np.ndarray) -> None:
+        self.given, self.cloud, self.width, self.lower = given, cloud, width, lower
+        # of a small triangle against many points the inverse is twice as fast, and as accurate
+        white = cloud.phi @ scipy.linalg.lapack.dtrtri(lower, lower=1)[0].T
+        q = np.einsum("ip,ip->i", white, white) / width
+        self.shrink = 1 / (1 + q)
+        self.log_base = cloud.log_prior - 0.5 * np.log1p(q)
+        self.noise = given.noise - cloud.missed
+
+    def value(self, a: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return D, the points' probabilities and t."""
+        u = self.cloud.phi @ (a / np.sqrt(self.width))
+        pull = u * self.shrink
+        log = self.log_base + 0.5 * u * pull
+        top = _log_sum(log)
+        norm = self.width * top
+        value = float(self.given.y @ a - 0.5 * a @ (self.noise @ a) - norm)
+        return value, np.exp(log - top), pull
+
+    def gradient(self, a: np.ndarray, weight: np.ndarray, pull: np.ndarray) -> np.ndarray:
+        mean = np.sqrt(self.width) * (self.cloud.phi.T @ (weight * pull))
+        return self.given.y - self.noise @ a - mean
+
+    def moments(self, weight: np.ndarray, pull: np.ndarray) -> np.ndarray:
+        phi = self.cloud.phi
+        second = square(phi, weight * (self.shrink + pull**2))
+        mean = phi.T @ (weight * pull)
+        return second - np.outer(mean, mean) - self.cloud.missed
+
+    def factor(self, weight: np.ndarray, pull: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return the factor of the Hessian, or of what it is without the points' error."""
+        found = self.given.noise + self.moments(weight, pull)
+        try:
+            return np.linalg.cholesky(found), True
+        except np.linalg.LinAlgError:
+            return np.linalg.cholesky(found + self.cloud.missed), True
 
 
-def ratios(u: Array, q: Array) -> Float[Array, "2 replica pair"]:
-    """Return log averages whose difference is log(Z_{j+1}/Z_j) between neighbouring nodes.
+def _log_sum(log: np.ndarray) -> float:
+    top = float(np.max(log))
+    return top + float(np.log(np.sum(np.exp(log - top))))
 
-    Z_{j+1}/Z_j = E_j[(p_{j+1}/p_j)^½]/E_{j+1}[(p_j/p_{j+1})^½], exact at any distance
-    (Bennett, J. Comput. Phys. 22, 245 (1976)).
+
+def at(given: Given, cloud: Cloud, width: float, lower: np.ndarray, start: np.ndarray) -> Law:
+    """Return the law at C = (lower lowerᵀ)⁻¹, with the a that maximises D.
+
+    Parameters
+    ----------
+    given, cloud, width
+        The problem, the points, n.
+    lower
+        Cholesky factor of T + S.
+    start
+        First a.
     """
-    up, down = _neighbour_ratios(u, q)
-    count = jnp.log(jnp.asarray(u.shape[1], u.dtype))
-    return jnp.stack(
-        [
-            jax.nn.logsumexp(0.5 * up, axis=1) - count,
-            jax.nn.logsumexp(0.5 * down, axis=1) - count,
-        ]
-    )
+    point, a, exact = _AtC(given, cloud, width, lower), start, False
+    factor = (lower, True)
+    value, weight, pull = point.value(a)
+    for _ in range(200):
+        slope = point.gradient(a, weight, pull)
+        step = scipy.linalg.cho_solve(factor, slope)
+        decrement = float(slope @ step)
+        if decrement < _DECREMENT:
+            break
+        length = 1.0
+        while True:
+            tried = point.value(a + length * step)
+            if tried[0] >= value + 0.1 * length * decrement:
+                break
+            if not exact:
+                factor, exact, length = point.factor(weight, pull), True, 0.0
+                tried = (value, weight, pull)
+                break
+            length *= 0.5
+            if length < 1e-6:
+                # no digit of D left to gain
+                return _law(point, a, weight, pull)
+        a = a + length * step
+        value, weight, pull = tried
+        if exact and length > 0:
+            factor = point.factor(weight, pull)
+    return _law(point, a, weight, pull)
 
 
-def importance(
-    log_ratios: Float[Array, "2 replica pair"], u: Array, q: Array
-) -> Float[Array, "replica ladder node"]:
-    """Return the weights that take the mixture over the ladder to ρ.
+def _law(point: _AtC, a: np.ndarray, weight: np.ndarray, pull: np.ndarray) -> Law:
+    return Law(a, weight, point.shrink, pull, point.moments(weight, pull))
 
-    The node v = 0 is the prior, whose normaliser is one, so the mean weight estimates that of ρ.
+
+def dual_value(
+    given: Given, cloud: Cloud, width: float, lower: np.ndarray, a: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return D, its gradient and the S of its Hessian −(T + S)."""
+    point = _AtC(given, cloud, width, lower)
+    value, weight, pull = point.value(a)
+    return value, point.gradient(a, weight, pull), point.moments(weight, pull)
+
+
+def settle(
+    given: Given,
+    cloud: Cloud,
+    width: float,
+    moments: np.ndarray,
+    dual: np.ndarray,
+    *,
+    tolerance: float,
+    most: int,
+) -> tuple[Law, float, int]:
+    """Solve S = G(S) on fixed points by Anderson's mixing.
+
+    Parameters
+    ----------
+    given, cloud, width
+        The problem, the points, n.
+    moments, dual
+        First S and a.
+    tolerance
+        Wanted ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖.
+    most
+        Most iterations.
+
+    Returns
+    -------
+    tuple
+        The law, the norm that was reached, the iterations.
     """
-    v = jnp.asarray(LADDER, u.dtype)
-    steps = jnp.cumsum(log_ratios[0] - log_ratios[1], axis=-1)
-    log_z = jnp.concatenate([jnp.zeros_like(steps[:, :1]), steps], axis=-1)
-    middle = v.size // 2
-    log_z = log_z - log_z[:, middle : middle + 1]
-    nodes = node_log_weight(v, u[..., None], q[..., None]) - log_z[:, None, None, :]
-    mixture = jax.nn.logsumexp(nodes, axis=-1) - jnp.log(jnp.asarray(v.size, u.dtype))
-    return jnp.exp(log_density(u, q) - mixture)
+    history: list[tuple[np.ndarray, np.ndarray]] = []
+    last: Any = None
+    best = np.inf
+    for count in range(1, most + 1):
+        lower = np.linalg.cholesky(given.noise + moments)
+        law = at(given, cloud, width, lower, dual)
+        dual = law.dual
+        residual = law.moments - moments
+        white = whiten(lower, residual)
+        size = float(np.linalg.norm(white))
+        if size < tolerance or count == most:
+            return law, size, count
+        if size > 3 * best:
+            history = []
+        best = min(best, size) if history else size
+        if last is not None:
+            history.append((moments - last[0], residual - last[1]))
+            history = history[-_DEPTH:]
+        last = (moments, residual)
+        step = residual
+        if history:
+            changes = np.stack([whiten(lower, df).ravel() for _, df in history], axis=1)
+            gamma = np.linalg.lstsq(changes, white.ravel(), rcond=1e-10)[0]
+            for g, (ds, df) in zip(gamma, history, strict=True):
+                step = step - g * (ds + df)
+        spectrum = np.linalg.eigvalsh(whiten(lower, step))
+        cut = max(1.0, spectrum[0] / _LOWEST, spectrum[-1] / _HIGHEST)
+        if cut > 1.0:
+            history, last = [], None
+        moments = moments + step / cut
+    raise AssertionError  # the loop returns
 
 
-def exchange(key: Array, u: Array, q: Array, parity: Array) -> Array:
-    """Return, for each node, the node whose walker stands there after the exchange.
-
-    Neighbours (j, j + 1) with j of the given parity swap by a Metropolis test. Alternating parities
-    carry walkers along the ladder faster than random ones (Syed et al., J. R. Stat. Soc. B 84,
-    321 (2022)).
-    """
-    up, down = _neighbour_ratios(u, q)
-    draws = jnp.log(random.uniform(key, up.shape, u.dtype))
-    swap = (draws < up + down) & (jnp.arange(up.shape[-1]) % 2 == parity)
-    none = jnp.zeros((*up.shape[:2], 1), bool)
-    right = jnp.concatenate([swap, none], axis=-1)
-    left = jnp.concatenate([none, swap], axis=-1)
-    return jnp.arange(LADDER.size) + right.astype(int) - left.astype(int)
+def whiten(lower: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return L⁻¹ M L⁻ᵀ for a symmetric M."""
+    half = scipy.linalg.solve_triangular(lower, matrix, lower=True, check_finite=False)
+    return scipy.linalg.solve_triangular(lower, half.T, lower=True, check_finite=False)

@@ -1,30 +1,33 @@
-"""What the cavity theory gives back: predictions from a sample of neurons, with error bars."""
+"""What the cavity theory gives back: predictions from weighted neurons, with error bars."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax import Array, random
 from jaxtyping import Float
+from scipy.special import factorial
 
-from ..._layers.dense import whiten_inputs
+from ..._basics.errors import ConvergenceError
+from ..._layers.dense import input_variances, whiten_inputs
+from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
-from ..._numerics.precision import float64, in_float64
 from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
+from ..._problem.nngp import nngp_block
 from .._solution import Solution
-from ._fit import Fit, jackknife, subsets
-from ._step import Given
+from ._fit import Fit, Replicate
+from ._points import Given, normals
+from ._values import activate
 
 __all__ = ["CavityPrediction", "CavitySolution"]
 
-_CHUNK = 512  # walkers of each batch at a time
+_CHUNK = 4096  # points at once
+_RESIDUAL = 1e-4
+# nodes for the part of a test pattern that the training set does not span, by its deviation
+_RULES = ((0.0, 1), (0.3, 5), (0.8, 9), (1.5, 21), (math.inf, 65))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,121 +45,125 @@ class CavityPrediction(Prediction):
     variance_error: Float[np.ndarray, " test_pattern"] | None = None
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "full"))
-def _block_moments(
-    activation: Any,
-    given: Given,
-    z: Array,
-    weights: tuple[Array, Array, Array],
-    inside: Array,
-    outside: Array,
-    noise: Array,
-    full: bool,
-) -> tuple[Array, Array, Array, Array]:
-    """Sums over walkers of weighted products of their features at test and training patterns."""
-    root = jnp.sqrt(given.precision)
-    phi = activation.fn(z @ given.features.T) / root
-    at = activation.fn(z @ inside.T + noise @ outside.T) / root
-    first, linear, second = weights
-    weighted = at * second[..., None]
-    own = "rnb,rnc->rbc" if full else "rnb,rnb->rb"
-    return (
-        jnp.einsum("rnb,rnp->rbp", at * first[..., None], phi),
-        jnp.einsum("rnb,rnp->rbp", weighted, phi),
-        jnp.einsum("rnb,rn->rb", at, linear),
-        jnp.einsum(own, weighted, at),
-    )
+def jackknife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an estimate and its standard error from values on all replicates and without each.
+
+    Parameters
+    ----------
+    values
+        Functions of means: of all replicates first, then of all but each in turn.
+
+    Returns
+    -------
+    tuple
+        The estimate without its bias of first order in the inverse number of replicates, and its
+        standard error (Quenouille, Biometrika 43, 353 (1956)).
+    """
+    whole, parts = values[0], values[1:]
+    n = parts.shape[0]
+    centre = np.mean(parts, axis=0)
+    error = np.sqrt((n - 1) / n * np.sum((parts - centre) ** 2, axis=0))
+    return np.asarray(n * whole - (n - 1) * centre), np.asarray(error)
+
+
+def _pooled(values: np.ndarray) -> np.ndarray:
+    """Return the mean over replicates, then over all but each in turn."""
+    n = values.shape[0]
+    whole = np.mean(values, axis=0)
+    return np.concatenate([whole[None], (n * whole - values) / (n - 1)])
+
+
+class _Patterns:
+    """Test patterns in the coordinates of the points, and their prior kernels."""
+
+    def __init__(self, solution: "CavitySolution", X: np.ndarray, full: bool) -> None:
+        problem, network = solution.problem, solution.network
+        patterns = whiten_inputs(network, X)
+        self.inside = patterns @ solution.basis
+        outside = patterns - self.inside @ solution.basis.T
+        variance = np.einsum("ij,ij->i", outside, outside)
+        size = np.einsum("ij,ij->i", patterns, patterns)
+        # where the training set spans all, nothing is outside but rounding
+        self.spread = np.sqrt(np.where(variance > 1e-24 * size, variance, 0.0))
+        largest = np.array([bound for bound, _ in _RULES])
+        self.rule = np.searchsorted(largest, self.spread)
+        scale = np.where(self.spread > 0, self.spread, 1.0)
+        self.correlation = (outside / scale[:, None]) @ (outside / scale[:, None]).T
+        variances = [input_variances(network, X), problem.input_variances]
+        rules = layer_rules(network, np.concatenate(variances))
+        block = nngp_block(network, X, problem.X, rules)
+        bias = problem.output_bias
+        self.cross = np.asarray(block.cross) - bias
+        own = nngp_block(network, X, X, rules).cross if full else block.diag_a
+        self.own = np.asarray(own) - bias
+
+    def own_moment(self, squares: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return Σ weight E[φφ'|z], between all patterns if `squares` are Mehler's terms."""
+        if squares.ndim == 2:
+            return weight @ squares
+        terms = (
+            self.correlation**k * (term.T @ (term * weight[:, None]))
+            for k, term in enumerate(squares)
+        )
+        return np.sum(list(terms), axis=0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class CavitySolution(Solution):
-    """A fixed point of the cavity equations with a sample of the neurons' law.
+    """A fixed point of the cavity equations, on several scramblings of the points.
 
-    Predictions are made of moments of the sample, over all batches; standard errors and the
-    correction of the bias that nonlinear functions of averages have are those of the jackknife
-    over batches (Quenouille, Biometrika 43, 353 (1956)). They include the errors of the fixed
-    point and of the sample. `predict` returns a `CavityPrediction`; `generalization_error` has
-    `error_se`, `bias2_se` and `variance_se` besides the three that every theory has, and `scores`
-    likewise a standard error of each.
+    Each scrambling is solved and predicts by itself; what is given back is their mean, and for
+    functions of it the jackknife (Quenouille, Biometrika 43, 353 (1956)). Standard errors are
+    those that the finite number of points makes, which has nothing to do with that of the theory.
+    `predict` returns a `CavityPrediction`; `generalization_error` has `error_se`, `bias2_se` and
+    `variance_se` besides the three that every theory has, and `scores` likewise a standard error
+    of each.
 
     Attributes
     ----------
-    seed, tolerance
-        Settings of the theory.
     given
-        The problem in the coordinates of the sample.
+        The problem in the coordinates of the points.
     fit
-        Moments of the fixed point, and the sample.
+        The nodes and the fixed points.
     basis
         Orthonormal basis of the span of the training patterns.
     """
 
-    seed: int
-    tolerance: float
     given: Given
     fit: Fit
     basis: Float[np.ndarray, "input coordinate"]
+    block = 512
 
     @property
     def theory(self) -> str:
         """Name of the theory."""
         return "cavity"
 
-    @functools.cached_property
-    def _share(self) -> np.ndarray:
-        """Sum of the weights of each batch, relative to their mean."""
-        total = np.sum(np.asarray(self.fit.weights), axis=1)
-        return total / np.mean(total)
-
-    def _pool(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Weighted mean over the chosen batches of moments from `_moments`."""
-        return np.mean(values[chosen], axis=0) / np.mean(self._share[chosen])
-
-    @functools.cached_property
-    def _training(self) -> tuple[np.ndarray, ...]:
-        return self._moments(self.problem.X, False)
-
-    @functools.cached_property
-    def _misfit(self) -> tuple[float, float, float]:
-        """yᵀ(T + K1)⁻¹y with the running averages; what the sample's differs by; its error."""
-        y = self.problem.y
-
-        def value(kernel: np.ndarray) -> float:
-            return float(y @ Factor(kernel + self.problem.output_bias, self.temperature).solve(y))
-
-        held = value(np.asarray(self.fit.moments.k1)[0])
-        sampled = [value(self._pool(self._training[0], chosen)) for chosen in subsets()]
-        centre, error = jackknife(np.asarray(sampled))
-        return held, float(centre) - held, float(error)
-
     @property
     def residual(self) -> float:
-        """Relative change of yᵀ(T + K1)⁻¹y when K1 is replaced by the sample's; it has noise."""
-        held, difference, _ = self._misfit
-        return abs(difference) / held
+        """Largest ‖(T+S)^{−1/2}(G(S) − S)(T+S)^{−1/2}‖ of the scramblings."""
+        return max(replicate.residual for replicate in self.fit.replicates)
 
     @property
     def converged(self) -> bool:
-        """Whether the error bar is as small as wanted and the residual no larger than its noise."""
+        """Whether each scrambling has its fixed point, and they agree as well as wanted."""
         return not self.message
 
     @property
     def message(self) -> str:
         """Why the solution has not converged, if it has not."""
-        if self.fit.annealed < 1:
+        if not self.residual <= _RESIDUAL:
+            return f"no fixed point after {self._most_iterations} iterations"
+        if not self.fit.spread <= self.fit.wanted:
             return (
-                f"{self.fit.iterations} iterations reached width "
-                f"{self.network.widths[0] / max(self.fit.annealed, 1e-300):.3g}"
+                f"relative standard error {self.fit.spread:.1e} of the error left out with "
+                f"{self.fit.points} points a node, tolerance {self.fit.wanted:g}"
             )
-        if not self.fit.spread <= self.tolerance:
-            return (
-                f"relative standard error {self.fit.spread:.1e} after {self.fit.iterations} "
-                f"iterations, tolerance {self.tolerance:g}"
-            )
-        held, difference, error = self._misfit
-        if abs(difference) > 4 * error + self.tolerance * held:
-            return "the law that was found does not reproduce the moments it was found with"
         return ""
+
+    @property
+    def _most_iterations(self) -> int:
+        return max(replicate.iterations for replicate in self.fit.replicates)
 
     @property
     def action(self) -> float:
@@ -168,97 +175,111 @@ class CavitySolution(Solution):
         """`q_bar` and its standard error `q_bar_se`, with dimension layer.
 
         q_bar = tr(K2 − mmᵀ/N_1)/tr K, with K the infinite-width kernel, both without output bias.
-        Attributes: `particles`, `effective_particles` (of the sample), `iterations`.
+        Attributes: `points` of a node, `nodes`, `effective_points` (of E[t²], t the mean readout
+        weight of a neuron given its hidden ones; the smallest of the scramblings), `iterations`.
         """
-        nodes, weights = np.polynomial.hermite_e.hermegauss(128)
-        weights = weights / np.sum(weights)
-        scale = np.linalg.norm(np.asarray(self.given.features), axis=1)
-        with float64():
-            at = jnp.asarray(scale[:, None] * nodes, jnp.float64)
-            values = np.asarray(self.network.activation.fn(at))
-        prior = float(np.sum(values**2 @ weights)) / self.network.weight_precision[1]
-        _, k2, mean, _ = self._training
-
-        def q_bar(chosen: np.ndarray) -> float:
-            m = self._pool(mean, chosen)
-            return (float(np.trace(self._pool(k2, chosen))) - float(m @ m)) / prior
-
-        centre, error = jackknife(np.asarray([q_bar(chosen) for chosen in subsets()]))
-        w = np.asarray(self.fit.weights)
-        walkers = w.size
-        effective = float(np.sum(np.sum(w, axis=1) ** 2 / np.sum(w**2, axis=1)))
+        prior = np.trace(self.given.kernel)
+        values = np.array([np.trace(one.law.moments) / prior for one in self.fit.replicates])
+        centre, error = jackknife(_pooled(values))
+        effective = min(one.law.effective for one in self.fit.replicates)
         return xr.Dataset(
             {"q_bar": ("layer", [float(centre)]), "q_bar_se": ("layer", [float(error)])},
             coords={"layer": [1]},
             attrs={
-                "particles": walkers,
-                "effective_particles": effective,
-                "iterations": self.fit.iterations,
+                "points": self.fit.points,
+                "nodes": self.fit.nodes.v.size,
+                "effective_points": effective,
+                "iterations": self._most_iterations,
             },
         )
 
-    @in_float64
-    def _moments(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, ...]:
-        """Return moments k1, k2, m and k0 at `X`, one of each per batch, for `_pool`."""
-        patterns = whiten_inputs(self.network, X)
-        inside = patterns @ self.basis
-        outside = patterns - inside @ self.basis.T
-        # nothing is outside where the training set spans all inputs, but for rounding
-        if self.basis.shape[0] == self.basis.shape[1]:
-            outside = outside[:, :0]
-        walkers, shrink, pull = self.fit.walkers, self.fit.shrink, self.fit.pull
-        weight = self.fit.weights / jnp.mean(jnp.sum(self.fit.weights, axis=1))
-        weights = (weight * shrink, weight * pull, weight * (shrink + pull**2))
-        key = random.key((self.seed + 1) % 2**63)
-        total: Any = None
-        for start in range(0, walkers.shape[1], _CHUNK):
-            z = walkers[:, start : start + _CHUNK]
-            # directions that the training set does not span keep their prior; the same draws
-            # for all test patterns and calls
-            noise = random.normal(
-                random.fold_in(key, start), (*z.shape[:2], outside.shape[1]), jnp.float64
+    def _features(
+        self, z: np.ndarray, patterns: _Patterns, full: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return E[φ|z] and E[φ²|z] at test patterns, of shape (point, pattern).
+
+        With `full` the second is instead the c_k of Mehler's expansion, E[φφ'|z] = Σ_k ρ^k c_k c_k'
+        with ρ the correlation of what is outside, of shape (term, point, pattern).
+        """
+        shape = z.shape[0], patterns.inside.shape[0]
+        order = _RULES[int(np.max(patterns.rule))][1]
+        mean, second = np.empty(shape), np.zeros((order, *shape) if full else shape)
+        for rule in np.unique(patterns.rule):
+            count, chosen = _RULES[rule][1], patterns.rule == rule
+            nodes, weights = np.polynomial.hermite_e.hermegauss(count)
+            weights = weights / np.sum(weights)
+            h = z @ patterns.inside[chosen].T
+            h = h + patterns.spread[chosen] * nodes[:, None, None]
+            values = self.given.scale * activate(self.network.activation, h)
+            mean[:, chosen] = np.tensordot(weights, values, axes=1)
+            if full:
+                basis = np.polynomial.hermite_e.hermeval(nodes, np.eye(count))
+                basis = basis / np.sqrt(factorial(np.arange(count)))[:, None]
+                second[:count, :, chosen] = np.tensordot(basis * weights, values, axes=1)
+            else:
+                second[:, chosen] = np.tensordot(weights, values**2, axes=1)
+        return mean, second
+
+    def _moments(
+        self, replicate: Replicate, patterns: _Patterns, full: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return m, k(x, X) and k(x, x) or k(x, x') at test patterns."""
+        law, given, nodes = replicate.law, self.given, self.fit.nodes
+        pull, second = law.weight * law.pull, law.weight * (law.shrink + law.pull**2)
+        points = nodes.points(normals(nodes, self.fit.points, replicate.seed))
+        linear: Any = 0.0
+        sums: Any = (0.0,) * 5
+        for start in range(0, points.shape[0], _CHUNK):
+            at = slice(start, start + _CHUNK)
+            z, prior = points[at], replicate.prior[at]
+            phi = given.scale * activate(self.network.activation, z @ given.features.T)
+            mean, squares = self._features(z, patterns, full)
+            parts = (
+                phi.T @ pull[at],
+                mean.T @ (phi * second[at, None]),
+                mean.T @ (phi * prior[:, None]),
+                patterns.own_moment(squares, second[at]),
+                patterns.own_moment(squares, prior),
             )
-            part = _block_moments(
-                self.network.activation,
-                self.given,
-                z,
-                tuple(w[:, start : start + _CHUNK] for w in weights),
-                jnp.asarray(inside, jnp.float64),
-                jnp.asarray(outside, jnp.float64),
-                noise,
-                full,
-            )
-            total = part if total is None else [a + b for a, b in zip(total, part, strict=True)]
-        return tuple(np.asarray(x) for x in total)
+            linear = linear + mean.T @ pull[at]
+            sums = tuple(a + b for a, b in zip(sums, parts, strict=True))
+        training, cross, prior_cross, own, prior_own = sums
+        missed = replicate.share * (prior_cross - patterns.cross)
+        cross = cross - np.outer(linear, training) - missed
+        outer = np.outer(linear, linear) if full else np.square(linear)
+        own = own - outer - replicate.share * (prior_own - patterns.own)
+        mean = np.sqrt(self.network.widths[0]) * linear - missed @ law.dual
+        return mean, cross, own
 
     def _estimates(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance (or covariance) at `X` by all batches, then without each in turn."""
-        k1, k2, m, _ = self._training
-        x1, x2, xm, x0 = self._moments(X, full)
+        """Mean and variance (or covariance) at `X` by all scramblings, then without each."""
         bias, means, spreads = self.problem.output_bias, [], []
-        for chosen in subsets():
-            first = Factor(self._pool(k1, chosen) + bias, self.temperature)
-            mean, at = self._pool(m, chosen), self._pool(xm, chosen)
-            kernel = self._pool(k2, chosen) - np.outer(mean, mean) + bias
-            cross = self._pool(x2, chosen) - np.outer(at, mean) + bias
-            half = Factor(kernel, self.temperature).whiten(cross.T)
-            means.append((self._pool(x1, chosen) + bias) @ first.solve(self.problem.y))
-            own = self._pool(x0, chosen) + bias
-            if full:
-                spreads.append(own - np.outer(at, at) - half.T @ half)
-            else:
-                spreads.append(own - at**2 - np.einsum("ij,ij->j", half, half))
-        return np.asarray(means), np.asarray(spreads)
+        patterns = _Patterns(self, X, full)
+        for replicate in self.fit.replicates:
+            mean, cross, own = self._moments(replicate, patterns, full)
+            factor = Factor(replicate.law.moments + bias, self.temperature)
+            half = factor.whiten((cross + bias).T)
+            means.append(mean + bias * np.sum(replicate.law.dual))
+            less = half.T @ half if full else np.einsum("ij,ij->j", half, half)
+            spreads.append(own + bias - less)
+        spread = _pooled(np.asarray(spreads))
+        least = np.min(np.diag(spread[0]) if full else spread[0])
+        if not least >= 0:
+            raise ConvergenceError(
+                "expected variances of theory='cavity' that are positive, got "
+                f"{least:.1e} with {self.fit.points} points a node: more of them",
+                self,
+            )
+        return _pooled(np.asarray(means)), spread
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> CavityPrediction:
         means, spreads = self._estimates(X_test, full_covariance)
         mean, mean_error = jackknife(means)
         spread, spread_error = jackknife(spreads)
+        covariance = None
         if full_covariance:
             covariance = np.asarray(spread)
-            spread, spread_error = np.diag(covariance).copy(), np.diag(spread_error)
-        else:
-            covariance = None
+            spread, spread_error = np.diag(covariance).copy(), np.diag(spread_error).copy()
         return CavityPrediction(
             mean, spread, covariance, standard_error=mean_error, variance_error=spread_error
         )
