@@ -51,8 +51,10 @@ def few_probes(
 @pytest.mark.parametrize(
     ("network", "theory"),
     [
-        (fw.Network((40,), "relu", bias_precision=2.0), "nested"),
-        pytest.param(NET, "nested", marks=pytest.mark.slow),
+        (NET, "nested"),
+        pytest.param(
+            fw.Network((40,), "relu", bias_precision=2.0), "nested", marks=pytest.mark.slow
+        ),
         pytest.param(
             fw.Network((40, 30), "erf", bias_precision=2.0), "wishart", marks=pytest.mark.slow
         ),
@@ -102,7 +104,7 @@ def test_probes_that_are_all_unit_vectors_give_the_exact_trace() -> None:
     [
         NET,
         pytest.param(NET.replace(activation="relu"), marks=pytest.mark.slow),
-        NET.replace(widths=(40, 30)),
+        pytest.param(NET.replace(widths=(40, 30)), marks=pytest.mark.slow),
     ],
 )
 def test_within_its_error_bar_where_the_space_is_not_whole(network: fw.Network) -> None:

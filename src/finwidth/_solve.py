@@ -76,8 +76,8 @@ def solve(
     method
         "dense", by P × P matrices; "iterative", by products with a kernel that is made tile by
         tile, with error bars (a `finwidth.theories.LargeSolution`): "infinite", "wishart" and
-        "nested" with one hidden layer, one output, the Gaussian likelihood and T > 0. By default
-        the first unless its memory goes beyond `memory_limit`.
+        "nested" for dense layers, one output, the Gaussian likelihood and T > 0. By default the
+        first unless its memory goes beyond `memory_limit`.
     memory_limit
         Bytes, or a string such as "8GB", for the arrays of the solution and its predictions; by
         default what this machine has, of which "iterative" takes half. The numbers do not depend
@@ -103,7 +103,7 @@ def solve(
     PluginError
         If the activation's kernel breaks its contract.
     KeyboardInterrupt
-        If "iterative" is interrupted: with what was found so far as ``.best``.
+        If "iterative" is interrupted: with what the products so far give as ``.best``.
 
     Warns
     -----

@@ -73,7 +73,8 @@ def choose_plan(
             f"expected memory_limit = at least {shown_memory(dense)} for {n} patterns with "
             f"method='dense' (method='iterative' holds no P × P matrix), got {shown_memory(limit)}"
         )
-    if method == "dense" or (method is None and dense <= limit):
+    fits = dense <= limit or not (given or isinstance(theory, SaddleTheory))
+    if method == "dense" or (method is None and fits):
         return None
     check_large(problem, theory, dense, method is None)
     # without a limit half of the machine is left to others

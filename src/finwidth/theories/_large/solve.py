@@ -29,7 +29,8 @@ class SolvingInterrupted(KeyboardInterrupt):
     message
         How far it came.
     best
-        A `finwidth.Solution` with ``converged=False`` and honest error bars.
+        A `finwidth.Solution` with ``converged=False``: the saddle point that the products so far
+        give, with its error bars; of several nested layers the last step of Newton's method.
     """
 
     def __init__(self, message: str, best: LargeSolution) -> None:
