@@ -18,7 +18,7 @@ import xarray as xr
 from scipy.special import gammaln, logsumexp
 
 from ..._basics.errors import InputError
-from ..._layers.covariance import Covariance, Square
+from ..._layers.covariance import Covariance, Local, Square
 from ..._layers.law import Law
 from ..._layers.order import Chart, OrderParameters
 from ..._layers.stack import Stack, chart, layer_rules
@@ -105,7 +105,7 @@ class BlockLaw(MixtureLaw):
         values = self.chart.value(np.array(theta)).values
         return np.array([getattr(value, "growth", 2.0) for value in values])
 
-    def kernels(self, covariance: Covariance, outer: np.ndarray, rules: tuple) -> Kernels:
+    def kernels(self, covariance: Covariance | Local, outer: np.ndarray, rules: tuple) -> Kernels:
         """Return K_0 between two sets of patterns at given coordinates."""
         stack = Stack.of(self.problem.network, rules).unbiased()
         block = self.theory.kernel(stack, covariance, self.order(outer))

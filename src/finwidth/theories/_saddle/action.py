@@ -149,7 +149,7 @@ def _tile_gradient(
 def _tile_slope(
     kernel: KernelMap,
     stack: Stack,
-    covariance: Covariance,
+    covariance: Covariance | Local,
     chart: Chart,
     theta: Array,
     direction: Array,
@@ -197,7 +197,7 @@ def training_kernel(
 
 
 def training_tile(
-    kernel: KernelMap, stack: Stack, order: OrderParameters, covariance: Covariance
+    kernel: KernelMap, stack: Stack, order: OrderParameters, covariance: Covariance | Local
 ) -> np.ndarray:
     """Return a tile of K_R from that of C."""
     return np.asarray(_tile(kernel, stack, covariance, order))
@@ -206,7 +206,7 @@ def training_tile(
 def tile_slope(
     kernel: KernelMap,
     stack: Stack,
-    covariance: Covariance,
+    covariance: Covariance | Local,
     chart: Chart,
     theta: np.ndarray,
     direction: np.ndarray,
