@@ -92,6 +92,12 @@ def problem() -> fw.theories.Problem:
     return fw.theories.Problem(NET, X, Y, 0.5)
 
 
+@functools.cache
+def images() -> fw.theories.Problem:
+    net = fw.Network(layers=(fw.Convolution(4, 1),), activation="erf")
+    return fw.theories.Problem(net, X[:, None], Y, 0.5)
+
+
 def model(net: Any, X: Any, y: Any, *, temperature: Any) -> None:
     """A model without the annotations' run-time checks, behind which no signature can be seen."""
     fw.models.network(net, X, y, temperature=temperature)
@@ -241,7 +247,6 @@ VALID: dict[str, Any] = {
     "scheduler": None,
     "seed": 0,
     "size": None,
-    "shape": (4, 4),
     "solution": Lazy(solution),
     "stack": Lazy(lambda: fw.theories.Stack.of(NET, (None,))),
     "standardise_y": True,
@@ -306,6 +311,8 @@ VALID: dict[str, Any] = {
     "plot_learning_curve.dataset": Lazy(grid),
     "register_plugin.name": "plugin",
     "sample.theory": None,
+    "scalar theory.check.network": fw.Network(layers=(fw.Convolution(4, 1),), activation="erf"),
+    "scalar theory.solve.problem": Lazy(lambda: images()),
     "solve_many.weight_precision": None,
     "sweep.target_ess": 5.0,
 }

@@ -31,7 +31,7 @@ from .inputs import flat_variances, whiten_inputs
 from .layer import Layer, Link, scale
 from .order import OrderParameter, Scales
 
-__all__ = ["Convolution", "Patches", "Patchwise"]
+__all__ = ["Convolution", "Patches", "Patchwise", "patch_grid"]
 
 _POOLING = ("none", "average")
 
@@ -164,17 +164,6 @@ class Convolution(Layer):
             wanted = str(("pattern", *like)).replace("'", "")
             raise InputError(f"expected {name} = an array of shape {wanted}, got shape {shape}")
 
-    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the numbers of patches along rows and along columns of an image of this shape.
-
-        Parameters
-        ----------
-        shape
-            (row, column) or (channel, row, column).
-        """
-        rows, columns = ((side - self.patch) // self.stride + 1 for side in shape[-2:])
-        return rows, columns
-
     def _places(self, shape: tuple[int, ...]) -> Int[np.ndarray, "tap patch"]:
         """Return where in a flat image the entries of each patch are."""
         pixels = np.arange(math.prod(shape)).reshape(-1, *shape[-2:])
@@ -225,13 +214,13 @@ class Convolution(Layer):
 
     def size(self, shape: tuple[int, ...]) -> int:
         """Return N_c A."""
-        return self.width * math.prod(self.grid(shape))
+        return self.width * math.prod(patch_grid(self, shape))
 
     def features(self, units: str, shape: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
         """Return channels, and without pooling patches."""
         if self.pooling == "average":
             return ((units, self.width),)
-        return (units, self.width), ("patch", math.prod(self.grid(shape)))
+        return (units, self.width), ("patch", math.prod(patch_grid(self, shape)))
 
     def forward(self, weights: Mapping[str, Any], x: Any, before: Any) -> Any:
         """Return h, shape (channel·patch, point), of images, points last: one product."""
@@ -249,6 +238,12 @@ class Convolution(Layer):
         if self.pooling == "none":
             return x
         return jnp.mean(x.reshape(self.width, -1, x.shape[-1]), axis=1)
+
+
+def patch_grid(layer: Convolution, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the numbers of patches along rows and along columns of an image of this shape."""
+    rows, columns = ((side - layer.patch) // layer.stride + 1 for side in shape[-2:])
+    return rows, columns
 
 
 @jax.tree_util.register_dataclass

@@ -10,7 +10,7 @@ import xarray as xr
 
 from ..._basics.arrays import as_float64, shown
 from ..._basics.errors import InputError
-from ..._layers.convolution import Convolution, Patches
+from ..._layers.convolution import Convolution, Patches, patch_grid
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
 from ..._layers.stack import layer_rules
@@ -137,7 +137,7 @@ def _start(start: Any, patches: int) -> tuple[Square, Square] | None:
 
 def patch_coordinates(layer: Convolution, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return coordinates of the patches of an image: their numbers, and places in the grid."""
-    rows, columns = layer.grid(shape)
+    rows, columns = patch_grid(layer, shape)
     number = np.arange(rows * columns)
     return {
         "patch": number,
