@@ -108,7 +108,7 @@ def draw_weights(net: fw.Network, n_inputs: int, key: jax.Array) -> dict[str, ja
     shapes = {f"W_{n}": (fan_in[n], fan_in[n - 1]) for n in range(1, net.depth + 1)}
     precision = dict(zip([*shapes, "v"], net.weight_precision, strict=True))
     shapes["v"] = fan_in[-1:] + several
-    if not net.dense:  # a convolution of square images, section 16
+    if isinstance(net.layers[0], fw.Convolution):  # of square images, section 16
         (layer,) = net.layers
         patches = ((math.isqrt(n_inputs) - layer.patch) // layer.stride + 1) ** 2
         shapes |= {"W_1": (layer.width, layer.patch**2), "v": (layer.width, patches)}
@@ -241,7 +241,7 @@ def one_replicate(case: Case, key: jax.Array, temperature: jax.Array) -> dict[st
             return sites
         features = fw.models.readout_features(net, fw.models.hidden_features(net, sites, X))
         coefficients = condition(features, y, temperature).draw(key)
-        width = features.shape[1]
+        width = features.shape[1] - (net.bias_precision is not None)
         v = coefficients[:width] / math.sqrt(net.weight_precision[-1])
         sites = sites | {"v": v.reshape(truth["v"].shape)}
         if net.bias_precision is not None:

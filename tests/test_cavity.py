@@ -333,7 +333,7 @@ def test_depth_and_zero_temperature_are_refused_before_any_work() -> None:
 
 
 def test_points_that_do_not_fit_into_memory_are_refused_before_any_work() -> None:
-    with pytest.raises(fw.InputError, match="expected memory_limit = at least .* for 4096"):
+    with pytest.raises(fw.InputError, match="expected memory_limit = at least .* for 4096 points"):
         case("erf on a line").solve(Cavity(points=4096, memory_limit=1e6, progress=False))
     with pytest.raises(fw.InputError, match="expected memory_limit"):
         case("erf on a line").solve(Cavity(memory_limit=1e3, progress=False))

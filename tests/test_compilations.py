@@ -142,15 +142,16 @@ def test_a_deep_recursion_is_the_layer_map_repeated(activation, variances):
     rng = np.random.default_rng(0)
     X, cotangent = rng.normal(size=(3, 4)), rng.normal(size=(3, 3))
     net = fw.Network((5,) * depth, activation, weight_precision=tuple(rng.uniform(0.8, 1.2, 7)))
-    theta = 0.1 * rng.normal(size=2 * depth)
     orders = chart(net, mean=True)
+    theta = 0.1 * rng.normal(size=orders.size)
     with float64():
         rules = (None,) * depth
         if variances:
             rules = tuple(prepare(net.activation, c) for c in variances)
 
         def whole(theta):
-            q_bar, shrinkage = np.exp(theta[::2]), np.exp(theta[1::2])
+            each = len(theta) // depth  # an odd activation has no mean term
+            q_bar, shrinkage = np.exp(theta[::each]), np.exp(theta[each - 1 :: each])
             return np.asarray(layered(net, X, rules, q_bar, shrinkage).cross)
 
         covariance, stack = input_covariance(net, X), Stack.of(net, rules)
@@ -159,7 +160,7 @@ def test_a_deep_recursion_is_the_layer_map_repeated(activation, variances):
         gradient = _tile_gradient(
             recursion, stack, covariance, orders, jnp.asarray(theta), cotangent
         )
-        steps = 1e-5 * np.eye(2 * depth)
+        steps = 1e-5 * np.eye(len(theta))
         slopes = [np.sum(cotangent * (whole(theta + h) - whole(theta - h))) / 2e-5 for h in steps]
     np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-9)
 

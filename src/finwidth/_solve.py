@@ -32,7 +32,7 @@ def solve(
     approximation: str | None = None,
     readout_precision: str | None = None,
     method: str | None = None,
-    memory_limit: float | str | None = None,
+    memory_limit: int | float | str | None = None,
     seed: Any = 0,
     progress: Any = True,
 ) -> Solution:
@@ -208,7 +208,7 @@ def mixture(
     theory: str = "nested",
     likelihood: str | Likelihood = "gaussian",
     approximation: str | None = None,
-    memory_limit: float | str | None = None,
+    memory_limit: int | float | str | None = None,
 ) -> Solution:
     """Compute the posterior of the scale mixture, whose saddle point `solve` finds.
 

@@ -1,6 +1,7 @@
 """The options that say which hidden layers there are: widths, or the layers themselves."""
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,7 @@ def parse_layer(text: str) -> "Layer":
         raise InputError(f"{expected}, such as dense:30, got {text!r}")
     begin = [name for name in SHELF.names() if name.startswith(kind)]
     found = SHELF.get(begin[0] if len(begin) == 1 else kind)
-    kinds = {field.name: field.type for field in dataclasses.fields(found) if field.init}
+    kinds = {one.name: one.annotation for one in inspect.signature(found).parameters.values()}
     size, *options = kinds
     try:
         width = int(first)

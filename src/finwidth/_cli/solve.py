@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["solve"]
 
+_MOST_ROWS = 16  # of one order parameter
 _NAMES = {
     "q_bar": "Q̄",
     "q": "Q",
@@ -76,6 +77,11 @@ def _order_rows(order: "xr.Dataset") -> list[tuple[str, str, str]]:
         if name.endswith("_se"):
             continue
         array, error = order[name], order.get(f"{name}_se")
+        if array.size > _MOST_ROWS:  # a matrix over patches; --json has every entry
+            sizes = " × ".join(f"{size} {dim.strip('_')}" for dim, size in array.sizes.items())
+            ends = (_number(float(end)) for end in (array.min(), array.max()))
+            rows.append((f"{_NAMES.get(name, name)}, {sizes}", " … ".join(ends), ""))
+            continue
         for index in np.ndindex(array.shape):
             at = array[index]
             where = [

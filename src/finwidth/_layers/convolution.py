@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 
 from .._basics.checks import check_choice, check_count
 from .._basics.errors import InputError
+from .._plugins.hooks import hookimpl
 from ..activations import _moments
 from .architecture import Architecture
 from .covariance import Covariance, Local, Square
@@ -96,6 +97,9 @@ class Convolution(Layer):
     stride: int
     pooling: str
 
+    name: ClassVar[str] = "convolution"
+    images: ClassVar[bool] = True
+
     def __init__(self, channels: int, patch: int, stride: int = 1, pooling: str = "none") -> None:
         fields = {
             "width": check_count("channels", channels),
@@ -132,12 +136,10 @@ class Convolution(Layer):
             f"pooling={self.pooling!r})"
         )
 
-    def check_above(self, before: Layer | None) -> None:
+    def check(self, before: Layer | None) -> None:
         """Refuse any place but the first."""
         if before is not None:
             raise InputError(f"expected {self!r} as first layer, got it above {before!r}")
-
-    # --- images -----------------------------------------------------------------------------------
 
     @property
     def patterns(self) -> str:
@@ -340,3 +342,9 @@ def _variances(kernel: Any, z: Float[Array, "n patch tap"], weights: Array) -> F
         return jnp.sum(weights * kernel(ends[:, None], z @ z.T, ends[None, :]))
 
     return lax.map(variance, jnp.asarray(z))
+
+
+@hookimpl
+def finwidth_register_layers() -> list[type[Layer]]:
+    """Register the layer."""
+    return [Convolution]

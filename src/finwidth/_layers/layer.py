@@ -6,6 +6,7 @@ from its own. The sampler's half are its weights and the way forward through the
 
 import abc
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -97,15 +98,15 @@ class Layer(abc.ABC):
         """
 
     def record(self) -> dict[str, Any]:
-        """Return the layer as plain JSON types: its name, its numbers.
+        """Return the layer as plain JSON types: its name, the arguments that make it.
 
         Of a layer that is not finwidth's own also a digest of its code, by which results of the
         same name are told apart.
         """
         found: dict[str, Any] = {"layer": type(self).__dict__.get("name", type(self).__qualname__)}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            found[field.name] = value if isinstance(value, (bool, int, float, str)) else repr(value)
+        for name in inspect.signature(type(self)).parameters:
+            value = getattr(self, name)
+            found[name] = value if isinstance(value, (bool, int, float, str)) else repr(value)
         if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:
             return found
         return found | {"digest": code_digest(type(self))}
@@ -142,14 +143,6 @@ class Layer(abc.ABC):
         """
         sites = {"W": Site((units, inputs[0]), (self.width, inputs[1]), precision)}
         return sites if bias is None else sites | {"b": Site((units,), (self.width,), bias)}
-
-    def check_above(self, before: "Layer | None") -> None:
-        """Raise InputError where the layer cannot stand above `before`; None: as the first."""
-        if before is not None and not before.single:
-            raise InputError(
-                f"expected no layer above {before!r}, for which no theory is derived "
-                f"(pooling='average' takes dense layers above), got {self!r}"
-            )
 
     # --- as a first layer: what patterns are to it. By default they are flat, shape (input,) -----
 

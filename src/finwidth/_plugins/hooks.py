@@ -66,7 +66,9 @@ def finwidth_register_activations() -> list[Named]:
     raise NotImplementedError  # a specification: only its signature is used
 
 
-@_fills("finwidth._layers", "architecture", "covariance", "law", "layer", "order", "stack")
+@_fills(
+    "finwidth._layers", "architecture", "covariance", "inputs", "law", "layer", "order", "stack"
+)
 def finwidth_register_layers() -> list[Named]:
     """Return the kinds of hidden layers that this plugin adds.
 

@@ -81,10 +81,15 @@ def _layers(value: Any) -> tuple[Layer, ...]:
         ) from None
     if not layers:
         raise InputError("expected layers = a non-empty tuple of finwidth layers, got none")
-    layers = [check_layer(layer) for layer in layers]
-    for before, layer in zip([None, *layers], layers, strict=False):
-        layer.check_above(before)
-    return tuple(layers)
+    layers = tuple(check_layer(layer) for layer in layers)
+    for before, layer in zip((None, *layers), layers, strict=False):
+        if before is not None and not before.single:
+            raise InputError(
+                f"expected no layer above {before!r}, for which no theory is derived "
+                f"(pooling='average' takes dense layers above), got {layer!r}"
+            )
+        layer.check(before)
+    return layers
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -149,8 +154,6 @@ class Network(Layered):
         elif widths is not None:
             raise InputError(f"expected widths or layers, got both: {shown(widths)} and layers")
         set_field(self, "layers", _layers(layers))
-        for before, layer in zip((None, *self.layers), self.layers, strict=False):
-            layer.check(before)
         activation = _activation("activation", activation)
         set_field(self, "activation", activation)
         if readout_activation is not None:

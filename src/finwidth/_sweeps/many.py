@@ -33,7 +33,7 @@ def solve_many(
     approximation: str | None = None,
     X_test: Any = None,
     y_test: Any = None,
-    memory_limit: float | str | None = None,
+    memory_limit: int | float | str | None = None,
 ) -> xr.Dataset:
     """Solve a theory over a grid of widths, temperatures and precisions.
 

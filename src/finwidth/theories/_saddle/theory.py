@@ -33,16 +33,15 @@ from ...activations._activation import get_activation
 from .._gaussian_process import GaussianProcessSolution
 from .._solution import Solution
 from .._theory import Test, Theory, checked
-from .action import ScaledForm, ScaledParts, dense_gradient, training_kernel
+from .action import ScaledForm, ScaledParts, training_kernel
 from .classes import solve_classes
 from .column import saddle_column
 from .equations import DataPart, PriorPart, check_start
 from .outputs import order_arrays, solve_rotated
 from .point import SaddlePoint
+from .subsets import LARGEST_TRACKED, coarse_point
 
 __all__ = ["SaddleSolution", "SaddleTheory"]
-
-_LARGEST_TRACKED = 200  # patterns with which a branch is followed
 
 
 class SaddleTheory(Theory):
@@ -139,47 +138,17 @@ class SaddleTheory(Theory):
         if start is not None:
             jacobian = equations.data_jacobian(start)
             result, _ = polish(equations, start, jacobian, tolerance=1e-11)
-        elif problem.n_patterns > _LARGEST_TRACKED and self.form(problem) is None:
-            result = self._from_subsets(problem, equations)
+        elif problem.n_patterns > LARGEST_TRACKED and self.form(problem) is None:
+            result, jacobian = self.coarse(problem, problem.n_patterns)
+            if result.converged:
+                result, _ = polish(equations, result.theta, jacobian)
         if result is None or not result.converged:
             result = track(equations)
         return self.point(problem, equations, result.theta, result)
 
-    def _from_subsets(self, problem: Problem, equations: StationarityEquations) -> TrackResult:
-        result, jacobian = self.coarse(problem, problem.n_patterns)
-        if not result.converged:
-            return result
-        return polish(equations, result.theta, jacobian)[0]
-
     def coarse(self, problem: Problem, largest: int) -> tuple[TrackResult, np.ndarray]:
         """Return that of subsets of less than `largest` patterns, and the data's Jacobian there."""
-        n = problem.n_patterns
-        sizes = [n]
-        while sizes[0] > _LARGEST_TRACKED:
-            sizes.insert(0, -(-sizes[0] // 4))
-        coarse = self._thinned(problem, sizes[0])
-        result = track(coarse)
-        jacobian = coarse.data_jacobian(result.theta)
-        for size in sizes[1:]:
-            if result.converged and size < largest:
-                finer = self._thinned(problem, size)
-                jacobian = finer.data_jacobian(result.theta)
-                result, _ = polish(finer, result.theta, jacobian, tolerance=1e-5)
-                jacobian = finer.data_jacobian(result.theta)
-        return result, jacobian
-
-    def _thinned(self, problem: Problem, size: int) -> StationarityEquations:
-        """The equations with the data term of `size` patterns, scaled up to all of them."""
-        n = problem.n_patterns
-        chosen = np.random.default_rng(0).permutation(n)[:size]
-        subset = problem.subset(chosen)
-        chart = self.chart(problem.network)
-        data = dense_gradient(subset, self.kernel, chart)
-        whole = self.equations(problem)
-        rows = chart.widths() + n
-        return StationarityEquations(
-            whole.prior, lambda theta: (n / size) * data(theta) / rows, whole.size
-        )
+        return coarse_point(self, problem, largest)
 
     def point(
         self,

@@ -103,7 +103,7 @@ class Cavity(Theory):
 
     points: int | None = None
     tolerance: float = 0.005
-    memory_limit: float | str | None = None
+    memory_limit: int | float | str | None = None
     seed: int = 0
     progress: bool = True
 
@@ -199,8 +199,8 @@ class Cavity(Theory):
         needed = room_for(least, patterns, coordinates, odd)
         if needed > limit:
             raise InputError(
-                f"expected memory_limit = at least {shown_memory(needed)} for {least} points of a "
-                f"node and {patterns} patterns, got {shown_memory(limit)}"
+                f"expected memory_limit = at least {shown_memory(float(needed))} for {least} "
+                f"points of a node and {patterns} patterns, got {shown_memory(limit)}"
             )
         most = least
         while most < _ENOUGH and room_for(2 * most, patterns, coordinates, odd) <= limit:
