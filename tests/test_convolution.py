@@ -417,6 +417,7 @@ def test_identity_with_two_patches_is_the_wishart_mixture_by_quadrature():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["identity", "relu"])
+@pytest.mark.filterwarnings("ignore:expected an error of the evidence:finwidth.AccuracyWarning")
 def test_mixture_by_points_and_by_chains(activation):
     """The scale mixture of four patches: Sobol points against Hamiltonian chains."""
     mixture = fw.mixture(net(activation), X, Y, temperature=T)
@@ -465,6 +466,7 @@ def test_forward_is_the_convolution_of_jax(channels, pooling):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["network", "marginal"])
+@pytest.mark.filterwarnings("ignore:expected an error of the evidence:finwidth.AccuracyWarning")
 def test_identity_network_is_the_wishart_mixture(model):
     network = net("identity", bias_precision=(2.0, 3.0))
     mixture = fw.mixture(network, X, Y, temperature=T)

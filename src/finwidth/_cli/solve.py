@@ -78,7 +78,7 @@ def _order_rows(order: "xr.Dataset") -> list[tuple[str, str, str]]:
             continue
         array, error = order[name], order.get(f"{name}_se")
         if array.size > _MOST_ROWS:  # a matrix over patches; --json has every entry
-            sizes = " × ".join(f"{size} {dim.strip('_')}" for dim, size in array.sizes.items())
+            sizes = " × ".join(f"{size} {str(dim).strip('_')}" for dim, size in array.sizes.items())
             ends = (_number(float(end)) for end in (array.min(), array.max()))
             rows.append((f"{_NAMES.get(name, name)}, {sizes}", " … ".join(ends), ""))
             continue

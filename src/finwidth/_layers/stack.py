@@ -21,9 +21,9 @@ from .architecture import Architecture
 from .covariance import LARGEST, SMALLEST, Covariance, Local, Square
 from .dense import bias_variances, layer_map
 from .layer import Link, check_link
-from .order import Chart, OrderParameters
+from .order import Chart, OrderParameters, Scale, WithMean
 
-__all__ = ["Stack", "chart", "infinite_width", "layer_rules", "links", "recursion"]
+__all__ = ["Stack", "by_scales", "chart", "infinite_width", "layer_rules", "links", "recursion"]
 
 # Layers that are compiled one by one; more are a loop, so that any depth compiles fast.
 _UNROLLED = 4
@@ -101,6 +101,13 @@ def links(network: Architecture, mean: bool = False) -> tuple[Link, ...]:
     for number, link in enumerate(found, start=1):
         check_link(link, number)
     return found
+
+
+def by_scales(network: Architecture) -> bool:
+    """Whether every order parameter is that of a dense layer: a Q̄ and, with a mean, a Q."""
+    return all(
+        link.map is layer_map and type(link.order) in (Scale, WithMean) for link in links(network)
+    )
 
 
 def chart(network: Architecture, mean: bool) -> Chart:

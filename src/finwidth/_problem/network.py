@@ -12,10 +12,9 @@ from .._basics.checks import check_count, check_sequence
 from .._basics.errors import InputError
 from .._layers.architecture import Layered
 from .._layers.convolution import Patchwise
-from .._layers.dense import Dense, layer_map
+from .._layers.dense import Dense
 from .._layers.layer import Layer, check_layer
-from .._layers.order import Scale, WithMean
-from .._layers.stack import links
+from .._layers.stack import by_scales, links
 
 __all__ = ["Network", "check_network"]
 
@@ -181,9 +180,7 @@ class Network(Layered):
     @property
     def by_scales(self) -> bool:
         """Whether every order parameter is that of a dense layer: a Q̄ and, with a mean, a Q."""
-        return self.dense or all(
-            link.map is layer_map and type(link.order) in (Scale, WithMean) for link in links(self)
-        )
+        return self.dense or by_scales(self)
 
     @property
     def by_patches(self) -> bool:

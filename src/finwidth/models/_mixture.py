@@ -20,10 +20,9 @@ from jax import Array, random
 from jaxtyping import Float
 
 from .._basics.arrays import check_labels
-from .._layers.dense import Dense
 from .._layers.law import Law
 from .._layers.layer import Site
-from .._layers.stack import chart
+from .._layers.stack import by_scales, chart
 from .._numerics.precision import float64
 from .._problem.network import Network, check_network
 from ..infer._model import reported_values
@@ -195,7 +194,7 @@ def _mixture_model(
     """The NumPyro model of `student_t`, given what it knows of the patterns."""
     net = field.network
     values: dict[str, Any] = {}
-    if any(type(layer) is not Dense for layer in net.layers):
+    if not by_scales(net):
         values = _sample_laws(field)
     elif field.has_mean:
         width, precision = net.widths[0], net.weight_precision[1]
