@@ -63,7 +63,7 @@ class Case:
         bias = "-bias" if self.net.bias_precision else ""
         outputs = "" if self.net.outputs == 1 else f"-D{self.net.outputs}"
         kind = "" if self.likelihood == "gaussian" else f"-{self.likelihood}"
-        kind += "" if self.net.dense else "-convolution"
+        kind += "" if self.net.dense else f"-{type(self.net.layers[-1]).__name__.lower()}"
         return f"{self.model}-{self.net.activation.name}-{widths}{bias}{outputs}{kind}"
 
 
@@ -155,7 +155,7 @@ def convolved(net: fw.Network, weights: dict[str, jax.Array], X: jax.Array) -> j
 def inputs(case: Case) -> tuple[jax.Array, jax.Array]:
     """Training inputs and one test input."""
     X = np.random.default_rng(5).normal(size=(case.n_patterns + 1, case.n_inputs))
-    if not case.net.dense:
+    if isinstance(case.net.layers[0], fw.Convolution):
         X = X.reshape(len(X), math.isqrt(case.n_inputs), -1)
     return jnp.asarray(X[1:]), jnp.asarray(X[:1])
 
