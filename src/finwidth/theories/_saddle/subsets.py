@@ -1,6 +1,6 @@
 """The saddle point of a part of the patterns, from which that of all is a few steps away."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -9,17 +9,12 @@ from ..._numerics.newton import StationarityEquations, TrackResult, polish
 from ..._problem.problem import Problem
 from .action import dense_gradient
 
-if TYPE_CHECKING:
-    from .theory import SaddleTheory
-
 __all__ = ["LARGEST_TRACKED", "coarse_point"]
 
 LARGEST_TRACKED = 200  # patterns with which a branch is followed
 
 
-def coarse_point(
-    theory: "SaddleTheory", problem: Problem, largest: int
-) -> tuple[TrackResult, np.ndarray]:
+def coarse_point(theory: Any, problem: Problem, largest: int) -> tuple[TrackResult, np.ndarray]:
     """Return the point of subsets of less than `largest` patterns, and the data's Jacobian there.
 
     The branch is followed with the smallest subset alone.
@@ -40,7 +35,7 @@ def coarse_point(
     return result, jacobian
 
 
-def _thinned(theory: "SaddleTheory", problem: Problem, size: int) -> StationarityEquations:
+def _thinned(theory: Any, problem: Problem, size: int) -> StationarityEquations:
     """Return the equations with the data term of `size` patterns, scaled up to all of them."""
     n = problem.n_patterns
     chosen = np.random.default_rng(0).permutation(n)[:size]
