@@ -28,9 +28,9 @@ from ..._observables.squared_error import SquaredError
 from ..._problem.problem import Problem
 from .._saddle.outputs import order_dataset
 from .._saddle.theory import SaddleTheory
-from .._solution import Solution
 from .law import MixtureLaw
 from .replicates import (
+    Replicated,
     chosen_nodes,
     components,
     gaussians,
@@ -54,7 +54,7 @@ _NEGLIGIBLE = 1e-13  # weight, of the largest, that predictions leave out
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class WishartMixtureSolution(Solution):
+class WishartMixtureSolution(Replicated):
     """The posterior of the scale mixture with several outputs.
 
     Made by `finwidth.mixture`. Where the nodes are Sobol points, `scores` and
@@ -79,23 +79,6 @@ class WishartMixtureSolution(Solution):
     def theory(self) -> str:
         """Name of the theory: "mixture-nested" or "mixture-wishart"."""
         return f"mixture-{self._mixture.theory.name}"
-
-    @functools.cached_property
-    def _sums(self) -> tuple[float, np.ndarray]:
-        """The largest logarithm, and the sum of weights relative to it in each replicate."""
-        largest = float(np.max(self._sample.logs))
-        return largest, np.sum(np.exp(self._sample.logs - largest), axis=1)
-
-    @property
-    def log_evidence(self) -> float:
-        """log p(y)."""
-        largest, sums = self._sums
-        return largest + math.log(float(np.mean(sums)))
-
-    @property
-    def action(self) -> float:
-        """−2 log p(y) − PD log 2π."""
-        return -2.0 * self.log_evidence - self.problem.y.size * math.log(2.0 * math.pi)
 
     @property
     def residual(self) -> float:

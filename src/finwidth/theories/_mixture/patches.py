@@ -23,8 +23,7 @@ from ..._observables._prediction import Components, Prediction
 from ..._problem.problem import Problem
 from .._saddle.patch_kernels import PatchBlocks, patch_blocks
 from .._saddle.patches import patch_coordinates, solve_patches
-from .._solution import Solution
-from .replicates import in_parts, jackknife, spread, with_errors
+from .replicates import Replicated, in_parts, jackknife, spread, with_errors
 from .wishart_law import WishartLaw
 
 __all__ = ["PatchMixtureSolution", "solve_patch_mixture"]
@@ -122,7 +121,7 @@ def _cholesky(matrices: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class PatchMixtureSolution(Solution):
+class PatchMixtureSolution(Replicated):
     """The posterior of the scale mixture of a convolution.
 
     Made by `finwidth.mixture`. Where the nodes are Sobol points, scores have standard errors too,
@@ -144,22 +143,6 @@ class PatchMixtureSolution(Solution):
     def theory(self) -> str:
         """Name of the theory: "mixture-nested"."""
         return "mixture-nested"
-
-    @functools.cached_property
-    def _sums(self) -> tuple[float, np.ndarray]:
-        largest = float(np.max(self._sample.logs))
-        return largest, np.sum(np.exp(self._sample.logs - largest), axis=1)
-
-    @property
-    def log_evidence(self) -> float:
-        """log p(y)."""
-        largest, sums = self._sums
-        return largest + math.log(float(np.mean(sums)))
-
-    @property
-    def action(self) -> float:
-        """−2 log p(y) − P log 2π."""
-        return -2.0 * self.log_evidence - self.problem.y.size * math.log(2.0 * math.pi)
 
     @property
     def residual(self) -> float:

@@ -1,5 +1,6 @@
-"""Scores of the mixture of several outputs: f as one Gaussian for each node, and their errors."""
+"""Mixtures over nodes in independent replicates: evidence, scores, and the errors of both."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,9 +12,11 @@ from ..._observables import Observable
 from ..._observables._observable import predictions
 from ..._observables._prediction import Components, Prediction
 from ..._observables.squared_error import expected_error
+from .._solution import Solution
 from .wishart_law import WishartLaw
 
 __all__ = [
+    "Replicated",
     "chosen_nodes",
     "components",
     "gaussians",
@@ -28,6 +31,29 @@ __all__ = [
 _PART = 10**6  # numbers in an array over nodes
 _ENTRIES = 2**25  # of the covariances of all nodes
 _FEWEST, _MOST = 5, 9  # base-two logarithms of the nodes in each replicate
+
+
+class Replicated(Solution):
+    """A mixture whose nodes have the weights exp(`Sample.logs`): its evidence."""
+
+    _sample: Sample
+
+    @functools.cached_property
+    def _sums(self) -> tuple[float, np.ndarray]:
+        """The largest logarithm, and the sum of weights relative to it in each replicate."""
+        largest = float(np.max(self._sample.logs))
+        return largest, np.sum(np.exp(self._sample.logs - largest), axis=1)
+
+    @property
+    def log_evidence(self) -> float:
+        """log p(y)."""
+        largest, sums = self._sums
+        return largest + math.log(float(np.mean(sums)))
+
+    @property
+    def action(self) -> float:
+        """−2 log p(y) − PD log 2π."""
+        return -2.0 * self.log_evidence - self.problem.y.size * math.log(2.0 * math.pi)
 
 
 def spread(values: np.ndarray) -> float:

@@ -15,9 +15,9 @@ from ..._numerics.continuation import track
 from ..._numerics.newton import StationarityEquations, TrackResult, polish
 from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
-from .._solution import Solution
 from .class_directions import Directions
 from .class_kernels import ClassKernel, OneMatrix, TwoMatrices
+from .searched import Searched
 
 __all__ = ["ClassesSolution", "solve_classes"]
 
@@ -193,7 +193,7 @@ def _equations(kernel: ClassKernel, whole: Problem) -> StationarityEquations:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class ClassesSolution(Solution):
+class ClassesSolution(Searched):
     """The saddle point in Q̄ of several classes, f given labels by Laplace's approximation.
 
     Attributes
@@ -221,26 +221,6 @@ class ClassesSolution(Solution):
     def criterion(self) -> float:
         """NaN: it is one of squared errors."""
         return math.nan
-
-    @property
-    def theory(self) -> str:
-        """Name of the theory."""
-        return self.rule.name
-
-    @property
-    def residual(self) -> float:
-        """Largest |∂𝒮/∂θ|, relative to N + P; θ are logarithms, and turns of the outputs."""
-        return self.found.residual
-
-    @property
-    def converged(self) -> bool:
-        """Whether the saddle point was reached."""
-        return self.found.converged
-
-    @property
-    def message(self) -> str:
-        """Why the saddle point was not reached, if it was not."""
-        return self.found.message
 
     @functools.cached_property
     def order_parameters(self) -> xr.Dataset:

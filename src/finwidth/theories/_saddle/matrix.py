@@ -15,10 +15,10 @@ from ..._numerics.precision import float64
 from ..._numerics.tridiagonal import TridiagonalFactor
 from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
-from .._solution import Solution
 from .matrix_equations import MatrixEquations, MatrixPoint, solve_core
 from .outputs import ScaledBlock, order_dataset, refuse_likelihood
 from .rotation import find_rotation
+from .searched import Searched
 
 __all__ = ["MatrixSolution", "solve_matrix"]
 
@@ -72,7 +72,7 @@ def _close(stationarity: StationarityEquations, start: np.ndarray) -> TrackResul
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class MatrixSolution(Solution):
+class MatrixSolution(Searched):
     """The saddle point in the matrices Q̄ and R = (1 + Q)⁻¹, and the Gaussian process it makes of f.
 
     Attributes
@@ -97,26 +97,6 @@ class MatrixSolution(Solution):
     q_bar: MatrixPoint
     r: MatrixPoint
     factors: tuple[TridiagonalFactor, ...]
-
-    @property
-    def residual(self) -> float:
-        """Largest |∂𝒮/∂θ|, relative to N + P."""
-        return self.found.residual
-
-    @property
-    def message(self) -> str:
-        """Why the saddle point was not reached, if it was not."""
-        return self.found.message
-
-    @property
-    def theory(self) -> str:
-        """Name of the theory."""
-        return self.rule.name
-
-    @property
-    def converged(self) -> bool:
-        """Whether the saddle point was reached."""
-        return self.found.converged
 
     @property
     def theta(self) -> np.ndarray:

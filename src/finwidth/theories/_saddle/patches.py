@@ -25,6 +25,7 @@ from .patch_action import DataTerm
 from .patch_kernels import PatchKernels, Square
 from .patch_search import Found, find_minimum, find_saddle
 from .patch_together import KernelView, run_together
+from .searched import Searched
 
 __all__ = ["PatchSolution", "patch_coordinates", "solve_patches", "solve_patches_column"]
 
@@ -175,7 +176,7 @@ def _kernels(activation: Any, patches: Patches, rule: Any, q_bar: Any, excess: A
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class PatchSolution(GaussianProcessSolution):
+class PatchSolution(Searched, GaussianProcessSolution):
     """The saddle point in Q̄ (and R = (1 + Q)⁻¹) over patches, and the process that it makes of f.
 
     Attributes
@@ -200,26 +201,6 @@ class PatchSolution(GaussianProcessSolution):
         layer = self.network.layers[0]
         assert isinstance(layer, Convolution)
         return layer
-
-    @property
-    def theory(self) -> str:
-        """Name of the theory."""
-        return self.rule.name
-
-    @property
-    def residual(self) -> float:
-        """Largest |∂𝒮/∂ log(order parameter)|, relative to N_c + P."""
-        return self.found.residual
-
-    @property
-    def converged(self) -> bool:
-        """Whether the saddle point was reached."""
-        return self.found.converged
-
-    @property
-    def message(self) -> str:
-        """Why the saddle point was not reached, if it was not."""
-        return self.found.message
 
     @property
     def weights(self) -> np.ndarray:
