@@ -597,6 +597,17 @@ def test_what_is_not_derived_is_refused():
         fw.mixture(net(layer=fw.Convolution(3, 1)), X, Y, temperature=T)
 
 
+def test_a_matrix_over_patches_is_drawn_as_what_it_adds_to_1():
+    solution = fw.solve(net(), X, Y, temperature=T)
+    (image,) = fw.plot_order_parameters(solution).get_images()
+    q_bar = solution.order_parameters["q_bar"].values[0]
+    np.testing.assert_array_equal(image.get_array(), q_bar - np.eye(len(q_bar)))
+    with pytest.raises(fw.InputError, match="expected theory = one solution where .*, got 2"):
+        fw.plot_order_parameters([solution, solution])
+    with pytest.raises(fw.InputError, match="expected x = 'layer'"):
+        fw.plot_order_parameters(solution, "width")
+
+
 @pytest.mark.slow
 def test_a_sweep_tells_layers_apart(tmp_path):
     data = fw.Dataset(X, Y, X_TEST, Y_TEST, name="images")

@@ -35,7 +35,9 @@ def plot_order_parameters(theory: Any, x: str = "layer", *, ax: Any = None) -> "
     -------
     matplotlib.axes.Axes
         With several outputs there is one curve for each direction of them. Bars, where a theory
-        has a law of its order parameters (the mixture), are ±2 standard deviations.
+        has a law of its order parameters (the mixture), are ±2 standard deviations. Of a
+        convolution without pooling an image of Q̄_ab − δ_ab over pairs of patches, row by row:
+        what finite width adds.
 
     Raises
     ------
@@ -47,6 +49,9 @@ def plot_order_parameters(theory: Any, x: str = "layer", *, ax: Any = None) -> "
     import xarray as xr
 
     named = _of_dataset(theory) if isinstance(theory, xr.Dataset) else _of_solutions(theory)
+    patches = [one for one in named if "patch" in one[1].get("q_bar", one[1]).dims]
+    if patches:
+        return _draw_patches(patches, named, x, ax)
     curves = [one for name, data in named for one in _curves(name, data, x)]
     (axis,) = _common.axes(ax, 1, (5.2, 3.8))
     axis.axhline(1.0, color=_common.INFINITE, linewidth=1.0, linestyle=":", zorder=0)
@@ -62,6 +67,28 @@ def plot_order_parameters(theory: Any, x: str = "layer", *, ax: Any = None) -> "
         _common.width_axis(axis, [float(place) for place in places], x)
     axis.set_ylabel(_common.LABELS["q_bar"])
     axis.legend(fontsize="small", frameon=False)
+    return axis
+
+
+def _draw_patches(patches: list[Any], named: list[Any], x: Any, ax: Any) -> "Axes":
+    """Draw the one matrix over patches."""
+    if len(named) > 1 or patches[0][1]["q_bar"].ndim != 3:
+        raise InputError(
+            "expected theory = one solution where q_bar is a matrix over patches (of a Dataset "
+            f"select one), got {len(named)} with q_bar over {patches[0][1]['q_bar'].dims}"
+        )
+    if x != "layer":
+        raise InputError(f"expected x = 'layer' of a matrix over patches, got {shown(x)}")
+    name, data = patches[0]
+    matrix = data["q_bar"].values[0]
+    difference = matrix - np.eye(len(matrix))
+    largest = float(np.max(np.abs(difference))) or 1.0
+    (axis,) = _common.axes(ax, 1, (4.6, 3.8))
+    image = axis.imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    axis.figure.colorbar(image, ax=axis, label=r"$\bar Q_{ab} - \delta_{ab}$")
+    axis.set_xlabel("patch")
+    axis.set_ylabel("patch")
+    axis.set_title(_common.theory_label(name), fontsize="medium")
     return axis
 
 
