@@ -48,7 +48,8 @@ def main() -> None:
         y, y_test = (np.eye(outputs)[rng.integers(0, outputs, size)] for size in (n, N_TEST))
     settings = {"temperature": TEMPERATURE, "theory": options.theory}
     net = fw.Network((n // 4,) * depth, options.activation, outputs=outputs)
-    fw.solve(net.replace(widths=(50,) * depth), X[:300], y[:300], **settings)  # compiles
+    small = fw.solve(net.replace(widths=(50,) * depth), X[:300], y[:300], **settings)
+    small.generalization_error(X_test, y_test)  # both compile
     before, began = peak(), time.process_time()
     solution = fw.solve(net, X, y, **settings)
     error = float(solution.generalization_error(X_test, y_test).error)
