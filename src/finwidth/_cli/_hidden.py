@@ -11,7 +11,7 @@ from ._option import named, option, widths_option
 if TYPE_CHECKING:
     from .._layers.layer import Layer
 
-__all__ = ["LAYER", "Hidden", "Widths", "parse_layer", "parse_layers", "resized", "takes_images"]
+__all__ = ["LAYER", "Hidden", "Widths", "parse_layer", "parse_layers", "resized"]
 
 _FORM = "KIND:WIDTH[,NAME=VALUE,…]"
 
@@ -65,11 +65,6 @@ def parse_layers(texts: Sequence[str]) -> "tuple[Layer, ...]":
     return tuple(parse_layer(text) for text in texts)
 
 
-def takes_images(texts: Sequence[str]) -> bool:
-    """Whether the first of these layers takes images."""
-    return bool(texts) and parse_layer(texts[0]).images
-
-
 @dataclasses.dataclass(frozen=True)
 class Hidden:
     """The hidden layers of one network."""
@@ -86,11 +81,6 @@ class Hidden:
         ),
     ] = dataclasses.field(default_factory=list)
     layer: Annotated[list[str], LAYER] = dataclasses.field(default_factory=list)
-
-    @property
-    def images(self) -> bool:
-        """Whether the inputs are images."""
-        return takes_images(self.layer)
 
     def fields(self) -> dict[str, Any]:
         """Return what `Network` is given: widths, or layers."""
@@ -114,11 +104,6 @@ class Widths:
         ),
     ] = dataclasses.field(default_factory=list)
     layer: Annotated[list[str], LAYER] = dataclasses.field(default_factory=list)
-
-    @property
-    def images(self) -> bool:
-        """Whether the inputs are images."""
-        return takes_images(self.layer)
 
     def fields(self) -> list[dict[str, Any]]:
         """Return what `Network` is given for each; layers without --widths are one network."""

@@ -128,8 +128,8 @@ class Setting:
             readout_activation=self.readout_activation,
         )
 
-    def dataset(self, images: bool = False) -> "Dataset":
-        """Return the data, `images` as such, or raise InputError."""
+    def dataset(self, network: "Network") -> "Dataset":
+        """Return the data as the network takes them, or raise InputError."""
         import finwidth as fw
 
         pairs = list(self.data_option)
@@ -139,7 +139,7 @@ class Setting:
             pairs.append(("target", self.target))
         if self.indexed:
             pairs.append(("outputs", "index"))
-        if images:
+        if network.layers[0].images:
             pairs.append(("image", True))
         data = fw.load_dataset(
             self.data,

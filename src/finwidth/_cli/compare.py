@@ -47,7 +47,8 @@ def compare(
     names = ("compare.json", "compare.nc", *(("sample.nc",) if file is None else ()))
     folder = None if report.out is None else Folder(report.out, *names)
     if file is None:
-        network, data = setting.network(**hidden.fields()), setting.dataset(hidden.images)
+        network = setting.network(**hidden.fields())
+        data = setting.dataset(network)
         solution = solve_theory(setting, network, data)
         tree, [comparison] = sample_and_compare(setting, sampling, network, data, [solution])
         if folder is not None:

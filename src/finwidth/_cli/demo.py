@@ -55,7 +55,7 @@ def demo(setting: Setting, widths: Widths, sampling: Sampling, files: Files) -> 
             f"{setting.temperature!r}"
         )
     folder = Folder(files.out, "comparison.png", *map(_file_name, wanted))
-    data = setting.dataset(widths.images)
+    data = setting.dataset(networks[0])
     solutions = [
         [solve_theory(setting, network, data, theory) for theory in (None, "infinite")]
         for network in networks

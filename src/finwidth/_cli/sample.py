@@ -28,7 +28,8 @@ def sample(
     from .._sampling.sample import SamplingInterrupted
 
     folder = Folder(files.out, "sample.nc")
-    network, data = setting.network(**hidden.fields()), setting.dataset(hidden.images)
+    network = setting.network(**hidden.fields())
+    data = setting.dataset(network)
     solution = solve_theory(setting, network, data)
     try:
         tree, [comparison] = sample_and_compare(

@@ -51,7 +51,8 @@ def solve(
     frequent class. With --out, DIR/solve.json holds what --json prints.
     """
     folder = None if report.out is None else Folder(report.out, "solve.json")
-    network, data = setting.network(**hidden.fields()), setting.dataset(hidden.images)
+    network = setting.network(**hidden.fields())
+    data = setting.dataset(network)
     solution = solve_theory(setting, network, data)
     record = setting_record(network, solution.temperature, data)
     record |= solution_record(solution, data, roots)

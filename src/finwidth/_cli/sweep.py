@@ -13,7 +13,7 @@ import typer
 from .._basics.errors import InputError
 from ._app import app, command_line, complain
 from ._grid import Accuracy, Problems, several, share
-from ._hidden import LAYER, parse_layers, resized, takes_images
+from ._hidden import LAYER, parse_layers, resized
 from ._option import PRECISIONS, float_option, int_option, option
 from ._options import Given, Json, options
 from ._output import Folder, print_json, print_table, progress
@@ -72,7 +72,7 @@ class Points(Problems):
             more: dict[str, Any] = {"outputs": "index"} if law.one_label else {}
             default = 0.01 if law.default_temperature is None else law.default_temperature
             for text in self.data:
-                if takes_images(self.layer):
+                if any(layer.images for layer in parse_layers(self.layer)):
                     more |= {"image": True}
                 data = self.dataset(text, **more)
                 grids.append(self._of(data, name, law.one_label, self.temperature or [default]))

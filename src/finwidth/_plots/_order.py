@@ -49,9 +49,8 @@ def plot_order_parameters(theory: Any, x: str = "layer", *, ax: Any = None) -> "
     import xarray as xr
 
     named = _of_dataset(theory) if isinstance(theory, xr.Dataset) else _of_solutions(theory)
-    patches = [one for one in named if "patch" in one[1].get("q_bar", one[1]).dims]
-    if patches:
-        return _draw_patches(patches, named, x, ax)
+    if any("patch" in data.dims for _, data in named):
+        return _draw_patches(named, x, ax)
     curves = [one for name, data in named for one in _curves(name, data, x)]
     (axis,) = _common.axes(ax, 1, (5.2, 3.8))
     axis.axhline(1.0, color=_common.INFINITE, linewidth=1.0, linestyle=":", zorder=0)
@@ -70,16 +69,16 @@ def plot_order_parameters(theory: Any, x: str = "layer", *, ax: Any = None) -> "
     return axis
 
 
-def _draw_patches(patches: list[Any], named: list[Any], x: Any, ax: Any) -> "Axes":
+def _draw_patches(named: list[Any], x: Any, ax: Any) -> "Axes":
     """Draw the one matrix over patches."""
-    if len(named) > 1 or patches[0][1]["q_bar"].ndim != 3:
+    name, data = named[0]
+    if len(named) > 1 or data["q_bar"].ndim != 3:
         raise InputError(
             "expected theory = one solution where q_bar is a matrix over patches (of a Dataset "
-            f"select one), got {len(named)} with q_bar over {patches[0][1]['q_bar'].dims}"
+            f"select one), got {len(named)} with q_bar over {data['q_bar'].dims}"
         )
     if x != "layer":
         raise InputError(f"expected x = 'layer' of a matrix over patches, got {shown(x)}")
-    name, data = patches[0]
     matrix = data["q_bar"].values[0]
     difference = matrix - np.eye(len(matrix))
     largest = float(np.max(np.abs(difference))) or 1.0

@@ -79,16 +79,16 @@ def _check(net: Network, theory: Any) -> bool:
     return has_mean
 
 
-def _gaussian_sites(widths: tuple[int, ...], outputs: int, precision: Any) -> dict[str, Site]:
-    """Return the Gaussian sites; `precision` is λ_1 with a mean term, else None."""
+def gaussian_sites(widths: tuple[int, ...], dim: str, size: int, precision: Any) -> dict[str, Site]:
+    """Return what matrices over `dim` are made of; `precision` is λ_1 with a mean term or None."""
     sites = {}
     if precision is not None:
-        sites["a"] = Site(("output",), (outputs,), precision)
+        sites["a"] = Site((dim,), (size,), precision)
         widths = (widths[0] - 1,)
     for layer, rows in enumerate(widths, start=1):
-        dim = "row" if len(widths) == 1 else f"row_{layer}"
+        row = "row" if len(widths) == 1 else f"row_{layer}"
         if rows > 0:
-            sites[f"g_{layer}"] = Site((dim, "output"), (rows, outputs), 1.0)
+            sites[f"g_{layer}"] = Site((row, dim), (rows, size), 1.0)
     return sites
 
 
@@ -137,7 +137,7 @@ def _eigen(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def matrix_mixture(inputs: MatrixInputs, widths: tuple[int, ...], outputs: int) -> None:
     """The NumPyro model, given what it knows of the patterns."""
     has_mean = inputs.mean is not None
-    sites = _gaussian_sites(widths, outputs, inputs.precision if has_mean else None)
+    sites = gaussian_sites(widths, "output", outputs, inputs.precision if has_mean else None)
     values = {name: sample_site(name, site) for name, site in sites.items()}
     grams = []
     for layer, width in enumerate(widths, start=1):
@@ -283,10 +283,21 @@ class ScaleMixture(Posterior):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MatrixMixture(ScaleMixture):
-    """The posterior of the scale mixture, of several outputs."""
+class WishartMixture(ScaleMixture):
+    """The posterior of a scale mixture whose order parameters are matrices made of Gaussians."""
 
     essential: ClassVar[tuple[str, ...]] = ("a", "q_bar")
+
+    @property
+    def gaussian(self) -> bool:
+        """All are but Q̄, which is made of them."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MatrixMixture(WishartMixture):
+    """The posterior of the scale mixture, of several outputs."""
+
     several_outputs: ClassVar[bool] = True
 
     def check(self) -> None:
@@ -294,16 +305,11 @@ class MatrixMixture(ScaleMixture):
         _check(self.network, self.theory)
 
     @property
-    def gaussian(self) -> bool:
-        """All are but Q̄, which is made of them."""
-        return True
-
-    @property
     def sites(self) -> Mapping[str, Site]:
         """The order parameters, and what they are made of."""
         net = self.network
         precision = net.weight_precision[1] if _check(net, self.theory) else None
-        sites = _gaussian_sites(net.widths, net.outputs, precision)
+        sites = gaussian_sites(net.widths, "output", net.outputs, precision)
         shape = (net.depth, net.outputs, net.outputs)
         return sites | {"q_bar": Site(("layer", "output", "output_"), shape)}
 

@@ -9,7 +9,7 @@ Source: theory.md, sections 14 and 16.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from .._problem.network import Network
 from .._problem.problem import Problem
 from ..infer._model import reported_values
 from ..theories._saddle.patch_kernels import patch_blocks, upper
-from ._matrix_mixture import ScaleMixture
+from ._matrix_mixture import WishartMixture, gaussian_sites
 from ._posterior import Program
 from ._process import draw_elsewhere, draw_fit
 from ._sites import sample_site
@@ -73,17 +73,6 @@ def _check(net: Network, theory: Any) -> None:
         )
 
 
-def _gaussian_sites(width: int, patches: int, precision: Any) -> dict[str, Site]:
-    """Return the Gaussian sites; `precision` is λ_1 with a mean term, else None."""
-    sites = {}
-    if precision is not None:
-        sites["a"] = Site(("patch",), (patches,), precision)
-        width -= 1
-    if width > 0:
-        sites["g_1"] = Site(("row", "patch"), (width, patches), 1.0)
-    return sites
-
-
 def patch_arrays(
     net: Network, X: np.ndarray, y: Any, temperature: Any, X_test: np.ndarray | None, theory: str
 ) -> PatchInputs:
@@ -127,7 +116,7 @@ def _patches(inputs: PatchInputs) -> int:
 def patch_mixture(inputs: PatchInputs, width: int) -> None:
     """The NumPyro model, given what it knows of the patterns."""
     patches, has_mean = _patches(inputs), inputs.mean is not None
-    sites = _gaussian_sites(width, patches, inputs.precision if has_mean else None)
+    sites = gaussian_sites((width,), "patch", patches, inputs.precision if has_mean else None)
     values = {name: sample_site(name, site) for name, site in sites.items()}
     centred = _centred(values, width, patches)
     covariance = _covariance(inputs.train, centred, inputs.bias)
@@ -184,19 +173,12 @@ class _PatchProgram:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatchMixture(ScaleMixture):
+class PatchMixture(WishartMixture):
     """The posterior of the scale mixture, of a convolution without pooling."""
-
-    essential: ClassVar[tuple[str, ...]] = ("a", "q_bar")
 
     def check(self) -> None:
         """Raise InputError where the mixture is not defined."""
         _check(self.network, self.theory)
-
-    @property
-    def gaussian(self) -> bool:
-        """All are but Q̄, which is made of them."""
-        return True
 
     @property
     def _patches(self) -> int:
@@ -209,7 +191,7 @@ class PatchMixture(ScaleMixture):
         """The order parameters, and what they are made of."""
         net, patches = self.network, self._patches
         precision = None if net.activations[0].parity == "odd" else net.weight_precision[1]
-        sites = _gaussian_sites(net.widths[0], patches, precision)
+        sites = gaussian_sites(net.widths, "patch", patches, precision)
         return sites | {"q_bar": Site(("layer", "patch", "patch_"), (1, patches, patches))}
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:
