@@ -161,6 +161,8 @@ class RotatedSolution(Solution):
         The rotation, and what belongs to each direction.
     """
 
+    block = 128  # test patterns at a time, whose kernels stay small beside a P × P one
+
     rule: Any  # a SaddleTheory, which stands above
     directions: Directions
 
