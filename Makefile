@@ -1,7 +1,7 @@
 # `make demo` and `make test` each start from a bare python3 with pip; see CONTRIBUTING.md.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs bench lock clean
+.PHONY: help demo test test-all lint docs wheel bench lock clean
 
 # Bytecode is kept in any case: without it every process compiles the libraries anew, for 8 seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff, pyright, and the contracts on imports"
 	@echo "make docs      build docs/_build/html; its notebooks are executed"
+	@echo "make wheel     build sdist and wheel into dist, and try the wheel in a clean environment"
 	@echo "make bench     run the benchmarks"
 	@echo "make lock      resolve requirements.lock anew from pyproject.toml"
 	@echo "make clean     remove everything that make made"
@@ -36,6 +37,9 @@ lint: $(ready)
 
 docs: $(ready)
 	$(run)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+wheel: $(ready)
+	sh .ci/wheel.sh
 
 bench: $(ready)
 	@for script in $(sort $(wildcard tests/benchmarks/bench_*.py)); do \

@@ -4,6 +4,7 @@
 #   environment.sh check   print what is missing on this machine, or nothing
 #   environment.sh         set up; needs a Python >= 3.12, and uv or pip or venv to start from
 #   environment.sh lock    write requirements.lock anew
+#   environment.sh wheel FOLDER   make FOLDER/.venv: the wheel in FOLDER and what its tests need, pinned
 #
 # The Makefile calls both, from the top of the repository.
 set -eu
@@ -107,6 +108,14 @@ fi
 if [ "${1:-}" = lock ]; then
     "$uv" export --quiet --upgrade --python "$python" --format requirements-txt --no-emit-project \
         --no-header --no-annotate --extra dev --extra plots -o requirements.lock
+    exit
+fi
+
+if [ "${1:-}" = wheel ]; then
+    "$uv" venv --quiet --python "$python" "$2/.venv"
+    wheel=$(ls "$2"/finwidth-*.whl)
+    VIRTUAL_ENV=$2/.venv "$uv" pip install --quiet --constraints requirements.lock \
+        "finwidth[plots] @ file://$wheel" beartype hypothesis pandas pytest pytest-timeout
     exit
 fi
 

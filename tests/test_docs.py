@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from finwidth._cli import app
@@ -41,12 +43,14 @@ def named(path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    precision = jax.config.read("jax_enable_x64")
     # a folder beside `_static`, as a page's is
     (tmp_path / "page").mkdir()
     (tmp_path / "_static").symlink_to(ROOT / "docs" / "_static")
     monkeypatch.chdir(tmp_path / "page")
     yield
     _plugins.reset()  # pages register plugins
+    jax.config.update("jax_enable_x64", precision)
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
 
@@ -124,6 +128,15 @@ def test_documented_command_and_its_options_exist(page: str, line: str) -> None:
     for word in words:
         if word.startswith("-") and not re.fullmatch(r"-[\d.]+", word):
             assert word.split("=")[0] in known, f"{page} shows {word} in: {line}"
+
+
+def test_the_reference_has_the_help_of_every_command() -> None:
+    text = (ROOT / "docs" / "reference" / "command-line.md").read_text("utf-8")
+    groups = typer.main.get_command(app).commands
+    plugins = groups.pop("plugins").commands
+    expected = {*groups, *(f"plugins {name}" for name in plugins)}
+    assert set(re.findall(r"^## `finwidth ([\w ]+)`$", text, re.MULTILINE)) == expected
+    assert set(re.findall(r'^help_of\("([\w ]+)"\)$', text, re.MULTILINE)) == expected
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -122,6 +122,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_used() -> None:
 def test_changelog_opens_with_the_version_of_the_package() -> None:
     versions = re.findall(r"^## \[?(\d[\w.]*)", read("CHANGELOG.md"), re.MULTILINE)
     assert versions[0] == PROJECT["version"] == finwidth.__version__
+    assert f"\nversion: {PROJECT['version']}\n" in read("CITATION.cff")
 
 
 def test_every_hook_is_documented() -> None:
