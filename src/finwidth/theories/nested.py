@@ -33,7 +33,8 @@ class Nested(SaddleTheory):
     """The nested recursion of the renormalised kernel.
 
     With m = 0 this is the papers' recursion at any depth; with a mean it is theirs for one hidden
-    layer, and for more the extension described in theory.md, section 4, which is this package's.
+    layer, and for more the extension described in theory.md, section 4, which is this package's:
+    exact, as the exponent of an integral, where m does not depend on the kernel (σ(h) = h + b).
 
     References
     ----------
