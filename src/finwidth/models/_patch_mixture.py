@@ -2,7 +2,7 @@
 
 N_c Q̄ = gᵀg with standard normal g, shape (N_c, A), which is Wishart for any N_c, and given Q̄ f is
 a Gaussian process of covariance Σ_ab Q̄_ab B_ab. With a mean term Q̄ = (λ_1 a aᵀ + gᵀg)/N_c with one
-row less in g, the centred kernels take gᵀg/N_c, and f has the mean Σ_a a_a m_a/√A.
+row less in g, and f has the mean Σ_a a_a m_a/√A.
 
 Source: theory.md, sections 14 and 16.
 """
@@ -97,16 +97,19 @@ def patch_arrays(
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), arrays)
 
 
-def _covariance(pairs: Array, centred: Array, bias: Array) -> Array:
+def _covariance(pairs: Array, q_bar: Array, bias: Array) -> Array:
     """Return Σ_ab Q̄_ab B_ab + 1/λ^b, square."""
-    packed = centred[upper(centred.shape[0])]
+    packed = q_bar[upper(q_bar.shape[0])]
     size = round(pairs.shape[1] ** 0.5)
     return (packed @ pairs).reshape(size, size) + bias
 
 
-def _centred(values: Mapping[str, Array], width: int, patches: int) -> Array:
-    g = values.get("g_1", jnp.zeros((0, patches)))
-    return g.T @ g / width
+def _q_bar(inputs: PatchInputs, values: Mapping[str, Array], width: int) -> Array:
+    g = values.get("g_1", jnp.zeros((0, _patches(inputs))))
+    gram = g.T @ g
+    if inputs.mean is not None:
+        gram = gram + inputs.precision * jnp.outer(values["a"], values["a"])
+    return gram / width
 
 
 def _patches(inputs: PatchInputs) -> int:
@@ -118,13 +121,10 @@ def patch_mixture(inputs: PatchInputs, width: int) -> None:
     patches, has_mean = _patches(inputs), inputs.mean is not None
     sites = gaussian_sites((width,), "patch", patches, inputs.precision if has_mean else None)
     values = {name: sample_site(name, site) for name, site in sites.items()}
-    centred = _centred(values, width, patches)
-    covariance = _covariance(inputs.train, centred, inputs.bias)
-    n, q_bar = covariance.shape[0], centred
-    loc = jnp.zeros(n, covariance.dtype)
-    if has_mean:
-        loc = inputs.mean[:n] @ values["a"]
-        q_bar = q_bar + inputs.precision * jnp.outer(values["a"], values["a"]) / width
+    q_bar = _q_bar(inputs, values, width)
+    covariance = _covariance(inputs.train, q_bar, inputs.bias)
+    n = covariance.shape[0]
+    loc = inputs.mean[:n] @ values["a"] if has_mean else jnp.zeros(n, covariance.dtype)
     numpyro.deterministic("q_bar", q_bar[None])
     total = covariance + inputs.temperature * jnp.eye(n)
     observe_together(JointNormal(loc, covariance_matrix=total), inputs.y)
@@ -155,10 +155,10 @@ class _PatchProgram:
         """Return what is stored of a draw of the sites."""
         model, arguments, keywords = self.density(inputs)
         values = reported_values(model, arguments, keywords)(sites)
-        centred = _centred(values, self.width, _patches(inputs))
+        q_bar = _q_bar(inputs, values, self.width)
 
         def law(pairs: Array) -> tuple[Array, Array]:
-            covariance = _covariance(pairs, centred, inputs.bias)
+            covariance = _covariance(pairs, q_bar, inputs.bias)
             if inputs.mean is None:
                 return jnp.zeros(covariance.shape[0], covariance.dtype), covariance
             return inputs.mean[: covariance.shape[0]] @ values["a"], covariance

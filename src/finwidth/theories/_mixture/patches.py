@@ -1,7 +1,7 @@
 """The scale mixture of a convolution: N_c Q̄ ~ Wishart_A(N_c, 1), f | Q̄ ~ GP(0, Σ_ab Q̄_ab B_ab).
 
-With a mean term the first of the N_c columns of Bartlett's factor is g = √λ_1 a, f has the mean
-M g, and the others make the Q̄ of the centred kernels (theory.md, sections 14 and 16).
+With a mean term the first of the N_c columns of Bartlett's factor is g = √λ_1 a, and f has the mean
+M g (theory.md, sections 14 and 16).
 """
 
 import dataclasses
@@ -64,28 +64,26 @@ class PatchLaw:
 
     def matrices(
         self, x: Float[np.ndarray, "node coordinate"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return Q̄, what multiplies the centred kernels, and g; shapes (node, patch[, patch])."""
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return Q̄ and, with a mean term, g; shapes (node, patch, patch) and (node, patch)."""
         factors = self.rotation @ self.prior.matrices(x)[:, 0]
         q_bar = factors @ np.swapaxes(factors, 1, 2)
         if self.blocks.mean_a is None:
-            return q_bar, q_bar, None
-        slopes, rest = factors[:, :, 0], factors[:, :, 1:]
-        slopes = math.sqrt(self.problem.network.widths[0]) * slopes
-        return q_bar, rest @ np.swapaxes(rest, 1, 2), slopes
+            return q_bar, None
+        return q_bar, math.sqrt(self.problem.network.widths[0]) * factors[:, :, 0]
 
     def given(
         self, x: Float[np.ndarray, "node coordinate"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return log p(y | Q̄), L with L Lᵀ = A, and L⁻¹(y − M g) at nodes."""
         problem, n = self.problem, self.problem.n_patterns
-        _, centred, slopes = self.matrices(x)
+        q_bar, slopes = self.matrices(x)
         residual = np.broadcast_to(problem.y, (len(x), n))
         if slopes is not None and self.blocks.mean_a is not None:
             residual = residual - slopes @ self.blocks.mean_a.T
         # the last row of the factor of A with a row more, the residual, is L⁻¹ of it
         total = np.empty((len(x), n + 1, n + 1))
-        total[:, :n, :n] = self.blocks.kernel(centred) + problem.output_bias
+        total[:, :n, :n] = self.blocks.kernel(q_bar) + problem.output_bias
         total[:, np.arange(n), np.arange(n)] += problem.temperature
         total[:, n, :n] = total[:, :n, n] = residual
         least = max(problem.temperature, 1e-12)
@@ -198,18 +196,18 @@ class PatchMixtureSolution(Replicated):
             for part in self._law.parts(keep.size):
                 x = nodes[keep[part]]
                 _, lower, half = law.given(x)
-                _, centred, slopes = law.matrices(x)
-                kappa = across.kernel(centred) + problem.output_bias
+                q_bar, slopes = law.matrices(x)
+                kappa = across.kernel(q_bar) + problem.output_bias
                 explained = np.swapaxes(np.linalg.solve(lower, np.swapaxes(kappa, 1, 2)), 1, 2)
                 mean = np.einsum("mnp,mp->mn", explained, half)
                 if slopes is not None and across.mean_a is not None:
                     mean += slopes @ across.mean_a.T
                 means.append(mean)
                 if between is None:
-                    prior = across.diagonal(centred) + problem.output_bias
+                    prior = across.diagonal(q_bar) + problem.output_bias
                     spreads.append(prior - np.sum(explained**2, axis=2))
                 else:
-                    prior = between.kernel(centred) + problem.output_bias
+                    prior = between.kernel(q_bar) + problem.output_bias
                     spreads.append(prior - explained @ np.swapaxes(explained, 1, 2))
             weights = np.exp(logs[keep] - self._sums[0])
             found.append((weights, np.concatenate(means), np.concatenate(spreads)))
