@@ -11,10 +11,10 @@ import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import pytest
 import scipy.special
 import scipy.stats
+from numpyro.infer.util import log_density
 
 import finwidth as fw
 from finwidth._numerics.precision import float64
@@ -389,6 +389,7 @@ def test_mixture_of_one_patch_is_that_of_the_dense_layer():
     np.testing.assert_allclose(one.predict(X_TEST).mean, there.mean, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_density_of_the_mixture_with_a_mean_term():
     """f | a, g ~ GP(Σ_a a_a m_a/√A, Σ_ab Q̄_ab B_ab) with Q̄ = (λ_1 a aᵀ + gᵀg)/N_c."""
     network, generator = net("relu", LAYER.resize(3)), np.random.default_rng(5)
@@ -401,7 +402,7 @@ def test_density_of_the_mixture_with_a_mean_term():
     expected = law.logpdf(Y) + scipy.stats.norm.logpdf(g).sum()
     expected += scipy.stats.norm.logpdf(a, scale=PRECISION[1] ** -0.5).sum()
     with float64():
-        found, _ = numpyro.infer.util.log_density(
+        found, _ = log_density(
             lambda: fw.models.student_t(network, X, Y, temperature=T),
             (),
             {},
