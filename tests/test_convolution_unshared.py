@@ -199,6 +199,33 @@ def test_many_widths_are_solved_like_one_each():
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_temperature_of_largest_evidence(shared):
+    """Where the derivative of the log evidence, taken by differences, vanishes; λ_1 with it."""
+    generator = np.random.default_rng(8)
+    images, noise = generator.normal(size=(40, 4, 4)), generator.normal(size=40)
+    labels = np.tanh(images[:, 0, 0] + images[:, 0, 1]) + 0.5 * noise
+    network = net(layer=fw.Convolution(6, 2, 2, shared=shared))
+    solution = fw.solve(
+        network, images, labels, temperature="evidence", readout_precision="evidence"
+    )
+    precision = solution.network.weight_precision
+    assert solution.converged and precision[1] != PRECISION[1]
+
+    def at(log_t, log_precision):
+        moved = network.replace(
+            weight_precision=(precision[0], precision[1] * math.exp(log_precision))
+        )
+        temperature = solution.temperature * math.exp(log_t)
+        return fw.solve(moved, images, labels, temperature=temperature).log_evidence
+
+    for step in ((1e-3, 0.0), (0.0, 1e-3)):
+        ends = [at(*step), at(*(-one for one in step))]
+        assert abs(ends[0] - ends[1]) / 2e-3 < 1e-4
+        assert max(ends) <= solution.log_evidence
+
+
 # --- mixture and posterior -----------------------------------------------------------------------
 
 
