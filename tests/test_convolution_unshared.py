@@ -286,7 +286,7 @@ def test_two_patches_of_the_identity_by_quadrature():
     """N_c Q̄_a ~ χ² with N_c degrees, independent: trapezoids in both."""
     images, width = X[:, :2], 6
     mixture = fw.mixture(net("identity", LAYER.resize(width)), images, Y, temperature=T)
-    u = np.linspace(-3.5, 2.5, 201)
+    u = np.linspace(-8.0, 2.7, 161)
     blocks = [
         one @ one.T
         for one in np.swapaxes(images.reshape(P, 2, 2, 2), 1, 2).swapaxes(0, 1).reshape(2, P, 4)

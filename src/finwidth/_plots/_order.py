@@ -93,6 +93,8 @@ def _draw_patches(named: list[Any], x: Any, ax: Any) -> "Axes":
     (axis,) = _common.axes(ax, 1, (4.6, 3.8))
     image = axis.imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
     axis.figure.colorbar(image, ax=axis, label=texts[2])
+    for side in (axis.xaxis, axis.yaxis):
+        side.get_major_locator().set_params(integer=True)
     axis.set_xlabel(texts[0])
     axis.set_ylabel(texts[1])
     axis.set_title(_common.theory_label(name), fontsize="medium")
