@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
+from numpyro.infer.util import log_density
 
 import finwidth as fw
 from finwidth._numerics.precision import float64
@@ -375,6 +377,38 @@ def test_classes_by_the_saddle_point():
 
 
 # --- mixture ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_mixture_of_one_patch_is_that_of_the_dense_layer():
+    """With a mean term, too."""
+    one = fw.mixture(net("relu", fw.Convolution(channels=3, patch=4)), X, Y, temperature=T)
+    other = fw.mixture(fw.Network((3,), "relu", PRECISION), X.reshape(P, -1), Y, temperature=T)
+    assert one.log_evidence == pytest.approx(other.log_evidence, abs=1e-5)
+    there = other.predict(X_TEST.reshape(5, -1))
+    np.testing.assert_allclose(one.predict(X_TEST).mean, there.mean, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_density_of_the_mixture_with_a_mean_term():
+    """f | a, g ~ GP(Σ_a a_a m_a/√A, Σ_ab Q̄_ab B_ab) with Q̄ = (λ_1 a aᵀ + gᵀg)/N_c."""
+    network, generator = net("relu", LAYER.resize(3)), np.random.default_rng(5)
+    a, g = generator.normal(size=A), generator.normal(size=(2, A))
+    k, m = second_moments(X, X, "relu")
+    q_bar = (PRECISION[1] * np.outer(a, a) + g.T @ g) / 3
+    centred = k - np.einsum("ia,jb->abij", m, m)
+    covariance = np.einsum("ab,abij->ij", q_bar, centred) / (PRECISION[1] * A) + T * np.eye(P)
+    law = scipy.stats.multivariate_normal(m @ a / A**0.5, covariance)
+    expected = law.logpdf(Y) + scipy.stats.norm.logpdf(g).sum()
+    expected += scipy.stats.norm.logpdf(a, scale=PRECISION[1] ** -0.5).sum()
+    with float64():
+        found, _ = log_density(
+            lambda: fw.models.student_t(network, X, Y, temperature=T),
+            (),
+            {},
+            {"a": jnp.asarray(a), "g_1": jnp.asarray(g)},
+        )
+    assert float(found) == pytest.approx(expected, rel=1e-10)
 
 
 def test_identity_with_two_patches_is_the_wishart_mixture_by_quadrature():

@@ -1,44 +1,41 @@
 """The convolution: one set of weights for all patches of an image.
 
 Each channel c has one h for every patch a, h_ca(x) = w_c·x_a/√s, and hands on σ(h_ca), or with
-pooling the average over patches. Between two sets of images h has the covariances
-C_ab(x, x') = x_a·x'_b/(λ_0 s) (+ 1/λ^b_0) of all pairs of patches, which `Patches` never holds all
-at once. A readout that is free over channels and patches has an order parameter of its own for each
-pair of them: a matrix Q̄_ab, for which `nested` has its own solver.
+pooling the average over patches. A readout that is free over channels and patches has an order
+parameter of its own for each pair of them: a matrix Q̄_ab, for which `nested` has its own solver.
+Weights that are not shared, w_ca, leave its diagonal alone.
 
 Source: theory.md section 16.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float, Int
 
-from .._basics.checks import check_choice, check_count
+from .._basics.checks import check_choice, check_count, check_flag
 from .._basics.errors import InputError
 from .._plugins.hooks import hookimpl
-from ..activations import _moments
 from .architecture import Architecture
-from .covariance import Covariance, Local, Square
+from .covariance import Covariance
 from .dense import layer_map, moments
 from .inputs import flat_variances, whiten_inputs
-from .layer import Layer, Link, scale
+from .layer import Layer, Link, Site, scale
 from .order import OrderParameter, Scales
+from .patches import Patches
 
-__all__ = ["Convolution", "Patches", "Patchwise", "patch_grid"]
+__all__ = ["Convolution", "Patchwise", "patch_grid"]
 
 _POOLING = ("none", "average")
 
 
 class Patchwise(OrderParameter):
-    """The Q̄_ab of all pairs of patches, where nothing is left free: infinite width, Q̄ = 1.
+    """The Q̄_ab of pairs of patches, where nothing is left free: infinite width, Q̄ = 1.
 
     How many there are depends on the images, which `nested` knows when it solves for them.
     """
@@ -82,6 +79,9 @@ class Convolution(Layer):
         "none": the readout has weights for every channel and patch, f = Σ_ca v_ca σ(h_ca)/√(N_c A).
         "average": it sees the average over patches, f = Σ_c v_c Σ_a σ(h_ca)/(A √N_c), and dense
         layers may follow.
+    shared
+        Whether all patches share the weights. False: each has its own, h_ca(x) = w_ca·x_a/√s
+        (+ b_ca), a locally connected layer; a comparator, which has A times as many.
 
     Raises
     ------
@@ -96,16 +96,25 @@ class Convolution(Layer):
     patch: int
     stride: int
     pooling: str
+    shared: bool
 
     name: ClassVar[str] = "convolution"
     images: ClassVar[bool] = True
 
-    def __init__(self, channels: int, patch: int, stride: int = 1, pooling: str = "none") -> None:
+    def __init__(
+        self,
+        channels: int,
+        patch: int,
+        stride: int = 1,
+        pooling: str = "none",
+        shared: bool = True,
+    ) -> None:
         fields = {
             "width": check_count("channels", channels),
             "patch": check_count("patch", patch),
             "stride": check_count("stride", stride),
             "pooling": check_choice("pooling", pooling, _POOLING),
+            "shared": check_flag("shared", shared),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -128,12 +137,19 @@ class Convolution(Layer):
         width
             N_c.
         """
-        return Convolution(width, self.patch, self.stride, self.pooling)
+        return Convolution(width, self.patch, self.stride, self.pooling, self.shared)
+
+    def record(self) -> dict[str, Any]:
+        """Return the layer as plain JSON types; `shared` where it is not."""
+        found = super().record()
+        if self.shared:
+            del found["shared"]
+        return found
 
     def __repr__(self) -> str:
         return (
             f"Convolution(channels={self.channels}, patch={self.patch}, stride={self.stride}, "
-            f"pooling={self.pooling!r})"
+            f"pooling={self.pooling!r}{'' if self.shared else ', shared=False'})"
         )
 
     def check(self, before: Layer | None) -> None:
@@ -200,7 +216,8 @@ class Convolution(Layer):
 
         a = whitened(X)
         square = X2 is None
-        return Patches(a, a if square else whitened(X2), square, self.pooling == "average")
+        b = a if square else whitened(X2)
+        return Patches(a, b, square, self.pooling == "average", self.shared)
 
     def link(self, before: Layer, mean: bool) -> Link:
         """Refuse: `Network` lets no layer stand before."""
@@ -214,6 +231,19 @@ class Convolution(Layer):
 
     # --- sampler ----------------------------------------------------------------------------------
 
+    def first_sites(
+        self, units: str, shape: tuple[int, ...], precision: Any, bias: Any
+    ) -> dict[str, Site]:
+        """Return W and b of every channel, or of every channel and patch."""
+        sites = super().first_sites(units, shape, precision, bias)
+        if self.shared:
+            return sites
+        count = math.prod(patch_grid(self, shape))
+        return {
+            name: Site((dims[0], "patch", *dims[1:]), (sizes[0], count, *sizes[1:]), law)
+            for name, (dims, sizes, law) in sites.items()
+        }
+
     def size(self, shape: tuple[int, ...]) -> int:
         """Return N_c A."""
         return self.width * math.prod(patch_grid(self, shape))
@@ -225,14 +255,21 @@ class Convolution(Layer):
         return (units, self.width), ("patch", math.prod(patch_grid(self, shape)))
 
     def forward(self, weights: Mapping[str, Any], x: Any, before: Any) -> Any:
-        """Return h, shape (channel·patch, point), of images, points last: one product."""
+        """Return h, shape (channel·patch, point), of images, points last.
+
+        One product, or one for each patch where these have weights of their own.
+        """
         places = self._places(x.shape[:-1])
         taps, patches = places.shape
         points = x.shape[-1]
-        columns = x.reshape(-1, points)[places.ravel()].reshape(taps, patches * points)
-        h = weights["W"] @ columns / taps**0.5
+        columns = x.reshape(-1, points)[places.ravel()]
+        if self.shared:
+            h = weights["W"] @ columns.reshape(taps, patches * points) / taps**0.5
+        else:
+            h = jnp.einsum("cas,sap->cap", weights["W"], columns.reshape(taps, patches, points))
+            h = h / taps**0.5
         if "b" in weights:
-            h = h + weights["b"][:, None]
+            h = h + weights["b"][..., None]
         return h.reshape(self.width * patches, points)
 
     def pool(self, x: Any) -> Any:
@@ -246,102 +283,6 @@ def patch_grid(layer: Convolution, shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the numbers of patches along rows and along columns of an image of this shape."""
     rows, columns = ((side - layer.patch) // layer.stride + 1 for side in shape[-2:])
     return rows, columns
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Patches(Local):
-    """C_ab(x, x') = z_a(x)·z_b(x') of all patches of two sets of images.
-
-    Attributes
-    ----------
-    a, b
-        z, shapes (a, patch, tap) and (b, patch, tap).
-    square
-        Whether both sets are the same.
-    pooled
-        Whether a unit hands on the average over patches; else σ(h) of every patch.
-    """
-
-    a: Any  # arrays; JAX puts other things in their place when it compiles
-    b: Any
-    square: bool = dataclasses.field(metadata={"static": True})
-    pooled: bool = dataclasses.field(metadata={"static": True})
-
-    @property
-    def diag_a(self) -> Float[Array, "a patch"]:
-        """Variances of h on the first set."""
-        return jnp.sum(jnp.asarray(self.a) ** 2, axis=-1)
-
-    @property
-    def diag_b(self) -> Float[Array, "b patch"]:
-        """Variances of h on the second set."""
-        return jnp.sum(jnp.asarray(self.b) ** 2, axis=-1)
-
-    def moments(
-        self, activation: Any, rule: Any
-    ) -> tuple[Covariance, Float[Array, " a"], Float[Array, " b"]]:
-        """Return those of the average over patches; unpooled, of patches that go each by itself.
-
-        That is Σ_ab K_ab/A² with the means Σ_a m_a/A, and at infinite width Σ_a K_aa/A. The means
-        of the latter are no vector: they are NaN for an activation that has some.
-        """
-        patches = self.a.shape[1]
-        if self.pooled:
-            weights = jnp.full((patches, patches), 1.0 / patches**2)
-            second = self.weighted(activation, rule, weights)
-            means = [jnp.mean(one, axis=1) for one in self.means(activation, rule)]
-            return second, means[0], means[1]
-        second = self.weighted(activation, rule, jnp.full(patches, 1.0 / patches))
-        none = jnp.zeros(()) if activation.parity == "odd" else jnp.full((), jnp.nan)
-        return second, jnp.full(self.a.shape[:1], none), jnp.full(self.b.shape[:1], none)
-
-    def means(self, activation: Any, rule: Any) -> tuple[Any, Any]:
-        """Return m_a of both sets, shapes (a, patch) and (b, patch)."""
-        first = _moments.mean(activation, self.diag_a, rule=rule)
-        return first, first if self.square else _moments.mean(activation, self.diag_b, rule=rule)
-
-    def weighted(self, activation: Any, rule: Any, weights: Any) -> Covariance:
-        """Return Σ_ab w_ab K_ab for symmetric w, shape (patch, patch), or (patch,): its diagonal.
-
-        Pair of patches by pair, so that no more is held than a few blocks of one of them.
-        """
-        patches = self.a.shape[1]
-        diagonal = weights.ndim == 1
-        first, second = (np.arange(patches),) * 2
-        if not diagonal:
-            first, second = np.triu_indices(patches) if self.square else np.indices((patches,) * 2)
-            first, second = first.ravel(), second.ravel()
-        share = weights if diagonal else weights[first, second]
-        if self.square and not diagonal:  # K_ba is K_abᵀ
-            share = share * np.where(first == second, 1.0, 2.0)
-        a, b = (jnp.swapaxes(jnp.asarray(one), 0, 1) for one in (self.a, self.b))
-        kernel = functools.partial(_moments.kernel, activation, rule=rule)
-
-        def add(total: Array, pair: tuple) -> tuple[Array, None]:
-            i, j, weight = pair
-            x, y = a[i], b[j]
-            block = kernel(jnp.sum(x**2, axis=1)[:, None], x @ y.T, jnp.sum(y**2, axis=1)[None, :])
-            return total + weight * block, None
-
-        start = jnp.zeros((self.a.shape[0], self.b.shape[0]), a.dtype)
-        cross, _ = lax.scan(add, start, (jnp.asarray(first), jnp.asarray(second), share))
-        if self.square:
-            cross = 0.5 * (cross + cross.T)
-            ends = jnp.diagonal(cross)
-            return Square(cross, ends, ends)
-        matrix = jnp.diag(weights) if diagonal else weights
-        return Covariance(cross, *(_variances(kernel, one, matrix) for one in (self.a, self.b)))
-
-
-def _variances(kernel: Any, z: Float[Array, "n patch tap"], weights: Array) -> Float[Array, " n"]:
-    """Return Σ_ab w_ab K_ab(x, x) for every image, a few at a time."""
-
-    def variance(z: Array) -> Array:
-        ends = jnp.sum(z**2, axis=-1)
-        return jnp.sum(weights * kernel(ends[:, None], z @ z.T, ends[None, :]))
-
-    return lax.map(variance, jnp.asarray(z))
 
 
 @hookimpl

@@ -144,6 +144,12 @@ class Layer(abc.ABC):
         sites = {"W": Site((units, inputs[0]), (self.width, inputs[1]), precision)}
         return sites if bias is None else sites | {"b": Site((units,), (self.width,), bias)}
 
+    def first_sites(
+        self, units: str, shape: tuple[int, ...], precision: Any, bias: Any
+    ) -> dict[str, Site]:
+        """Return the `sites` of a first layer, for patterns of a shape."""
+        return self.sites(units, self.inputs(shape), precision, bias)
+
     # --- as a first layer: what patterns are to it. By default they are flat, shape (input,) -----
 
     def check_shape(

@@ -37,7 +37,8 @@ def plot_order_parameters(theory: Any, x: str = "layer", *, ax: Any = None) -> "
         With several outputs there is one curve for each direction of them. Bars, where a theory
         has a law of its order parameters (the mixture), are ±2 standard deviations. Of a
         convolution without pooling an image of Q̄_ab − δ_ab over pairs of patches, row by row:
-        what finite width adds.
+        what finite width adds; of one whose patches share no weights, an image of Q̄_a − 1 over
+        their places.
 
     Raises
     ------
@@ -72,21 +73,30 @@ def plot_order_parameters(theory: Any, x: str = "layer", *, ax: Any = None) -> "
 def _draw_patches(named: list[Any], x: Any, ax: Any) -> "Axes":
     """Draw the one matrix over patches."""
     name, data = named[0]
-    if len(named) > 1 or data["q_bar"].ndim != 3:
+    dims = data["q_bar"].dims
+    if len(named) > 1 or dims not in (("layer", "patch"), ("layer", "patch", "patch_")):
         raise InputError(
             "expected theory = one solution where q_bar is a matrix over patches (of a Dataset "
-            f"select one), got {len(named)} with q_bar over {data['q_bar'].dims}"
+            f"select one), got {len(named)} with q_bar over {dims}"
         )
     if x != "layer":
         raise InputError(f"expected x = 'layer' of a matrix over patches, got {shown(x)}")
     matrix = data["q_bar"].values[0]
-    difference = matrix - np.eye(len(matrix))
+    texts = "patch", "patch", r"$\bar Q_{ab} - \delta_{ab}$"
+    if len(dims) == 3:
+        difference = matrix - np.eye(len(matrix))
+    else:  # in their places, row by row
+        rows = int(data["patch_row"].values.max()) + 1
+        difference = matrix.reshape(rows, -1) - 1.0
+        texts = "column of the patch", "row of the patch", r"$\bar Q_a - 1$"
     largest = float(np.max(np.abs(difference))) or 1.0
     (axis,) = _common.axes(ax, 1, (4.6, 3.8))
     image = axis.imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    axis.figure.colorbar(image, ax=axis, label=r"$\bar Q_{ab} - \delta_{ab}$")
-    axis.set_xlabel("patch")
-    axis.set_ylabel("patch")
+    axis.figure.colorbar(image, ax=axis, label=texts[2])
+    for side in (axis.xaxis, axis.yaxis):
+        side.get_major_locator().set_params(integer=True)
+    axis.set_xlabel(texts[0])
+    axis.set_ylabel(texts[1])
     axis.set_title(_common.theory_label(name), fontsize="medium")
     return axis
 

@@ -67,7 +67,15 @@ def finwidth_register_activations() -> list[Named]:
 
 
 @_fills(
-    "finwidth._layers", "architecture", "covariance", "inputs", "law", "layer", "order", "stack"
+    "finwidth._layers",
+    "architecture",
+    "covariance",
+    "inputs",
+    "law",
+    "layer",
+    "order",
+    "patches",
+    "stack",
 )
 def finwidth_register_layers() -> list[Named]:
     """Return the kinds of hidden layers that this plugin adds.

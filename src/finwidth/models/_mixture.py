@@ -20,6 +20,7 @@ from jax import Array, random
 from jaxtyping import Float
 
 from .._basics.arrays import check_labels
+from .._layers.convolution import Convolution
 from .._layers.law import Law
 from .._layers.layer import Site
 from .._layers.stack import by_scales, chart
@@ -298,7 +299,9 @@ def student_t(
     if y is not None:
         y = check_labels(y, inputs.shape[0], outputs=net.outputs)
     if net.by_patches:
-        patch_mixture(patch_arrays(net, inputs, y, temperature, None, theory), net.widths[0])
+        layer = net.layers[0]
+        assert isinstance(layer, Convolution)
+        patch_mixture(patch_arrays(net, inputs, y, temperature, None, theory), layer)
         return
     if net.outputs > 1:
         arrays = matrix_arrays(net, inputs, y, temperature, None, theory)

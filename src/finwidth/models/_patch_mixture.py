@@ -1,8 +1,9 @@
 """The scale mixture of a convolution: a matrix Q̄ over patches, from a Gaussian site.
 
 N_c Q̄ = gᵀg with standard normal g, shape (N_c, A), which is Wishart for any N_c, and given Q̄ f is
-a Gaussian process of covariance Σ_ab Q̄_ab B_ab. With a mean term Q̄ = (λ_1 a aᵀ + gᵀg)/N_c with one
-row less in g, the centred kernels take gᵀg/N_c, and f has the mean Σ_a a_a m_a/√A.
+a Gaussian process of covariance Σ_ab Q̄_ab B_ab; of patches that share no weights the diagonal
+matters alone. With a mean term Q̄ = (λ_1 a aᵀ + gᵀg)/N_c with one
+row less in g, and f has the mean Σ_a a_a m_a/√A.
 
 Source: theory.md, sections 14 and 16.
 """
@@ -40,7 +41,8 @@ class PatchInputs(NamedTuple):
     Attributes
     ----------
     train
-        B_ab for a ≤ b on the training patterns, those of a < b twice, shape (pair, pattern²).
+        B_ab for a ≤ b on the training patterns, those of a < b twice, shape (pair, pattern²);
+        for a = b where patches share no weights.
     rest
         Likewise on all points, training patterns first, shape (pair, point²), or None without
         test points.
@@ -82,9 +84,10 @@ def patch_arrays(
     with jax.ensure_compile_time_eval(), float64():
         blocks = patch_blocks(Problem(net, X, np.zeros(n), 1.0), points)
         mean = blocks.mean_a
-    pairs = len(blocks.pairs)
-    first, second = upper(round((2 * pairs + 0.25) ** 0.5 - 0.5))
-    counted = np.where(first == second, 1.0, 2.0)[:, None, None] * blocks.pairs
+    pairs, counted = len(blocks.pairs), blocks.pairs
+    if blocks.shared:
+        first, second = upper(_side(pairs))
+        counted = np.where(first == second, 1.0, 2.0)[:, None, None] * counted
     arrays = PatchInputs(
         counted[:, :n, :n].reshape(pairs, -1),
         None if X_test is None else counted.reshape(pairs, -1),
@@ -97,34 +100,43 @@ def patch_arrays(
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), arrays)
 
 
-def _covariance(pairs: Array, centred: Array, bias: Array) -> Array:
+def _covariance(pairs: Array, q_bar: Array, bias: Array) -> Array:
     """Return Σ_ab Q̄_ab B_ab + 1/λ^b, square."""
-    packed = centred[upper(centred.shape[0])]
+    packed = q_bar if q_bar.ndim == 1 else q_bar[upper(q_bar.shape[0])]
     size = round(pairs.shape[1] ** 0.5)
     return (packed @ pairs).reshape(size, size) + bias
 
 
-def _centred(values: Mapping[str, Array], width: int, patches: int) -> Array:
-    g = values.get("g_1", jnp.zeros((0, patches)))
-    return g.T @ g / width
+def _q_bar(inputs: PatchInputs, values: Mapping[str, Array], layer: Convolution) -> Array:
+    """Return Q̄, shape (patch, patch), or its diagonal where patches share no weights."""
+    g = values.get("g_1", jnp.zeros((0, _patches(inputs, layer))))
+    gram = g.T @ g
+    if inputs.mean is not None:
+        gram = gram + inputs.precision * jnp.outer(values["a"], values["a"])
+    gram = gram / layer.width
+    return gram if layer.shared else jnp.diagonal(gram)
 
 
-def _patches(inputs: PatchInputs) -> int:
-    return round((2 * inputs.train.shape[0] + 0.25) ** 0.5 - 0.5)
+def _patches(inputs: PatchInputs, layer: Convolution) -> int:
+    pairs = inputs.train.shape[0]
+    return _side(pairs) if layer.shared else pairs
 
 
-def patch_mixture(inputs: PatchInputs, width: int) -> None:
+def _side(pairs: int) -> int:
+    """Return the size of a matrix whose upper triangle has so many entries."""
+    return round((2 * pairs + 0.25) ** 0.5 - 0.5)
+
+
+def patch_mixture(inputs: PatchInputs, layer: Convolution) -> None:
     """The NumPyro model, given what it knows of the patterns."""
-    patches, has_mean = _patches(inputs), inputs.mean is not None
-    sites = gaussian_sites((width,), "patch", patches, inputs.precision if has_mean else None)
+    patches, has_mean = _patches(inputs, layer), inputs.mean is not None
+    precision = inputs.precision if has_mean else None
+    sites = gaussian_sites((layer.width,), "patch", patches, precision)
     values = {name: sample_site(name, site) for name, site in sites.items()}
-    centred = _centred(values, width, patches)
-    covariance = _covariance(inputs.train, centred, inputs.bias)
-    n, q_bar = covariance.shape[0], centred
-    loc = jnp.zeros(n, covariance.dtype)
-    if has_mean:
-        loc = inputs.mean[:n] @ values["a"]
-        q_bar = q_bar + inputs.precision * jnp.outer(values["a"], values["a"]) / width
+    q_bar = _q_bar(inputs, values, layer)
+    covariance = _covariance(inputs.train, q_bar, inputs.bias)
+    n = covariance.shape[0]
+    loc = inputs.mean[:n] @ values["a"] if has_mean else jnp.zeros(n, covariance.dtype)
     numpyro.deterministic("q_bar", q_bar[None])
     total = covariance + inputs.temperature * jnp.eye(n)
     observe_together(JointNormal(loc, covariance_matrix=total), inputs.y)
@@ -138,16 +150,16 @@ class _PatchProgram:
     ----------
     keep
         Sites to store.
-    width
-        N_c.
+    layer
+        The convolution.
     """
 
     keep: tuple[str, ...]
-    width: int
+    layer: Convolution
 
     def density(self, inputs: PatchInputs) -> tuple[Callable[..., None], tuple, dict]:
         """Return the NumPyro model and its arguments."""
-        return patch_mixture, (inputs._replace(rest=None), self.width), {}
+        return patch_mixture, (inputs._replace(rest=None), self.layer), {}
 
     def reduce(
         self, inputs: PatchInputs, rng_key: Array, sites: dict[str, Array]
@@ -155,10 +167,10 @@ class _PatchProgram:
         """Return what is stored of a draw of the sites."""
         model, arguments, keywords = self.density(inputs)
         values = reported_values(model, arguments, keywords)(sites)
-        centred = _centred(values, self.width, _patches(inputs))
+        q_bar = _q_bar(inputs, values, self.layer)
 
         def law(pairs: Array) -> tuple[Array, Array]:
-            covariance = _covariance(pairs, centred, inputs.bias)
+            covariance = _covariance(pairs, q_bar, inputs.bias)
             if inputs.mean is None:
                 return jnp.zeros(covariance.shape[0], covariance.dtype), covariance
             return inputs.mean[: covariance.shape[0]] @ values["a"], covariance
@@ -181,23 +193,26 @@ class PatchMixture(WishartMixture):
         _check(self.network, self.theory)
 
     @property
-    def _patches(self) -> int:
+    def _layer(self) -> Convolution:
         layer = self.network.layers[0]
         assert isinstance(layer, Convolution)
-        return layer.size(self.X.shape[1:]) // layer.width
+        return layer
 
     @property
     def sites(self) -> Mapping[str, Site]:
         """The order parameters, and what they are made of."""
-        net, patches = self.network, self._patches
+        net, layer = self.network, self._layer
+        patches = layer.size(self.X.shape[1:]) // layer.width
         precision = None if net.activations[0].parity == "odd" else net.weight_precision[1]
         sites = gaussian_sites(net.widths, "patch", patches, precision)
-        return sites | {"q_bar": Site(("layer", "patch", "patch_"), (1, patches, patches))}
+        axes = 2 if layer.shared else 1
+        q_bar = Site(("layer", "patch", "patch_")[: axes + 1], (1, *(patches,) * axes))
+        return sites | {"q_bar": q_bar}
 
     def prior(self) -> tuple[Callable[..., None], tuple, dict]:
         """Return the model, without labels."""
         inputs = patch_arrays(self.network, self.X, None, self.temperature, None, self.theory)
-        return patch_mixture, (inputs, self.network.widths[0]), {}
+        return patch_mixture, (inputs, self._layer), {}
 
     def inputs(self) -> PatchInputs:
         """Return all arrays that compiled code takes."""
@@ -207,4 +222,4 @@ class PatchMixture(WishartMixture):
 
     def program(self, keep: tuple[str, ...]) -> Program:
         """Return the program that stores the sites `keep`."""
-        return _PatchProgram(keep, self.network.widths[0])
+        return _PatchProgram(keep, self._layer)

@@ -46,12 +46,11 @@ def layer_sites(
     net: Network | TraceableNetwork, layer: int, shape: tuple[int, ...]
 ) -> dict[str, Site]:
     """Return the sites of hidden layer 1 … L by their names in the layer; `shape`: a pattern's."""
-    if layer == 1:
-        inputs = net.layers[0].inputs(shape)
-    else:
-        inputs = unit_dim(net, layer - 1), net.widths[layer - 2]
     bias = None if net.bias_precision is None else net.bias_precision[layer - 1]
     units, precision = unit_dim(net, layer), net.weight_precision[layer - 1]
+    if layer == 1:
+        return net.layers[0].first_sites(units, shape, precision, bias)
+    inputs = unit_dim(net, layer - 1), net.widths[layer - 2]
     return net.layers[layer - 1].sites(units, inputs, precision, bias)
 
 

@@ -1,7 +1,8 @@
 """The scale mixture of a convolution: N_c Q̄ ~ Wishart_A(N_c, 1), f | Q̄ ~ GP(0, Σ_ab Q̄_ab B_ab).
 
-With a mean term the first of the N_c columns of Bartlett's factor is g = √λ_1 a, f has the mean
-M g, and the others make the Q̄ of the centred kernels (theory.md, sections 14 and 16).
+With a mean term the first of the N_c columns of Bartlett's factor is g = √λ_1 a, and f has the mean
+M g (theory.md, sections 14 and 16). Where patches share no weights only the diagonal of Q̄ matters,
+whose entries are independent.
 """
 
 import dataclasses
@@ -22,9 +23,9 @@ from ..._observables import Observable
 from ..._observables._prediction import Components, Prediction
 from ..._problem.problem import Problem
 from .._saddle.patch_kernels import PatchBlocks, patch_blocks
-from .._saddle.patches import patch_coordinates, solve_patches
+from .._saddle.patches import patch_dataset, solve_patches
 from .replicates import Replicated, in_parts, jackknife, spread, with_errors
-from .wishart_law import WishartLaw
+from .wishart_law import DiagonalLaw, WishartLaw
 
 __all__ = ["PatchMixtureSolution", "solve_patch_mixture"]
 
@@ -32,7 +33,7 @@ _LATTICE, _WANTED = 1e-6, 1e-3  # errors of the evidence that are small enough
 _LARGEST = 0.05  # beyond which nothing is returned
 _MOST_NODES = 10**6
 _REPLICATES, _FIRST, _LAST = 8, 2**9, 2**13  # Sobol points in each
-_MOST_PATCHES = 9
+_MOST = 45  # numbers in Q̄
 _NEGLIGIBLE = 1e-13  # weight, of the largest, that predictions leave out
 
 
@@ -60,32 +61,31 @@ class PatchLaw:
         patches = len(self.rotation)
         mean = None if self.blocks.mean_a is None else np.zeros(1)
         widths = (self.problem.network.widths[0],)
-        return WishartLaw(widths, np.zeros((1, 1)), np.zeros((1, patches)), 1.0, 0.0, mean)
+        law = WishartLaw if self.blocks.shared else DiagonalLaw
+        return law(widths, np.zeros((1, 1)), np.zeros((1, patches)), 1.0, 0.0, mean)
 
     def matrices(
         self, x: Float[np.ndarray, "node coordinate"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return Q̄, what multiplies the centred kernels, and g; shapes (node, patch[, patch])."""
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return Q̄ and, with a mean term, g; shapes (node, patch, patch) and (node, patch)."""
         factors = self.rotation @ self.prior.matrices(x)[:, 0]
         q_bar = factors @ np.swapaxes(factors, 1, 2)
         if self.blocks.mean_a is None:
-            return q_bar, q_bar, None
-        slopes, rest = factors[:, :, 0], factors[:, :, 1:]
-        slopes = math.sqrt(self.problem.network.widths[0]) * slopes
-        return q_bar, rest @ np.swapaxes(rest, 1, 2), slopes
+            return q_bar, None
+        return q_bar, math.sqrt(self.problem.network.widths[0]) * factors[:, :, 0]
 
     def given(
         self, x: Float[np.ndarray, "node coordinate"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return log p(y | Q̄), L with L Lᵀ = A, and L⁻¹(y − M g) at nodes."""
         problem, n = self.problem, self.problem.n_patterns
-        _, centred, slopes = self.matrices(x)
+        q_bar, slopes = self.matrices(x)
         residual = np.broadcast_to(problem.y, (len(x), n))
         if slopes is not None and self.blocks.mean_a is not None:
             residual = residual - slopes @ self.blocks.mean_a.T
         # the last row of the factor of A with a row more, the residual, is L⁻¹ of it
         total = np.empty((len(x), n + 1, n + 1))
-        total[:, :n, :n] = self.blocks.kernel(centred) + problem.output_bias
+        total[:, :n, :n] = self.blocks.kernel(q_bar) + problem.output_bias
         total[:, np.arange(n), np.arange(n)] += problem.temperature
         total[:, n, :n] = total[:, :n, n] = residual
         least = max(problem.temperature, 1e-12)
@@ -159,7 +159,8 @@ class PatchMixtureSolution(Replicated):
     def order_parameters(self) -> xr.Dataset:
         """Posterior mean and standard deviation of Q̄, `q_bar` and `q_bar_sd`.
 
-        Dimensions (layer, patch, ``patch_``), as has the error `q_bar_se` where there is one.
+        Dimensions (layer, patch, ``patch_``), as has the error `q_bar_se` where there is one;
+        (layer, patch) where patches share no weights.
         """
         moments = []
         for nodes, logs in zip(*self._sample, strict=True):
@@ -177,12 +178,7 @@ class PatchMixtureSolution(Replicated):
             values["q_bar_se"] = jackknife(averages[:, 0], sums)
         layer = self.network.layers[0]
         assert isinstance(layer, Convolution)
-        coords = patch_coordinates(layer, self.problem.X.shape[1:])
-        dims = ("layer", "patch", "patch_")
-        return xr.Dataset(
-            {name: (dims, value[None]) for name, value in values.items()},
-            coords={"layer": [1], **coords},
-        )
+        return patch_dataset(layer, self.problem.X.shape[1:], **values)
 
     def _gaussians(
         self, X_test: np.ndarray, full: bool = False
@@ -198,18 +194,18 @@ class PatchMixtureSolution(Replicated):
             for part in self._law.parts(keep.size):
                 x = nodes[keep[part]]
                 _, lower, half = law.given(x)
-                _, centred, slopes = law.matrices(x)
-                kappa = across.kernel(centred) + problem.output_bias
+                q_bar, slopes = law.matrices(x)
+                kappa = across.kernel(q_bar) + problem.output_bias
                 explained = np.swapaxes(np.linalg.solve(lower, np.swapaxes(kappa, 1, 2)), 1, 2)
                 mean = np.einsum("mnp,mp->mn", explained, half)
                 if slopes is not None and across.mean_a is not None:
                     mean += slopes @ across.mean_a.T
                 means.append(mean)
                 if between is None:
-                    prior = across.diagonal(centred) + problem.output_bias
+                    prior = across.diagonal(q_bar) + problem.output_bias
                     spreads.append(prior - np.sum(explained**2, axis=2))
                 else:
-                    prior = between.kernel(centred) + problem.output_bias
+                    prior = between.kernel(q_bar) + problem.output_bias
                     spreads.append(prior - explained @ np.swapaxes(explained, 1, 2))
             weights = np.exp(logs[keep] - self._sums[0])
             found.append((weights, np.concatenate(means), np.concatenate(spreads)))
@@ -264,18 +260,19 @@ def solve_patch_mixture(problem: Problem, theory: Any) -> PatchMixtureSolution:
     """Return the posterior of the scale mixture of a convolution without pooling."""
     saddle = solve_patches(theory, problem)
     q_bar = saddle.found.q_bar
-    patches, width = len(q_bar), problem.network.widths[0]
-    if patches > _MOST_PATCHES:
+    patches, width, shared = len(q_bar), problem.network.widths[0], saddle.layer.shared
+    most = math.isqrt(2 * _MOST) if shared else _MOST
+    if patches > most:
         raise InputError(
-            f"expected at most {_MOST_PATCHES} patches for the scale mixture (sample(model="
-            f"'student_t') takes any number), got {patches}"
+            f"expected at most {most} patches for the scale mixture (sample(model='student_t') "
+            f"takes any number), got {patches}"
         )
-    if problem.temperature == 0 and width < patches:
+    if problem.temperature == 0 and width < patches and shared:
         raise InputError(
             "expected temperature > 0 for the scale mixture where channels are fewer than patches, "
             f"got {width} and {patches}"
         )
-    values, rotation = np.linalg.eigh(q_bar)
+    values, rotation = np.linalg.eigh(q_bar) if shared else (np.diag(q_bar), np.eye(patches))
     law = PatchLaw(problem, patch_blocks(problem, problem.X), rotation)
     start = law.prior.start(values[None])
     mode = find_mode(law.log_posterior, start)

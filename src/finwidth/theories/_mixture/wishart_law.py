@@ -16,7 +16,7 @@ import scipy.linalg
 from jaxtyping import Float
 from scipy.special import gammaln
 
-__all__ = ["Batch", "WishartLaw"]
+__all__ = ["Batch", "DiagonalLaw", "WishartLaw"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,3 +196,15 @@ class WishartLaw:
     def ones(self) -> Float[np.ndarray, " pattern"]:
         """1 in the eigenbasis of K_0."""
         return self._columns[1]
+
+
+class DiagonalLaw(WishartLaw):
+    """The law of the diagonal of one such matrix: independent, N Q̄_aa ~ χ² with N degrees."""
+
+    @functools.cached_property
+    def entries(self) -> list[tuple[int, int, int, int]]:
+        """(layer, row, column, degrees of freedom) of every coordinate; 0: a normal one."""
+        first, rows = 0 if self.mean is None else 1, range(self.outputs)
+        found = [(0, row, 0, 0) for row in rows] if first else []
+        degrees = self.widths[0] - first
+        return found + ([(0, row, row + first, degrees) for row in rows] if degrees else [])

@@ -87,7 +87,7 @@ class DataTerm:
         d_r = None
         if mean is not None:
             half, along = factor.whiten(mean), mean.T @ dual
-            d_r = half.T @ half - np.outer(along, along)
+            d_r = self._counted(half.T @ half - np.outer(along, along))
         inverse, _ = scipy.linalg.lapack.dpotri(factor.lower, lower=1, overwrite_c=1)
 
         def tile(rows: slice, columns: slice) -> np.ndarray:
@@ -111,7 +111,11 @@ class DataTerm:
         every = slice(0, self.problem.n_patterns)
         lower = np.tril(tile(every, every))
         part = mean.T @ (lower @ mean)
-        return part + part.T - (mean.T * np.diag(lower)) @ mean
+        return self._counted(part + part.T - (mean.T * np.diag(lower)) @ mean)
+
+    def _counted(self, gradient: Square) -> Square:
+        """Return a gradient in R, which like Q̄ is diagonal where patches share no weights."""
+        return gradient if self.kernels.shared else np.diag(np.diag(gradient))
 
     def bend(self, q_bar: Square, r: Square | None = None) -> Bend:
         """Return directions (dQ̄, dR) -> the changes of both gradients along them."""
@@ -142,7 +146,7 @@ class DataTerm:
             d_r = None
             if mean is not None:
                 sides = np.outer(mean.T @ turned, mean.T @ dual)
-                d_r = sides + sides.T - mean.T @ (change @ mean)
+                d_r = self._counted(sides + sides.T - mean.T @ (change @ mean))
             return self.kernels.contract(tile), d_r
 
         return product

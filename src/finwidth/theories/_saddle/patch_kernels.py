@@ -3,7 +3,8 @@
 B_ab = (K_ab − m_a m_bᵀ)/(λ_1 A) enters through K_R = Σ_ab Q̄_ab B_ab with a symmetric Q̄, so that its
 symmetric part ½(B_ab + B_abᵀ) for a ≤ b, on the lower triangle of patterns, is all that is needed:
 A(A + 1)/2 · P(P + 1)/2 numbers. Tiles of them are kept as long as the memory limit has room, and
-made anew each time beyond it; either way the numbers are the same.
+made anew each time beyond it; either way the numbers are the same. Where patches do not share their
+weights, B_ab = 0 for a ≠ b, and only the diagonals of matrices over patches matter.
 """
 
 # SciPy makes the LAPACK wrappers at run time:
@@ -20,8 +21,8 @@ import scipy.linalg
 from jaxtyping import Float
 
 from ..._basics.errors import InputError
-from ..._layers.convolution import Patches
 from ..._layers.dense import input_covariance
+from ..._layers.patches import Patches
 from ..._layers.stack import layer_rules
 from ..._problem.problem import Problem
 from ...activations import _moments
@@ -57,6 +58,8 @@ class PatchKernels:
     ----------
     patches
         A.
+    shared
+        Whether there are kernels of two patches.
     mean
         m_a/√(λ_1 A), shape (pattern, patch), or None for an odd activation.
     """
@@ -66,12 +69,15 @@ class PatchKernels:
         assert isinstance(covariance, Patches)
         self._activation, self._rule = problem.network.activations[0], problem.rules[0]
         self.n_patterns, self.patches = covariance.a.shape[:2]
+        self.shared = covariance.shared
+        self._pairs = _pairs_of(self.patches, self.shared)
         self._scale = 1.0 / (float(problem.stack.precisions[0]) * self.patches)
         self.mean = None
         if self._activation.parity != "odd":
             first = covariance.means(self._activation, self._rule)[0]
             self.mean = np.asarray(first) * np.sqrt(self._scale)
-        size = max(_FEWEST, int((_TILE / self.patches**2) ** 0.5))
+        self._made = self.patches ** (2 if self.shared else 1)  # kernels to make for a tile
+        size = max(_FEWEST, int((_TILE / self._made) ** 0.5))
         count = -(-self.n_patterns // min(size, self.n_patterns))
         self._side = -(-self.n_patterns // count)
         missing = count * self._side - self.n_patterns  # patterns of zeros fill the last tile
@@ -83,7 +89,7 @@ class PatchKernels:
     def _bytes_to_keep(self, limit: int) -> int:
         """Return what the limit leaves for tiles, or raise InputError where it has no room."""
         entries = self._side**2 * 8
-        making = entries * (3 * self.patches**2 + upper(self.patches)[0].size)
+        making = entries * (3 * self._made + self._pairs[0].size)
         needed = 2 * 8 * self.n_patterns**2 + making
         if limit < needed:
             raise InputError(
@@ -103,7 +109,7 @@ class PatchKernels:
         if place in self._kept:
             return self._kept[place]
         rows, columns = (self._z[i * self._side : (i + 1) * self._side] for i in place)
-        made = _pairs(self._activation, rows, columns, self._rule, self._scale)
+        made = _blocks(self._activation, rows, columns, self._rule, self._scale, self.shared)
         tile = np.asarray(made)
         if self.kept + tile.nbytes <= self._room:
             self._kept[place] = tile
@@ -135,7 +141,7 @@ class PatchKernels:
         self, sums: list[tuple[Square, Square | None]], cotangents: list[Tile]
     ) -> tuple[list[np.ndarray], list[Square]]:
         """Return `assemble` of all `sums` and `contract` of all `cotangents`, in one pass."""
-        first, second = upper(self.patches)
+        first, second = self._pairs
         packed = np.array([one[first, second] for one, _ in sums]).reshape(len(sums), first.size)
         packed *= np.where(first == second, 1.0, 2.0)
         matrices = [np.empty((self.n_patterns, self.n_patterns), order="F") for _ in sums]
@@ -171,28 +177,37 @@ class PatchKernels:
 
     def _unpacked(self, total: np.ndarray) -> Square:
         result = np.zeros((self.patches, self.patches))
-        result[upper(self.patches)] = total
+        result[self._pairs] = total
         return result + np.triu(result, 1).T
 
 
-@functools.partial(jax.jit, static_argnames=("activation",))
-def _pairs(activation: Any, a: Any, b: Any, rule: Any, scale: Any) -> Any:
-    """Return ½(B_ab + B_ba) for a ≤ b on two sets of images, shape (pair, entry)."""
-    patches = a.shape[1]
-    covariance = jnp.einsum("ias,jbs->abij", a, b)
+@functools.cache
+def _pairs_of(patches: int, shared: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of patches that have a kernel."""
+    number = np.arange(patches)
+    return upper(patches) if shared else (number, number)
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "shared"))
+def _blocks(activation: Any, a: Any, b: Any, rule: Any, scale: Any, shared: bool) -> Any:
+    """Return ½(B_ab + B_ba) of pairs of patches on two sets of images, shape (pair, entry)."""
     ends = [jnp.sum(one**2, axis=-1).T for one in (a, b)]
-    kernel = _moments.kernel(
-        activation,
-        ends[0][:, None, :, None],
-        covariance,
-        ends[1][None, :, None, :],
-        rule=rule,
-    )
+    if shared:
+        covariance = jnp.einsum("ias,jbs->abij", a, b)
+        left, right = ends[0][:, None, :, None], ends[1][None, :, None, :]
+    else:
+        covariance = jnp.einsum("ias,jas->aij", a, b)
+        left, right = ends[0][:, :, None], ends[1][:, None, :]
+    kernel = _moments.kernel(activation, left, covariance, right, rule=rule)
     if activation.parity != "odd":
-        left, right = (_moments.mean(activation, one, rule=rule) for one in ends)
-        kernel = kernel - left[:, None, :, None] * right[None, :, None, :]
-    kernel = (0.5 * scale) * (kernel + jnp.swapaxes(kernel, 0, 1))
-    return kernel[upper(patches)].reshape(-1, a.shape[0] * b.shape[0])
+        means = [_moments.mean(activation, one, rule=rule) for one in (left, right)]
+        kernel = kernel - means[0] * means[1]
+    if shared:
+        kernel = (0.5 * scale) * (kernel + jnp.swapaxes(kernel, 0, 1))
+        kernel = kernel[upper(a.shape[1])]
+    else:
+        kernel = scale * kernel
+    return kernel.reshape(-1, a.shape[0] * b.shape[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -207,14 +222,17 @@ class PatchBlocks:
         Those of each pattern of the first set with itself, shape (pair, a).
     mean_a
         m_a/√(λ_1 A) on the first set, shape (a, patch), or None for an odd activation.
+    shared
+        Whether patches share their weights; if not, pairs are a = b alone.
     """
 
     pairs: np.ndarray
     ends: np.ndarray
     mean_a: np.ndarray | None
+    shared: bool
 
     def _packed(self, q_bar: np.ndarray) -> np.ndarray:
-        first, second = upper(q_bar.shape[-1])
+        first, second = _pairs_of(q_bar.shape[-1], self.shared)
         return np.where(first == second, 1.0, 2.0) * q_bar[:, first, second]
 
     def kernel(self, q_bar: Float[np.ndarray, "node patch patch"]) -> np.ndarray:
@@ -231,8 +249,9 @@ def patch_blocks(problem: Problem, A: np.ndarray, B: np.ndarray | None = None) -
     network = problem.network
     covariance = input_covariance(network, A, B)
     assert isinstance(covariance, Patches)
-    patches = covariance.a.shape[1]
-    size = 4 * 8 * patches**2 * covariance.a.shape[0] * covariance.b.shape[0]
+    patches, shared = covariance.a.shape[1], covariance.shared
+    made = patches ** (2 if shared else 1)
+    size = 4 * 8 * made * covariance.a.shape[0] * covariance.b.shape[0]
     limit = DEFAULT_LIMIT if problem.memory_limit is None else problem.memory_limit
     if size > limit:
         raise InputError(
@@ -242,13 +261,13 @@ def patch_blocks(problem: Problem, A: np.ndarray, B: np.ndarray | None = None) -
     variances = np.concatenate([np.asarray(covariance.diag_a), np.asarray(covariance.diag_b)])
     rule = layer_rules(network, variances)[0]
     scale = 1.0 / (network.weight_precision[1] * patches)
-    pairs = _pairs(network.activations[0], covariance.a, covariance.b, rule, scale)
+    pairs = _blocks(network.activations[0], covariance.a, covariance.b, rule, scale, shared)
     ends = [
-        _pairs(network.activations[0], one[None], one[None], rule, scale)[:, 0]
+        _blocks(network.activations[0], one[None], one[None], rule, scale, shared)[:, 0]
         for one in np.asarray(covariance.a)
     ]
     mean = None
     if network.activations[0].parity != "odd":
         mean = np.asarray(covariance.means(network.activations[0], rule)[0]) * np.sqrt(scale)
     shape = len(covariance.a), len(covariance.b)
-    return PatchBlocks(np.asarray(pairs).reshape(-1, *shape), np.stack(ends, axis=1), mean)
+    return PatchBlocks(np.asarray(pairs).reshape(-1, *shape), np.stack(ends, axis=1), mean, shared)

@@ -27,12 +27,13 @@ class KernelView:
 
     Attributes
     ----------
-    n_patterns, patches, mean
+    n_patterns, patches, shared, mean
         As of `PatchKernels`.
     """
 
     def __init__(self, kernels: PatchKernels, desk: "_Desk", number: int) -> None:
         self.n_patterns, self.patches, self.mean = kernels.n_patterns, kernels.patches, kernels.mean
+        self.shared = kernels.shared
         self._desk, self._number = desk, number
 
     def assemble(self, weights: Square, means: Square | None = None) -> np.ndarray:

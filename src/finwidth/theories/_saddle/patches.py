@@ -10,9 +10,10 @@ import xarray as xr
 
 from ..._basics.arrays import as_float64, shown
 from ..._basics.errors import InputError
-from ..._layers.convolution import Convolution, Patches, patch_grid
+from ..._layers.convolution import Convolution, patch_grid
 from ..._layers.covariance import Covariance
 from ..._layers.dense import input_covariance
+from ..._layers.patches import Patches, plus_means
 from ..._layers.stack import layer_rules
 from ..._likelihoods import Conditioned
 from ..._observables._observable import observables, predictions
@@ -27,7 +28,7 @@ from .patch_search import Found, find_minimum, find_saddle
 from .patch_together import KernelView, run_together
 from .searched import Searched
 
-__all__ = ["PatchSolution", "patch_coordinates", "solve_patches", "solve_patches_column"]
+__all__ = ["PatchSolution", "patch_dataset", "solve_patches", "solve_patches_column"]
 
 _TEST_BLOCK = 512  # test patterns at a time
 _TOGETHER = 8  # problems side by side, which hold two P × P matrices each
@@ -136,16 +137,27 @@ def _start(start: Any, patches: int) -> tuple[Square, Square] | None:
     return matrix, matrix
 
 
-def patch_coordinates(layer: Convolution, shape: tuple[int, ...]) -> dict[str, Any]:
+def _coordinates(layer: Convolution, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return coordinates of the patches of an image: their numbers, and places in the grid."""
     rows, columns = patch_grid(layer, shape)
     number = np.arange(rows * columns)
-    return {
-        "patch": number,
-        "patch_": number,
+    return ({"patch": number, "patch_": number} if layer.shared else {"patch": number}) | {
         "patch_row": ("patch", number // columns),
         "patch_column": ("patch", number % columns),
     }
+
+
+def patch_dataset(layer: Convolution, shape: tuple[int, ...], **matrices: Square) -> xr.Dataset:
+    """Return matrices over patches as users see them, their diagonals where no others count.
+
+    Dimensions are (layer, patch, ``patch_``), or (layer, patch) where patches share no weights.
+    """
+    dims = ("layer", "patch", "patch_") if layer.shared else ("layer", "patch")
+    values = {
+        name: (dims, (matrix if layer.shared else np.diag(matrix))[None])
+        for name, matrix in matrices.items()
+    }
+    return xr.Dataset(values, coords={"layer": [1], **_coordinates(layer, shape)})
 
 
 def _patches(network: Network, A: np.ndarray, B: np.ndarray) -> tuple[Patches, Any]:
@@ -160,13 +172,7 @@ def _patches(network: Network, A: np.ndarray, B: np.ndarray) -> tuple[Patches, A
 def _kernel(activation: Any, patches: Patches, rule: Any, q_bar: Any, excess: Any) -> Covariance:
     """Return Σ_ab Q̄_ab K_ab + M (R − Q̄) Mᵀ; 1/(λ_1 A) is in the matrices."""
     second = patches.weighted(activation, rule, q_bar)
-    left, right = patches.means(activation, rule)
-    cross = second.cross + (left @ excess) @ right.T
-    ends = [
-        end + ((mean @ excess) * mean).sum(axis=1)
-        for end, mean in ((second.diag_a, left), (second.diag_b, right))
-    ]
-    return Covariance(cross, *ends)
+    return plus_means(second, patches.means(activation, rule), excess)
 
 
 @functools.partial(jax.jit, static_argnames=("activation",))
@@ -221,12 +227,13 @@ class PatchSolution(Searched, GaussianProcessSolution):
 
     @functools.cached_property
     def order_parameters(self) -> xr.Dataset:
-        """`q_bar` and `q` with dimensions (layer, patch, ``patch_``), patches row by row."""
-        coords = patch_coordinates(self.layer, self.problem.X.shape[1:])
-        dims = ("layer", "patch", "patch_")
+        """`q_bar` and `q` with dimensions (layer, patch, ``patch_``), patches row by row.
+
+        (layer, patch) where they do not share their weights.
+        """
         q = np.linalg.inv(self.found.r) - np.eye(len(self.found.r))
-        values = {"q_bar": (dims, self.found.q_bar[None]), "q": (dims, q[None])}
-        return xr.Dataset(values, coords={"layer": [1], **coords})
+        shape = self.problem.X.shape[1:]
+        return patch_dataset(self.layer, shape, q_bar=self.found.q_bar, q=q)
 
     def kernel_between(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
         """Return K_R between two sets of patterns, with or without 1/λ^b_1 of the output bias."""
