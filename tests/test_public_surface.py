@@ -140,6 +140,11 @@ def covariance() -> fw.theories.Covariance:
     return fw.theories.Covariance(gram, jnp.diag(gram), jnp.diag(gram))
 
 
+def wave(frequency: float = 1.0) -> fw.Activation:
+    """Make a member of a family."""
+    return fw.Activation("wave", lambda h: jnp.sin(frequency * h), "odd")
+
+
 class Plugin:
     """A plugin without activations."""
 
@@ -238,6 +243,11 @@ VALID: dict[str, Any] = {
     "r_hat_limit": 1.01,
     "reference": "",
     "readout_precision": None,
+    "request": fw.datasets.Request((-1, 1), 2, 1, None),
+    "shuffle": True,
+    "source": "a table",
+    "table": False,
+    "text": "2.5",
     "relative_mcse": 0.1,
     "replace": True,
     "rng_key": jax.random.key(0),
@@ -295,6 +305,8 @@ VALID: dict[str, Any] = {
     "cavity theory.points": 64,
     "compare.theory": Lazy(solution),
     "error_map.target_ess": 5.0,
+    "ActivationFamily.make": wave,
+    "Request.outputs": None,
     "load_dataset.name": "digits",
     "load_dataset.outputs": None,
     "load_dataset('cifar10').path": Lazy(archive),
@@ -324,6 +336,7 @@ INSTANCES: tuple[Any, ...] = (
     fw.Convolution(4, 2),
     NET,
     DATA,
+    fw.ActivationFamily("wave", wave),
     VALID["points"][0],
     VALID["blocks"][0],
     Lazy(solution),
