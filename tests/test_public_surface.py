@@ -198,6 +198,7 @@ VALID: dict[str, Any] = {
     "image": False,
     "infinite": None,
     "init_params": None,
+    "item": NET,
     "jitter": 0.3,
     "keep": None,
     "kernel": None,
@@ -307,6 +308,9 @@ VALID: dict[str, Any] = {
     "error_map.target_ess": 5.0,
     "ActivationFamily.make": wave,
     "Request.outputs": None,
+    "check_dataset.source": "random",
+    "check_layer.layer": fw.Dense(4),
+    "check_sampler.sampler": "hmc",
     "load_dataset.name": "digits",
     "load_dataset.outputs": None,
     "load_dataset('cifar10').path": Lazy(archive),
@@ -583,7 +587,13 @@ def own_plugins() -> Iterator[None]:
 
 
 # seconds of work each, of which other tests have their own
-LONG = ("cavity theory.solve", "check_activation", "error_map", "student_t")
+LONG = (
+    "cavity theory.solve",
+    *(f"check_{what}" for what in ("activation", "against_run", "layer", "sampler", "theory")),
+    *(f"check_{what}" for what in ("monte_carlo", "scales")),
+    "error_map",
+    "student_t",
+)
 
 
 @pytest.mark.parametrize(

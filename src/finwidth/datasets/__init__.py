@@ -61,7 +61,7 @@ def list_datasets() -> list[str]:
 
 
 def load_dataset(
-    name: str,
+    name: str | Source,
     *,
     classes: Sequence[Any] | None = (0, 1),
     n_train: int = 100,
@@ -84,7 +84,7 @@ def load_dataset(
     ----------
     name
         One of `list_datasets`: "digits" (ships with scikit-learn), "random", "teacher",
-        "mnist", "cifar10", or the user's own file: "npz", "csv".
+        "mnist", "cifar10", or the user's own file: "npz", "csv"; or a `datasets.Source` itself.
     classes
         The labels to keep, two or more. Of two, y = -1 for the first and +1 for the second; of
         D > 2, y has the shape (n, D) and 1 in the column of the class, 0 in the others. None, as
@@ -133,7 +133,8 @@ def load_dataset(
     UserWarning
         If more than one test row in twenty is a training row too.
     """
-    found = SHELF.get(name)
+    found = name if isinstance(name, Source) else SHELF.get(name)
+    name = found.name if isinstance(found, Source) else name
     load = found.load if isinstance(found, Source) else found
     _check_options(name, load, options)
     request = Request(classes, n_train, n_test, seed, outputs, standardise_y, image)
