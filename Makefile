@@ -56,7 +56,7 @@ clean:
 # The environment. `check` prints a line where the machine lacks something, and make stops with it.
 missing = $(shell sh .ci/environment.sh check)
 $(ready): pyproject.toml requirements.lock .python-version .ci/environment.sh \
-		plugins/finwidth-gelu/pyproject.toml plugins/finwidth-lowrank/pyproject.toml
+		$(wildcard plugins/*/pyproject.toml)
 	@$(if $(missing),$(error $(missing)))echo "Setting up .venv (about half a minute)" >&2
 	@sh .ci/environment.sh
 	@touch $@

@@ -130,5 +130,5 @@ VIRTUAL_ENV=$PWD/.venv
 export VIRTUAL_ENV
 "$uv" pip install --quiet --require-hashes -r requirements.lock
 "$uv" pip install --quiet --no-deps --no-build-isolation -e . -e plugins/finwidth-gelu \
-    -e plugins/finwidth-lowrank
+    -e plugins/finwidth-leaky-relu -e plugins/finwidth-log-relu -e plugins/finwidth-lowrank
 rm .venv/.unfinished

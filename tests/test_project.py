@@ -111,7 +111,8 @@ def imported(*folders: str) -> set[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_used() -> None:
     extras = PROJECT["optional-dependencies"]
-    core, plots = requirements(PROJECT["dependencies"]), requirements(extras["plots"])
+    core = requirements(PROJECT["dependencies"])
+    plots = requirements(extras["plots"]) | requirements(extras["testing"])
     dev = requirements(extras["dev"])
     in_source = imported("src")
     in_tests = imported("tests", "plugins", "examples", "docs")

@@ -140,6 +140,11 @@ def covariance() -> fw.theories.Covariance:
     return fw.theories.Covariance(gram, jnp.diag(gram), jnp.diag(gram))
 
 
+def wave(frequency: float = 1.0) -> fw.Activation:
+    """Make a member of a family."""
+    return fw.Activation("wave", lambda h: jnp.sin(frequency * h), "odd")
+
+
 class Plugin:
     """A plugin without activations."""
 
@@ -193,6 +198,7 @@ VALID: dict[str, Any] = {
     "image": False,
     "infinite": None,
     "init_params": None,
+    "item": NET,
     "jitter": 0.3,
     "keep": None,
     "kernel": None,
@@ -238,6 +244,11 @@ VALID: dict[str, Any] = {
     "r_hat_limit": 1.01,
     "reference": "",
     "readout_precision": None,
+    "request": fw.datasets.Request((-1, 1), 2, 1, None),
+    "shuffle": True,
+    "source": "a table",
+    "table": False,
+    "text": "2.5",
     "relative_mcse": 0.1,
     "replace": True,
     "rng_key": jax.random.key(0),
@@ -295,6 +306,11 @@ VALID: dict[str, Any] = {
     "cavity theory.points": 64,
     "compare.theory": Lazy(solution),
     "error_map.target_ess": 5.0,
+    "ActivationFamily.make": wave,
+    "Request.outputs": None,
+    "check_dataset.source": "random",
+    "check_layer.layer": fw.Dense(4),
+    "check_sampler.sampler": "hmc",
     "load_dataset.name": "digits",
     "load_dataset.outputs": None,
     "load_dataset('cifar10').path": Lazy(archive),
@@ -324,6 +340,7 @@ INSTANCES: tuple[Any, ...] = (
     fw.Convolution(4, 2),
     NET,
     DATA,
+    fw.ActivationFamily("wave", wave),
     VALID["points"][0],
     VALID["blocks"][0],
     Lazy(solution),
@@ -570,7 +587,13 @@ def own_plugins() -> Iterator[None]:
 
 
 # seconds of work each, of which other tests have their own
-LONG = ("cavity theory.solve", "check_activation", "error_map", "student_t")
+LONG = (
+    "cavity theory.solve",
+    *(f"check_{what}" for what in ("activation", "against_run", "layer", "sampler", "theory")),
+    *(f"check_{what}" for what in ("monte_carlo", "scales")),
+    "error_map",
+    "student_t",
+)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ NEEDED = [
     "requirements.lock",
     ".python-version",
     ".ci/environment.sh",
-    "plugins/finwidth-gelu/pyproject.toml",
-    "plugins/finwidth-lowrank/pyproject.toml",
+    *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("plugins/*/pyproject.toml")),
 ]
 
 

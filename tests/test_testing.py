@@ -1,13 +1,24 @@
 """The checks for plugin authors find what they promise to find."""
 
+import dataclasses
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import pytest
+from numpyro.infer import NUTS
 
 import finwidth as fw
+from finwidth import testing
 from finwidth.activations._contract import validate_kernel
-from finwidth.testing import check_activation
+from finwidth.samplers import Sampler
+from finwidth.testing import check_activation, fixtures
+from finwidth.theories.infinite import Infinite
+
+pytest_plugins = ["finwidth.testing"]
 
 ERF = fw.get_activation("erf")
 RELU = fw.get_activation("relu")
@@ -213,3 +224,162 @@ def test_values_that_are_lost_far_out_are_refused(name: str) -> None:
 @pytest.mark.parametrize("fn", [jnp.exp, jnp.sinh, lambda h: jnp.exp(h * h), lambda h: h**5])
 def test_growth_that_overflows_in_the_end_is_accepted(fn) -> None:
     validate_kernel(fw.Activation("growing", fn))
+
+
+# --- the other kinds ----------------------------------------------------------------------------
+
+
+def test_each_check_is_a_fixture_of_its_name(check_pickling) -> None:
+    assert fixtures.__all__ == testing.__all__
+    assert check_pickling is testing.check_pickling
+    for name in testing.__all__:
+        assert getattr(fixtures, name).name == name
+
+
+def test_pytest_is_imported_by_nobody_else() -> None:
+    code = "import sys, finwidth as fw; fw.testing.check_theory; assert 'pytest' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+class Unstable:
+    def __reduce__(self):
+        return int, ()
+
+
+@pytest.mark.parametrize("item", [(x for x in ()), Unstable()], ids=["generator", "int"])
+def test_what_does_not_come_out_of_a_pickle_is_found(item) -> None:
+    assert testing.check_pickling(ERF) == testing.check_pickling(fw.Dense) == {"pickling": 0.0}
+    with pytest.raises(fw.PluginError, match="to be what it was after pickling, got"):
+        testing.check_pickling(item)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: {"y": np.random.default_rng().integers(0, 2, 30)}, "the same y_"),
+        (lambda: {"name": "other"}, "its name in Dataset.name, got 'other'"),
+        (lambda: {"rows": 25}, "n_train . n_test = at most 25"),
+    ],
+)
+def test_a_data_set_that_breaks_its_promise_is_found(wrong, message) -> None:
+    def load(request: fw.datasets.Request) -> fw.Dataset:
+        changes = {"name": "rows", "rows": 30} | wrong()
+        rng = np.random.default_rng(request.seed)
+        X, y = rng.normal(size=(changes["rows"], 2)), rng.integers(0, 2, changes["rows"])
+        y = changes.get("y", y)
+        return fw.datasets.split_rows(request, changes["name"], X, y, shuffle=False)
+
+    with pytest.raises((fw.PluginError, fw.InputError), match=message):
+        testing.check_dataset(fw.datasets.Source("rows", load))
+
+
+def test_unstandardised_inputs_are_found() -> None:
+    def load(request: fw.datasets.Request) -> fw.Dataset:
+        return fw.Dataset(np.ones((20, 1)), np.ones(20), np.ones((10, 1)), np.ones(10), "ones")
+
+    with pytest.raises(fw.PluginError, match="training inputs of mean 0 and standard deviation 1"):
+        testing.check_dataset(fw.datasets.Source("ones", load))
+
+
+class OfTheFirst(Infinite):
+    """The prediction leans on the first pattern."""
+
+    name = "of the first"
+
+    def solve(self, problem):
+        solution = super().solve(problem)
+        first = float(problem.y[0]) * float(problem.X[0, 0])
+        law = solution.predict
+
+        def predict(X, **options):
+            given = law(X, **options)
+            return dataclasses.replace(given, mean=given.mean + 0.1 * first)
+
+        object.__setattr__(solution, "predict", predict)
+        return solution
+
+
+class Signless(Infinite):
+    name = "signless"
+
+    def solve(self, problem):
+        return super().solve(dataclasses.replace(problem, y=np.abs(problem.y)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("theory", "message"),
+    [(OfTheFirst(), "patterns in another order"), (Signless(), "opposite mean")],
+)
+def test_a_theory_of_no_posterior_is_found(theory, message) -> None:
+    with pytest.raises(fw.PluginError, match=message):
+        testing.check_theory(theory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theory", fw.list_theories())
+def test_the_theories_keep_what_is_asked_of_plugins(theory: str) -> None:
+    report = testing.check_theory(theory)
+    assert report["infinite width"] < 1e-5
+
+
+@pytest.mark.slow
+def test_a_theory_is_compared_with_a_run() -> None:
+    """The mixture is nearly exact here; a run has the accuracy that it says."""
+    report = testing.check_against_run("mixture")
+    assert report["against a run"] < 0.02 + 5 * report["of which Monte Carlo"] < 0.1
+
+
+def halved(model, **options):
+    """NUTS of a posterior whose likelihood is half as strong."""
+    return NUTS(numpyro.handlers.scale(model, scale=0.5), **options)
+
+
+@pytest.mark.slow
+def test_a_sampler_of_another_posterior_is_found() -> None:
+    wrong = Sampler("halved", halved, 300, 1000)
+    with pytest.raises(fw.PluginError, match="'halved': expected a posterior (mean|variance) of"):
+        testing.check_sampler(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nuts", "hmc", "split_hmc", "langevin"])
+def test_the_samplers_keep_what_is_asked_of_plugins(name: str) -> None:
+    assert testing.check_sampler(name)["R-hat"] < 1.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Louder(fw.Dense):
+    """A gain that the theory does not know of."""
+
+    def forward(self, weights, x, before):
+        return super().forward(weights | {"W": 1.2 * weights["W"]}, x, before)
+
+
+@pytest.mark.slow
+def test_a_layer_whose_halves_differ_is_found() -> None:
+    with pytest.raises(fw.PluginError, match="one|the same prior in theory and sampling"):
+        testing.check_layer(Louder(6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dense", "residual", "convolution"])
+def test_the_layers_keep_what_is_asked_of_plugins(name: str) -> None:
+    assert testing.check_layer(name)["prior"] < 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["erf", "tanh", "relu"])
+def test_moments_are_those_of_draws_at_any_scale(name: str) -> None:
+    activation = fw.get_activation(name)
+    assert testing.check_monte_carlo(activation)["Monte Carlo"] < 0.02
+    assert testing.check_scales(activation)["extreme scales"] < 0.02
+
+
+@pytest.mark.slow
+def test_a_kernel_that_is_wrong_for_large_variances_is_found() -> None:
+    large = variant(kernel=lambda xx, xy, yy: ERF.kernel(xx, xy, yy) / (1 + 1e-9 * (xx + yy)))
+    testing.check_monte_carlo(large)
+    with pytest.raises(fw.PluginError, match="at variances of 1e.(04|12)"):
+        testing.check_scales(large)

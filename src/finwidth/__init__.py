@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         diagnostics as diagnostics,
         infer as infer,
         models as models,
+        samplers as samplers,
         testing as testing,
         theories as theories,
     )
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from ._sweeps.sweep import sweep as sweep
     from .activations._activation import (
         Activation as Activation,
+        ActivationFamily as ActivationFamily,
         get_activation as get_activation,
         list_activations as list_activations,
     )
@@ -72,6 +74,7 @@ __version__ = "0.1.0"
 # public name -> (module, name there); a module itself where the second is empty
 _EXPORTS = {
     "Activation": ("activations", "Activation"),
+    "ActivationFamily": ("activations", "ActivationFamily"),
     "get_activation": ("activations", "get_activation"),
     "list_activations": ("activations", "list_activations"),
     "compare": ("_results.compare", "compare"),
@@ -122,6 +125,7 @@ _EXPORTS = {
     "diagnostics": ("diagnostics", ""),
     "infer": ("infer", ""),
     "models": ("models", ""),
+    "samplers": ("samplers", ""),
     "testing": ("testing", ""),
     "theories": ("theories", ""),
 }

@@ -1,24 +1,35 @@
 """Likelihoods: how labels follow from the network's output, one file each.
 
 A module of this package that defines ``likelihood``, a `Likelihood` of the module's name, is one
-that users name; adding one touches no other file.
+that users name; adding one touches no other file. A plugin's likelihood is such an instance, too.
 """
 
 from typing import Any
 
-from .._basics.errors import InputError
+from .._basics.errors import InputError, PluginError
 from .._plugins.shelf import Shelf
 from ._likelihood import Conditioned as Conditioned, Likelihood as Likelihood, check_likelihood
 from .gaussian import Gaussian, likelihood as GAUSSIAN
 
 __all__ = ["GAUSSIAN", "SHELF", "Conditioned", "Gaussian", "Likelihood", "choose_likelihood"]
 
+
+def _check(likelihood: Likelihood) -> None:
+    """Raise PluginError for a plugin's likelihood that could not be used."""
+    try:
+        _usable(likelihood)
+    except InputError as error:
+        raise PluginError(str(error)) from None
+
+
 SHELF: Shelf[Likelihood] = Shelf(
     "finwidth._likelihoods",
     "likelihood",
     Likelihood,
-    "finwidth._likelihoods.Likelihood",
+    "finwidth.theories.Likelihood",
     attribute="likelihood",
+    hook="finwidth_register_likelihoods",
+    check=_check,
 )
 
 

@@ -16,8 +16,11 @@ __all__ = [
     "PROJECT",
     "Named",
     "finwidth_register_activations",
+    "finwidth_register_datasets",
     "finwidth_register_layers",
+    "finwidth_register_likelihoods",
     "finwidth_register_observables",
+    "finwidth_register_samplers",
     "finwidth_register_theories",
     "hookimpl",
     "hookspec",
@@ -60,8 +63,8 @@ def finwidth_register_activations() -> list[Named]:
 
     Returns
     -------
-    list of `finwidth.Activation`
-        With names that neither finwidth nor another plugin uses.
+    list of `finwidth.Activation` and `finwidth.ActivationFamily`
+        With names that neither finwidth nor another plugin uses, without a colon.
     """
     raise NotImplementedError  # a specification: only its signature is used
 
@@ -110,5 +113,41 @@ def finwidth_register_observables() -> list[Named]:
     list of `finwidth.Observable`
         Instances, with names, and names of quantities, that neither finwidth nor another plugin
         uses.
+    """
+    raise NotImplementedError  # a specification: only its signature is used
+
+
+@_fills("finwidth.samplers")
+def finwidth_register_samplers() -> list[Named]:
+    """Return the samplers that this plugin adds.
+
+    Returns
+    -------
+    list of `finwidth.samplers.Sampler`
+        With names that neither finwidth nor another plugin uses.
+    """
+    raise NotImplementedError  # a specification: only its signature is used
+
+
+@_fills("finwidth.datasets")
+def finwidth_register_datasets() -> list[Named]:
+    """Return the data sets that this plugin adds.
+
+    Returns
+    -------
+    list of `finwidth.datasets.Source`
+        With names that neither finwidth nor another plugin uses.
+    """
+    raise NotImplementedError  # a specification: only its signature is used
+
+
+@_fills("finwidth._likelihoods")
+def finwidth_register_likelihoods() -> list[Named]:
+    """Return the likelihoods that this plugin adds.
+
+    Returns
+    -------
+    list of `finwidth.theories.Likelihood`
+        Instances, with names that neither finwidth nor another plugin uses.
     """
     raise NotImplementedError  # a specification: only its signature is used

@@ -251,7 +251,10 @@ def make_plan(
 
 
 def _sampler(posterior: Posterior, name: Any) -> Sampler:
-    """Return the sampler of this name, the posterior's own for None, or raise InputError."""
+    """Return the sampler of this name, the posterior's own for None, or raise InputError.
+
+    `name` may be the sampler itself.
+    """
     if name is None:
         name = posterior.default_sampler
         if name not in SHELF.names():
@@ -259,7 +262,7 @@ def _sampler(posterior: Posterior, name: Any) -> Sampler:
                 f"expected default_sampler of model {posterior.name!r} = one of {SHELF.names()}, "
                 f"got {name!r}"
             )
-    chosen = SHELF.get(name)
+    chosen = name if isinstance(name, Sampler) else SHELF.get(name)
     if chosen.gaussian and not posterior.gaussian:
         others = [name for name, one in SHELF.items().items() if not one.gaussian]
         raise InputError(

@@ -16,6 +16,7 @@ from .._problem.network import Network
 from .._results.tree import build_tree
 from ..models._names import posterior_kind
 from ..models._posterior import Posterior, make_posterior
+from ..samplers import Sampler
 from .checkpoint import Checkpoint
 from .drive import drive
 from .engine import Engine
@@ -54,7 +55,7 @@ def sample(
     X_test: Any = None,
     y_test: Any = None,
     model: str | type[Posterior] = "marginal",
-    sampler: str | None = None,
+    sampler: str | Sampler | None = None,
     theory: str | None = None,
     likelihood: str | Likelihood = "gaussian",
     num_warmup: int | None = None,
@@ -98,6 +99,7 @@ def sample(
     sampler
         "split_hmc", "nuts", "hmc" or "langevin". Default: "split_hmc"; "nuts" with
         model="student_t" and one output, whose sites are not Gaussian, as "split_hmc" needs them.
+        A plugin's by its name, or a `finwidth.samplers.Sampler` itself.
     theory
         With model="student_t" how the order parameters enter the kernel: "nested" (default) or
         "wishart".

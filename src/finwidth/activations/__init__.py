@@ -8,6 +8,7 @@ with an underscore are left alone.
 from ._activation import (
     SHELF as SHELF,
     Activation as Activation,
+    ActivationFamily as ActivationFamily,
     activation_sources as activation_sources,
     get_activation as get_activation,
     list_activations as list_activations,
@@ -16,6 +17,7 @@ from ._activation import (
 __all__ = [
     "SHELF",
     "Activation",
+    "ActivationFamily",
     "activation_sources",
     "get_activation",
     "list_activations",

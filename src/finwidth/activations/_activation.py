@@ -1,6 +1,9 @@
-"""Activations: an elementwise function with, where known, its Gaussian moments."""
+"""Activations, elementwise functions with, where known, their Gaussian moments, and families."""
 
 import dataclasses
+import inspect
+import math
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,6 +18,7 @@ from .._plugins.shelf import Shelf
 __all__ = [
     "SHELF",
     "Activation",
+    "ActivationFamily",
     "activation_sources",
     "get_activation",
     "list_activations",
@@ -148,17 +152,140 @@ def _made(
     return made
 
 
-SHELF: Shelf[Activation] = Shelf(
+@dataclasses.dataclass(frozen=True)
+class ActivationFamily:
+    """Activations with numbers in their names, such as ``leaky_relu:0.1``.
+
+    Users write ``NAME:VALUE,VALUE…``, ``NAME:PARAMETER=VALUE,…`` or a mixture, in the order of the
+    parameters; those not given have their defaults, and NAME alone has all defaults.
+
+    Parameters
+    ----------
+    name
+        The name before the colon.
+    make
+        ``make(**parameters)`` -> `Activation`, whose name is replaced by the full one. Each of its
+        parameters has a float as default; what it cannot take it refuses with `InputError`.
+
+    Raises
+    ------
+    InputError
+        If a field has the wrong type, or a parameter of `make` has no float as default.
+    """
+
+    name: str
+    make: Callable[..., Activation]
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        expected = (
+            "expected make = a function whose parameters have floats as defaults for the family "
+            f"{self.name!r}"
+        )
+        try:
+            defaults = self.defaults if callable(self.make) else {}
+        except (TypeError, ValueError):
+            defaults = {}
+        if not defaults:
+            raise InputError(f"{expected}, got {shown(self.make)}")
+        for parameter, default in defaults.items():
+            if type(default) not in (int, float) or not math.isfinite(default):
+                raise InputError(f"{expected}, got one for {parameter!r} that is none")
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The parameters, in order, and their defaults."""
+        return {p.name: p.default for p in inspect.signature(self.make).parameters.values()}
+
+    @property
+    def form(self) -> str:
+        """What users write, with the parameters' names in capitals."""
+        return f"{self.name}:{','.join(self.defaults).upper()}"
+
+    def member(self, text: str) -> Activation:
+        """Return the activation of the parameters in `text`; the same object for the same ones.
+
+        Raises
+        ------
+        InputError
+            If they are not numbers, are too many, or `make` refuses them.
+        """
+        if not isinstance(text, str):
+            raise InputError(f"expected text = a string, got {shown(text)}")
+        values = self._values(text)
+        with _lock:  # so that two threads get one object, for which programs are compiled once
+            key = (self, tuple(values.values()))
+            if key not in _members:
+                _members[key] = self._made(values)
+            return _members[key]
+
+    def _values(self, text: str) -> dict[str, float]:
+        expected = f"expected activation = {self.form}, its parameters finite floats"
+        got = f"got {shown(f'{self.name}:{text}')}"
+        defaults = self.defaults
+        names = list(defaults)
+        given: dict[str, float] = {}
+        for place, part in enumerate(text.split(",") if text else ()):
+            name, equals, number = part.rpartition("=")
+            if not equals:
+                name = names[place] if place < len(names) else ""
+            try:
+                value = float(number)
+            except ValueError:
+                value = math.nan
+            if name.strip() not in defaults or name.strip() in given or not math.isfinite(value):
+                raise InputError(f"{expected}, {got}")
+            given[name.strip()] = value + 0.0  # -0.0 is 0.0
+        return {name: given.get(name, float(value)) for name, value in defaults.items()}
+
+    def _made(self, values: dict[str, float]) -> Activation:
+        name = f"{self.name}:{','.join(map(_short, values.values()))}"
+        try:
+            made = self.make(**values)
+        except (ValueError, ArithmeticError) as error:
+            reason = error if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            raise InputError(
+                f"expected activation = {self.form} with parameters that it takes, got {name!r} "
+                f"({reason})"
+            ) from None
+        if not isinstance(made, Activation):
+            raise PluginError(
+                f"expected the family {self.name!r} to make a finwidth.Activation, got "
+                f"{shown(made)}"
+            )
+        return dataclasses.replace(made, name=name)
+
+
+_lock = threading.RLock()
+_members: dict[tuple[ActivationFamily, tuple[float, ...]], Activation] = {}
+
+
+def _short(value: float) -> str:
+    """Return the shortest text that is this number: 0.1, 1, 1e-05."""
+    return text if float(text := f"{value:g}") == value else repr(value)
+
+
+def _check(item: Activation | ActivationFamily) -> None:
+    if ":" in item.name:
+        raise PluginError(
+            f"expected a name without a colon, behind which parameters stand, got {item.name!r}"
+        )
+
+
+SHELF: Shelf[Activation | ActivationFamily] = Shelf(
     "finwidth.activations",
     "activation",
-    Activation,
+    (Activation, ActivationFamily),
     "finwidth.Activation",
     hook="finwidth_register_activations",
+    check=_check,
 )
 
 
 def list_activations() -> list[str]:
     """Return the sorted names of all registered activations, built-in and from plugins.
+
+    The name of a family stands for its member with the default parameters.
 
     Raises
     ------
@@ -176,15 +303,24 @@ def get_activation(name: str) -> Activation:
     Parameters
     ----------
     name
-        A name out of `list_activations`.
+        A name out of `list_activations`; for a family with its parameters, ``"leaky_relu:0.1"``.
 
     Raises
     ------
     InputError
         If no activation has that name; the message suggests the closest one, and names the
-        plugins that are installed but could not be used.
+        plugins that are installed but could not be used. If the parameters are not such as the
+        family takes.
     """
-    return SHELF.get(check_name("name", name))
+    base, colon, parameters = check_name("name", name).partition(":")
+    found = SHELF.get(base)
+    if isinstance(found, ActivationFamily):
+        return found.member(parameters)
+    if colon:
+        raise InputError(
+            f"expected activation = {base!r}, which takes no parameters, got {shown(name)}"
+        )
+    return found
 
 
 def activation_sources() -> dict[str, PluginRecord]:

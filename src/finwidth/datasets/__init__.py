@@ -4,6 +4,7 @@ A data set is a module of this package whose name has no leading underscore. It 
 function, ``load(request, **options) -> Dataset``, whose keyword-only parameters are the
 data set's own options; its docstring is what users read. The helpers that turn rows and
 labels into a `Dataset` (choice of classes, order, split, standardisation) are in `_base`.
+A plugin's data set is a `Source`: a name and such a function, which calls `split_rows`.
 """
 
 import difflib
@@ -11,14 +12,46 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._basics.errors import InputError
+from .._basics.arrays import shown
+from .._basics.errors import InputError, PluginError
 from .._plugins.shelf import Shelf
 from ._base import Dataset, Request
+from ._source import Source, split_rows
 
-__all__ = ["SHELF", "Dataset", "list_datasets", "load_dataset"]
+__all__ = [
+    "SHELF",
+    "Dataset",
+    "Request",
+    "Source",
+    "list_datasets",
+    "load_dataset",
+    "split_rows",
+]
 
-SHELF: Shelf[Callable[..., Dataset]] = Shelf(
-    "finwidth.datasets", "data set", Callable, "a function", attribute="load"
+
+def _check(source: Source) -> None:
+    """Raise PluginError for a plugin's data set without a function of a request."""
+    try:
+        parameters = list(inspect.signature(source.load).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if [one.kind in positional for one in parameters].count(True) != 1:
+        raise PluginError(
+            f"expected data set {source.name!r} with load = a function (request, *, options …), "
+            f"got {shown(source.load)}"
+        )
+
+
+# a module's function, or what a plugin returns
+SHELF: Shelf[Any] = Shelf(
+    "finwidth.datasets",
+    "data set",
+    Source,
+    "finwidth.datasets.Source",
+    attribute="load",
+    hook="finwidth_register_datasets",
+    check=_check,
 )
 
 
@@ -28,7 +61,7 @@ def list_datasets() -> list[str]:
 
 
 def load_dataset(
-    name: str,
+    name: str | Source,
     *,
     classes: Sequence[Any] | None = (0, 1),
     n_train: int = 100,
@@ -51,7 +84,7 @@ def load_dataset(
     ----------
     name
         One of `list_datasets`: "digits" (ships with scikit-learn), "random", "teacher",
-        "mnist", "cifar10", or the user's own file: "npz", "csv".
+        "mnist", "cifar10", or the user's own file: "npz", "csv"; or a `datasets.Source` itself.
     classes
         The labels to keep, two or more. Of two, y = -1 for the first and +1 for the second; of
         D > 2, y has the shape (n, D) and 1 in the column of the class, 0 in the others. None, as
@@ -100,10 +133,17 @@ def load_dataset(
     UserWarning
         If more than one test row in twenty is a training row too.
     """
-    load = SHELF.get(name)
+    found = name if isinstance(name, Source) else SHELF.get(name)
+    name = found.name if isinstance(found, Source) else name
+    load = found.load if isinstance(found, Source) else found
     _check_options(name, load, options)
     request = Request(classes, n_train, n_test, seed, outputs, standardise_y, image)
-    return load(request, **options)
+    data = load(request, **options)
+    if not isinstance(data, Dataset):
+        raise PluginError(
+            f"expected load of data set {name!r} to return a finwidth.Dataset, got {shown(data)}"
+        )
+    return data
 
 
 def _check_options(name: str, load: Callable[..., Dataset], options: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Samplers that `finwidth.sample` knows by name, one file each.
 
 A module of this package that defines ``sampler``, a `Sampler` of the module's name, is one that
-users name; adding one touches no other file.
+users name; adding one touches no other file. A plugin's sampler is such an instance, too.
 """
 
 import dataclasses
@@ -10,8 +10,10 @@ from typing import Any
 
 from numpyro.infer.mcmc import MCMCKernel
 
+from .._basics.arrays import shown
+from .._basics.checks import check_count, check_flag
 from .._basics.code_digest import code_digest
-from .._basics.errors import InputError
+from .._basics.errors import InputError, PluginError
 from .._plugins.shelf import Shelf
 
 __all__ = ["SHELF", "Sampler"]
@@ -65,6 +67,26 @@ class Sampler:
             ) from None
 
 
+def _check(sampler: Sampler) -> None:
+    """Raise PluginError for a sampler whose fields are not what they should be."""
+    what = f"expected sampler {sampler.name!r} with"
+    if not callable(sampler.kernel):
+        raise PluginError(f"{what} kernel = a function, got {shown(sampler.kernel)}")
+    try:
+        check_count("num_warmup", sampler.num_warmup, 0)
+        check_count("num_samples", sampler.num_samples)
+        check_flag("adaptive", sampler.adaptive)
+        check_flag("gaussian", sampler.gaussian)
+    except InputError as error:
+        raise PluginError(f"{what} {str(error).removeprefix('expected ')}") from None
+
+
 SHELF: Shelf[Sampler] = Shelf(
-    "finwidth.samplers", "sampler", Sampler, "finwidth.samplers.Sampler", attribute="sampler"
+    "finwidth.samplers",
+    "sampler",
+    Sampler,
+    "finwidth.samplers.Sampler",
+    attribute="sampler",
+    hook="finwidth_register_samplers",
+    check=_check,
 )

@@ -5,7 +5,8 @@ package, named like the theory, with a function ``finwidth_register_theories`` a
 adding one touches no other file. Users name them in ``finwidth.solve(..., theory=name)``.
 
 For a theory of one's own: `SaddleTheory` for order parameters that enter the kernel in another
-way, `Theory` and `Solution` for anything else.
+way, `Theory` and `Solution` for anything else. `Layer` and `Likelihood` are for
+layers and likelihoods of one's own.
 """
 
 from .._layers.covariance import Covariance as Covariance
@@ -16,6 +17,11 @@ from .._layers.order import (
     OrderParameters as OrderParameters,
 )
 from .._layers.stack import Stack as Stack, recursion as recursion
+from .._likelihoods import (
+    Conditioned as Conditioned,
+    Gaussian as Gaussian,
+    Likelihood as Likelihood,
+)
 from .._observables._prediction import Prediction as Prediction
 from .._problem.problem import Problem as Problem
 from ._large import LargePrediction as LargePrediction, LargeSolution as LargeSolution
@@ -32,11 +38,14 @@ from ._theory import SHELF as SHELF, Theory as Theory, available as available
 
 __all__ = [
     "SHELF",
+    "Conditioned",
     "Covariance",
+    "Gaussian",
     "LargePrediction",
     "LargeSolution",
     "Law",
     "Layer",
+    "Likelihood",
     "Link",
     "MatrixSolution",
     "OrderParameter",

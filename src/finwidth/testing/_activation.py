@@ -9,18 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._basics.errors import PluginError
-from ._numerics.precision import in_float64
-from .activations import _moments
-from .activations._activation import Activation
-from .activations._contract import (
+from .._basics.errors import PluginError
+from .._numerics.precision import in_float64
+from ..activations import _moments
+from ..activations._activation import Activation
+from ..activations._contract import (
     COVARIANCES,
     derivative,
     deviations,
     expect_finite,
     validate_kernel,
 )
-from .activations._rules import choose
+from ..activations._rules import choose
 
 __all__ = ["check_activation"]
 
