@@ -384,11 +384,16 @@ def test_grid_has_as_many_outputs_as_the_data_and_theories_that_cover_them():
     assert refused["state"] == "not defined" and "outputs = 1" in refused["reason"]
 
 
-def test_shipped_map_is_the_preset_and_has_forty_points_that_mixed():
+def test_shipped_map_is_the_preset_and_has_sixty_points_that_mixed():
     dataset = fw.load(SHIPPED).to_dataset()
     points = docs_points()
-    assert SHIPPED.stat().st_size < 100_000
-    assert int(dataset["counted"].sum()) >= 40
+    assert SHIPPED.stat().st_size < 150_000
+    assert int(dataset["counted"].sum()) >= 60
+    kinds = dataset["network"].to_series().str.partition(" ")[0]
+    assert kinds.value_counts().to_dict() == {"dense": 58, "convolution": 4, "residual": 4}
+    assert int((dataset["depth"] == 3).sum()) == 8
+    for name in ("cpu_seconds", "exact_cpu_seconds"):
+        assert (dataset[name].dropna("point", how="all") > 0).any()
     assert bool((dataset["counted"] == (dataset["r_hat"] <= 1.01)).all())
     for name, values in _map._coordinates(tuple(points)).items():
         assert dataset[name].values.tolist() == values[1].tolist(), name
@@ -428,17 +433,24 @@ def test_labels_say_what_a_layered_network_is(data):
 
 def test_layered_points_are_kept_and_written(data, tmp_path, monkeypatch):
     """Their numbers come back from the folder, and all of the map from netCDF."""
-    sampled = []
-    found = EXACT | {"state": "sampled", "reason": "", "cpu_seconds": 2.0}
-    monkeypatch.setattr(_work, "sample_point", lambda *_: sampled.append(1) or dict(found))
+    done = []
+
+    def work(point, *_):
+        done.append(point)
+        skip = point.network.layers[1].skip
+        state = {"state": "sampled" if point.sampled else "solved", "reason": ""}
+        return EXACT | {"error": skip, "cpu_seconds": 2.0} | state
+
+    monkeypatch.setattr(_work, "sample_point", work)
+    monkeypatch.setattr(_work, "solve_point", work)
     points = [fw.MapPoint(data, block(4, skip), 0.5) for skip in (0.6, 0.8)]
-    settings = {"theories": ("infinite", "cavity"), "folder": tmp_path, **QUICK}
+    settings = {"theories": ("infinite",), "folder": tmp_path, **QUICK}
     first = fw.error_map(points, **settings)
-    assert len(sampled) == 2 and first["state"].values.tolist() == [["solved", "not defined"]] * 2
-    assert first["error"].sel(theory="infinite").to_series().nunique() == 2
-    monkeypatch.setattr(_work, "solve_point", lambda *_: pytest.fail("solved again"))
+    assert len(done) == 4
+    assert first["error"].values.tolist() == [[0.6], [0.8]]
+    assert first["exact_error"].values.tolist() == [0.6, 0.8]
     xr.testing.assert_identical(fw.error_map(points, **settings), first)
-    assert len(sampled) == 2
+    assert len(done) == 4
     fw.save(xr.DataTree(first), tmp_path / "map.nc")
     xr.testing.assert_identical(fw.load(tmp_path / "map.nc").to_dataset(), first)
     summary = fw.summarize_error_map(first)

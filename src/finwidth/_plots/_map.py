@@ -1,5 +1,6 @@
 """The relative errors of theories over an error map."""
 
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["plot_error_map"]
 
 _LINEAR = 0.1  # |relative error| up to which the axis is linear, logarithmic beyond
+
+_TITLE = 28  # characters of a line
 
 _TICKS = {"−50 %": -0.5, "−10 %": -0.1, "0": 0.0, "10 %": 0.1, "50 %": 0.5, "200 %": 2.0}
 
@@ -30,8 +33,8 @@ class _Panel(NamedTuple):
 
     @property
     def title(self) -> str:
-        network = "" if self.network == "dense" else f"{self.network}\n"
-        return f"{network}{self.data}, {self.activation}, T = {self.temperature:g}"
+        lines = [] if self.network == "dense" else textwrap.wrap(self.network, _TITLE)
+        return "\n".join((*lines, f"{self.data}, {self.activation}, T = {self.temperature:g}"))
 
 
 def plot_error_map(dataset: "xr.Dataset", *, ax: Any = None) -> "np.ndarray":
@@ -150,6 +153,7 @@ def _draw(axis: "Axes", dataset: "xr.Dataset", panel: _Panel) -> None:
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.tick_params(axis="x", labelsize="small")
     axis.xaxis.minorticks_off()
     axis.set_yscale("symlog", linthresh=_LINEAR)
     axis.set_yticks(list(_TICKS.values()), list(_TICKS))
