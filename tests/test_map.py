@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
+from finwidth._cli._hidden import parse_layers
 from finwidth._sweeps import map as _map, point as _map_point, work as _work
 from finwidth._sweeps.keys import Keys
 from finwidth._sweeps.map_grid import docs_points, grid_points
@@ -383,11 +384,95 @@ def test_grid_has_as_many_outputs_as_the_data_and_theories_that_cover_them():
     assert refused["state"] == "not defined" and "outputs = 1" in refused["reason"]
 
 
-def test_shipped_map_is_the_preset_and_has_forty_points_that_mixed():
+def test_shipped_map_is_the_preset_and_has_sixty_points_that_mixed():
     dataset = fw.load(SHIPPED).to_dataset()
     points = docs_points()
-    assert SHIPPED.stat().st_size < 100_000
-    assert int(dataset["counted"].sum()) >= 40
+    assert SHIPPED.stat().st_size < 150_000
+    assert int(dataset["counted"].sum()) >= 60
+    kinds = dataset["network"].to_series().str.partition(" ")[0]
+    assert kinds.value_counts().to_dict() == {"dense": 58, "convolution": 4, "residual": 4}
+    assert int((dataset["depth"] == 3).sum()) == 8
+    for name in ("cpu_seconds", "exact_cpu_seconds"):
+        assert (dataset[name].dropna("point", how="all") > 0).any()
     assert bool((dataset["counted"] == (dataset["r_hat"] <= 1.01)).all())
     for name, values in _map._coordinates(tuple(points)).items():
         assert dataset[name].values.tolist() == values[1].tolist(), name
+
+
+def block(width, skip, **options):
+    return fw.Network(layers=(fw.Dense(width), fw.Residual(width, skip, 0.8)), **options)
+
+
+def test_labels_say_what_a_layered_network_is(data):
+    images = fw.load_dataset("digits", n_train=4, n_test=2, image=True)
+    convolution = fw.Network(layers=(fw.Convolution(5, 3, pooling="average"), fw.Dense(7)))
+    points = (
+        fw.MapPoint(data, fw.Network((4, 3), "relu"), 0.5),
+        fw.MapPoint(data, block(4, 0.6, readout_activation="identity"), 0.5),
+        fw.MapPoint(images, convolution, 0.5),
+    )
+    labels = {name: list(values) for name, (_, values) in _map._coordinates(points).items()}
+    assert labels["layers"] == [
+        "dense:4 dense:3",
+        "dense:4 residual:4,skip=0.6,branch=0.8",
+        "convolution:5,patch=3,pooling=average dense:7",
+    ]
+    for text, point in zip(labels["layers"], points, strict=True):
+        assert parse_layers(text.split()) == point.network.layers
+    assert labels["network"] == [
+        "dense",
+        "residual skip=0.6 branch=0.8 readout=identity",
+        "convolution patch=3 pooling=average",
+    ]
+    assert labels["widths"] == ["4,3", "4,4", "5,7"] and labels["depth"] == [2, 2, 2]
+    assert labels["width"] == [4, 4, 5] and labels["n_inputs"] == [3, 3, 64]
+    assert labels["activation"] == ["relu", "erf", "erf"]
+    assert str(points[1]) == "random erf dense:4 residual:4,skip=0.6,branch=0.8 T=0.5"
+    assert str(points[0]) == "random relu N=4-3 T=0.5"
+
+
+def test_layered_points_are_kept_and_written(data, tmp_path, monkeypatch):
+    """Their numbers come back from the folder, and all of the map from netCDF."""
+    done = []
+
+    def work(point, *_):
+        done.append(point)
+        skip = point.network.layers[1].skip
+        state = {"state": "sampled" if point.sampled else "solved", "reason": ""}
+        return EXACT | {"error": skip, "cpu_seconds": 2.0} | state
+
+    monkeypatch.setattr(_work, "sample_point", work)
+    monkeypatch.setattr(_work, "solve_point", work)
+    points = [fw.MapPoint(data, block(4, skip), 0.5) for skip in (0.6, 0.8)]
+    settings = {"theories": ("infinite",), "folder": tmp_path, **QUICK}
+    first = fw.error_map(points, **settings)
+    assert len(done) == 4
+    assert first["error"].values.tolist() == [[0.6], [0.8]]
+    assert first["exact_error"].values.tolist() == [0.6, 0.8]
+    xr.testing.assert_identical(fw.error_map(points, **settings), first)
+    assert len(done) == 4
+    fw.save(xr.DataTree(first), tmp_path / "map.nc")
+    xr.testing.assert_identical(fw.load(tmp_path / "map.nc").to_dataset(), first)
+    summary = fw.summarize_error_map(first)
+    assert summary["network"].values.tolist() == [
+        f"residual skip={skip} branch=0.8" for skip in (0.6, 0.8)
+    ]
+    assert (summary["exact_cpu_seconds"] == 2.0).all() and summary.sizes["regime"] == 2
+
+
+def test_costs_are_those_of_what_was_solved_and_of_all_cores(points, monkeypatch):
+    ticks = iter([10.0, 17.0])
+    monkeypatch.setattr(_work.time, "process_time", lambda: next(ticks))
+    assert _work.solve_point(ask(points[0], "infinite"))["cpu_seconds"] == 7.0
+    dataset = table([[0.1, np.nan], [0.2, 0.1], [0.3, 0.1]], 0.01)
+    dataset["cpu_seconds"] = ("point", "theory"), [[1.0, 9.0], [4.0, 2.0], [np.nan, np.nan]]
+    dataset["exact_cpu_seconds"] = "point", [5.0, 7.0, np.nan]
+    summary = fw.summarize_error_map(dataset, by=()).squeeze("regime")
+    assert summary["cpu_seconds"].values.tolist() == [2.5, 2.0]
+    assert summary["exact_cpu_seconds"] == 6.0
+
+
+def test_map_without_times_and_kinds_of_networks_is_one_of_dense_networks():
+    summary = fw.summarize_error_map(table([[0.1], [0.2]], 0.01))
+    assert summary["network"].values.tolist() == ["dense"] and summary["n_points"] == 2
+    assert np.isnan(summary["cpu_seconds"]).all() and np.isnan(summary["exact_cpu_seconds"])

@@ -112,7 +112,8 @@ def map_(
     progress(f"written: {path}")
 
 
-_POINT = ("data", "activation", "widths", "n_patterns", "load", "temperature")
+_REGIME = ("data", "network", "activation", "depth", "temperature")
+_POINT = ("data", "activation", "widths", "network", "layers", "n_patterns", "load", "temperature")
 _EXACT = (
     "exact_error",
     "exact_mcse",
@@ -121,8 +122,9 @@ _EXACT = (
     "r_hat",
     "ess",
     "counted",
+    "exact_cpu_seconds",
 )
-_THEORY = ("relative_error", "z", "state", "seconds")
+_THEORY = ("relative_error", "z", "state", "seconds", "cpu_seconds")
 
 
 def _record(dataset: "xr.Dataset") -> dict[str, Any]:
@@ -148,10 +150,10 @@ def _summary(dataset: "xr.Dataset") -> list[dict[str, Any]]:
     if not bool(dataset["counted"].any()):
         return []
     summary = fw.summarize_error_map(dataset)
-    columns = ("n_solved", "n_closest", "n_within", "median", "largest")
+    columns = ("n_solved", "n_closest", "n_within", "median", "largest", "cpu_seconds")
     return [
-        {name: row[name].item() for name in ("data", "activation", "depth", "temperature")}
-        | {"theory": str(theory), "n_points": row["n_points"].item()}
+        {name: row[name].item() for name in (*_REGIME, "n_points", "exact_cpu_seconds")}
+        | {"theory": str(theory)}
         | {name: row[name].sel(theory=theory).item() for name in columns}
         for row in (summary.isel(regime=i) for i in range(summary.sizes["regime"]))
         for theory in summary["theory"].values
@@ -165,8 +167,8 @@ def _print(dataset: "xr.Dataset") -> None:
         mark = "" if row["counted"].item() else " !"
         rows.append(
             (
-                f"{row['data'].item()} {row['activation'].item()} "
-                f"N={row['widths'].item().replace(',', '-')} T={row['temperature'].item():g}",
+                f"{row['data'].item()} {row['activation'].item()} {_layers(row)} "
+                f"T={row['temperature'].item():g}",
                 f"{row['exact_error'].item():.4f} ± {row['exact_mcse'].item():.4f}",
                 "",
                 f"R-hat {row['r_hat'].item():.3f}{mark}",
@@ -188,6 +190,32 @@ def _print(dataset: "xr.Dataset") -> None:
         rows,
     )
     _print_summary(dataset)
+    _print_costs(dataset)
+
+
+def _layers(row: "xr.Dataset") -> str:
+    if row["network"].item() != "dense":
+        return row["layers"].item()
+    return f"N={row['widths'].item().replace(',', '-')}"
+
+
+def _print_costs(dataset: "xr.Dataset") -> None:
+    """Print the cost of each theory, and of sampling the same points, where it is known."""
+    times = dataset["cpu_seconds"].where(dataset["state"] == "solved")
+    exact = dataset["exact_cpu_seconds"]
+    rows = []
+    for name in dataset["theory"].values:
+        both = times.sel(theory=name).notnull() & exact.notnull()
+        if both.any():
+            pair = times.sel(theory=name), exact
+            own, of_exact = (one.where(both).median().item() for one in pair)
+            rows.append((str(name), str(int(both.sum())), f"{own:.3g}", f"{of_exact:.3g}"))
+    if rows:
+        print_table(
+            "CPU seconds of a point that the theory solves, and of sampling it (medians)",
+            ("theory", "points", "solved", "sampled"),
+            rows,
+        )
 
 
 def _print_summary(dataset: "xr.Dataset") -> None:
@@ -197,9 +225,9 @@ def _print_summary(dataset: "xr.Dataset") -> None:
         print(f"{left_out} point(s) with R-hat > 1.01 (!) are left out below")
     regimes: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for one in records:
-        key = tuple(one[name] for name in ("data", "activation", "depth", "temperature"))
+        key = tuple(one[name] for name in _REGIME)
         regimes.setdefault(key, []).append(one)
-    for (data, activation, depth, temperature), found in regimes.items():
+    for (data, network, activation, depth, temperature), found in regimes.items():
         n_points = found[0]["n_points"]
         ranked = sorted(found, key=lambda one: -one["n_closest"])
         closest = ", ".join(
@@ -207,6 +235,6 @@ def _print_summary(dataset: "xr.Dataset") -> None:
         )
         within = ", ".join(f"{one['theory']} {one['n_within']}" for one in found if one["n_within"])
         print(
-            f"{data}, {activation}, L = {depth}, T = {temperature:g}: closest of {n_points}: "
-            f"{closest or 'none'}; within 2 MCSE: {within or 'none'}"
+            f"{data}, {network}, {activation}, L = {depth}, T = {temperature:g}: closest of "
+            f"{n_points}: {closest or 'none'}; within 2 MCSE: {within or 'none'}"
         )

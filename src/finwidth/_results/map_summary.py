@@ -11,7 +11,7 @@ from .._basics.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["check_map", "is_map", "summarize_error_map"]
+__all__ = ["check_map", "is_map", "summarize_error_map", "with_network"]
 
 _NEEDED = {"relative_error", "z", "exact_error", "exact_mcse", "counted"}
 _WITHIN = 2.0  # MCSE
@@ -34,8 +34,16 @@ def check_map(dataset: Any) -> "xr.Dataset":
     return dataset
 
 
+def with_network(dataset: "xr.Dataset") -> "xr.Dataset":
+    """Return a map that says of its points what networks they are, as maps once did not."""
+    if "network" in dataset.coords:
+        return dataset
+    return dataset.assign_coords(network=("point", ["dense"] * dataset.sizes["point"]))
+
+
 def summarize_error_map(
-    dataset: "xr.Dataset", by: Sequence[str] = ("data", "activation", "depth", "temperature")
+    dataset: "xr.Dataset",
+    by: Sequence[str] = ("data", "network", "activation", "depth", "temperature"),
 ) -> "xr.Dataset":
     """Summarise an error map: which theory is closest to the exact error, and how close.
 
@@ -54,8 +62,10 @@ def summarize_error_map(
         Dimensions (regime, theory). ``n_solved``, the number of points at which the theory has a
         solution; ``n_closest``, at how many of them no other theory is closer to the exact error
         by more than one MCSE; ``n_within``, at how many |z| ≤ 2;
-        ``median`` and ``largest`` of |relative_error| over them. ``n_points``
-        (regime) counts all points, solved or not. The coordinates `by` name the regime.
+        ``median`` and ``largest`` of |relative_error| over them; ``cpu_seconds``, the median over
+        them, NaN where the map has no times. ``n_points`` (regime) counts all points, solved or
+        not; ``exact_cpu_seconds`` (regime) is the median of sampling. The coordinates `by` name the
+        regime.
 
     Raises
     ------
@@ -64,7 +74,7 @@ def summarize_error_map(
     """
     import xarray as xr
 
-    check_map(dataset)
+    dataset = with_network(check_map(dataset))
     by = check_sequence("by", by, "names of coordinates")
     names = [str(name) for name in dataset.coords if dataset[name].dims == ("point",)]
     unknown = [name for name in by if not isinstance(name, str) or name not in names]
@@ -101,9 +111,25 @@ def _summary(part: "xr.Dataset") -> "xr.Dataset":
         "n_within": (solved & (z <= _WITHIN)).sum(axis=0),
         "median": np.array([np.median(one) if one.size else np.nan for one in known]),
         "largest": np.array([one.max() if one.size else np.nan for one in known]),
+        "cpu_seconds": np.array([_median(one[solved[:, i]]) for i, one in enumerate(_times(part))]),
     }
+    exact = part.get("exact_cpu_seconds")
     return xr.Dataset(
         {name: ("theory", values) for name, values in columns.items()}
-        | {"n_points": ((), part.sizes["point"])},
+        | {"n_points": ((), part.sizes["point"])}
+        | {"exact_cpu_seconds": ((), np.nan if exact is None else _median(exact.values))},
         coords={"theory": part["theory"].values},
     )
+
+
+def _times(part: "xr.Dataset") -> np.ndarray:
+    """Return the CPU seconds of each theory at each point, NaN where nothing says them."""
+    times = part.get("cpu_seconds")
+    if times is None:
+        return np.full((part.sizes["theory"], part.sizes["point"]), np.nan)
+    return times.transpose("theory", "point").values
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.nan

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["CHAINS", "EXACT", "TEXTS", "as_curves", "is_sweep"]
+__all__ = ["CHAINS", "EXACT", "TEXTS", "TIMES", "as_curves", "is_sweep"]
 
 EXACT = "exact"  # what sampling is called where theories have their names
 TEXTS = ("state", "reason")
+TIMES = ("seconds", "cpu_seconds")
 CHAINS = ("r_hat", "ess", "n_draws", "n_chains", "divergences")
 _KEPT = ("width", "theory")  # dimensions, however short
-_NO_SCORES = {"action", "log_evidence", "residual", "seconds", "converged", *TEXTS, *CHAINS}
+_NO_SCORES = {"action", "log_evidence", "residual", "converged", *TIMES, *TEXTS, *CHAINS}
 
 
 def is_sweep(dataset: "xr.Dataset") -> bool:

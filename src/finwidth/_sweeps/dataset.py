@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._problem.network import Network
-from .._results.sweeps import CHAINS, TEXTS
+from .._results.sweeps import CHAINS, TEXTS, TIMES
 from .grid import AXES, Grid
 from .keys import NUMERICS, data_digest
 from .point import R_HAT_LIMIT, Effort, Point, theory_name
@@ -28,10 +28,10 @@ def dataset(grid: Grid, effort: Effort, results: Sequence[dict[str, Any]]) -> "x
 
     axes = {name: _Axis(value, grid) for name, value in _VALUES.items()}
     shape = tuple(len(axis.values) for axis in axes.values())
-    found = {name for result in results for name in result} - {*TEXTS, *CHAINS, "seconds"}
+    found = {name for result in results for name in result} - {*TEXTS, *CHAINS, *TIMES}
     names = [name for first in _FIRST for name in (first, f"{first}_mcse") if name in found]
     names += sorted(found - set(names))
-    arrays: dict[str, Any] = {name: np.full(shape, np.nan) for name in (*names, "seconds")}
+    arrays: dict[str, Any] = {name: np.full(shape, np.nan) for name in (*names, *TIMES)}
     if any(point.sampled for point in grid):
         arrays |= {name: np.full(shape, np.nan) for name in CHAINS}
     arrays |= {"state": np.full(shape, "not asked", object), "reason": np.full(shape, "", object)}

@@ -13,6 +13,7 @@ from .._basics.errors import InputError
 from .._observables.accuracy import QUANTITIES as ACCURACIES
 from .._observables.squared_error import QUANTITIES as ERRORS
 from ..theories import Theory
+from .labels import kind_text, layers_text
 from .point import EXACT, R_HAT_LIMIT, Effort, MapPoint, ask, check_theories, theory_name
 from .run import run
 
@@ -72,11 +73,14 @@ def error_map(
         ``accuracy_mean`` (of the posterior mean); NaN where the theory has no solution, or no
         law of f ("fluctuations" has no accuracy); ``state`` ("solved", "not defined", "not
         converged"); ``relative_error`` = error/exact − 1; ``z`` = (error − exact) in units of the
-        MCSE; ``seconds``. Of the posterior: ``exact_error``, ``exact_mcse`` and the same of the
+        MCSE; ``seconds``, and ``cpu_seconds`` of all cores, with compilation at the first point
+        that needs it. Of the posterior: ``exact_error``, ``exact_mcse`` and the same of the
         others; ``r_hat``, the largest over f(x_test), error, variance and accuracy; ``ess``, the
-        smallest effective sample size; ``n_draws``, ``divergences``, ``exact_seconds``;
-        ``counted``, whether r_hat ≤ 1.01. Coordinates of a point: data, activation, width (N_1),
-        widths, depth, n_patterns, n_inputs, load (P/N_1), temperature.
+        smallest effective sample size; ``n_draws``, ``divergences``, ``exact_seconds``,
+        ``exact_cpu_seconds``; ``counted``, whether r_hat ≤ 1.01. Times are NaN where a result was
+        stored without them. Coordinates of a point: data, activation, width (N_1), widths, depth,
+        network (what it is apart from widths and depth: "dense", "convolution patch=3"), layers
+        (as ``--layer`` takes them), n_patterns, n_inputs, load (P/N_1), temperature.
 
     Raises
     ------
@@ -139,7 +143,7 @@ def _dataset(
     names = [theory_name(theory) for theory in theories]
     exact = [row["exact"] for row in rows]
     variables: dict[str, Any] = {}
-    for name in (*QUANTITIES, "seconds"):
+    for name in (*QUANTITIES, "seconds", "cpu_seconds"):
         values = [[row[theory].get(name) for theory in names] for row in rows]
         variables[name] = (("point", "theory"), np.array(values, dtype=np.float64))
     states = [[row[theory]["state"] for theory in names] for row in rows]
@@ -153,7 +157,9 @@ def _dataset(
         variables["exact_mcse" if name == "error" else f"exact_{name}_mcse"] = ("point", mcse)
     for name, absent in (("r_hat", np.nan), ("ess", np.nan), ("n_draws", 0), ("divergences", -1)):
         variables[name] = ("point", np.array([one.get(name, absent) for one in exact]))
-    variables["exact_seconds"] = ("point", np.array([one["seconds"] for one in exact]))
+    for name in ("seconds", "cpu_seconds"):
+        values = np.array([one.get(name) for one in exact], dtype=np.float64)
+        variables[f"exact_{name}"] = ("point", values)
     result = xr.Dataset(variables)
     result["counted"] = result["r_hat"] <= R_HAT_LIMIT
     result["relative_error"] = result["error"] / result["exact_error"] - 1.0
@@ -176,6 +182,8 @@ def _coordinates(points: tuple[MapPoint, ...]) -> dict[str, Any]:
         "width": width,
         "widths": np.array([",".join(map(str, net.widths)) for net in nets]),
         "depth": np.array([net.depth for net in nets]),
+        "network": np.array([kind_text(net) for net in nets]),
+        "layers": np.array([layers_text(net) for net in nets]),
         "n_patterns": n_patterns,
         "n_inputs": np.array([point.data.n_inputs for point in points]),
         "load": n_patterns / width,

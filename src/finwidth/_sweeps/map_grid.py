@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from .._basics.errors import InputError
+from .._layers.convolution import Convolution
+from .._layers.dense import Dense
+from .._layers.residual import Residual
 from .._problem.network import Network
 from ..datasets import Dataset, load_dataset
 from .point import MapPoint
@@ -82,6 +85,8 @@ def _cost(point: MapPoint) -> float:
 def docs_points() -> list[MapPoint]:
     """Return the grid that the documentation shows; quick points first."""
     digits = load_dataset("digits", n_train=100, n_test=100)
+    few = load_dataset("digits", n_train=20, n_test=100)
+    images = load_dataset("digits", n_train=100, n_test=100, image=True)
     random = load_dataset("random", n_train=60, n_test=100)
     teacher = load_dataset("teacher", n_train=60, n_test=100)
     generated, both = (random, teacher), ("erf", "relu")
@@ -109,8 +114,25 @@ def docs_points() -> list[MapPoint]:
         *grid(generated, ("erf",), 1, (1000,), (0.5, 0.1)),
         *grid((*generated, digits), both, 2, (50,), (0.1,)),
         *grid((digits,), ("erf",), 2, (50, 200), (0.01,)),
+        *grid((few,), both, 3, (10, 100), (0.1, 0.01)),
+    ]
+    points += [
+        MapPoint(images, Network(layers=(Convolution(channels, patch),)), 0.01)
+        for patch in (3, 4)
+        for channels in (5, 20)
+    ]
+    # strengths with c² + ρ² = 1, and the linear readout for which the theory of a block is derived
+    points += [
+        MapPoint(digits, _residual(width, skip, branch), 0.01)
+        for skip, branch in ((0.6, 0.8), (0.8, 0.6))
+        for width in (20, 50)
     ]
     return sorted(points, key=_cost)
+
+
+def _residual(width: int, skip: float, branch: float) -> Network:
+    layers = Dense(width), Residual(width, skip, branch)
+    return Network(layers=layers, readout_activation="identity")
 
 
 PRESETS = {"docs": docs_points}

@@ -13,6 +13,7 @@ from .._results.sweeps import EXACT
 from ..datasets import Dataset
 from ..theories import Theory
 from ..theories._theory import SHELF, choose_theory
+from .labels import layers_text
 
 __all__ = [
     "BEYOND",
@@ -65,7 +66,8 @@ class Point:
     def __str__(self) -> str:
         net = self.network
         widths = "-".join(str(width) for width in net.widths)
-        return f"{self.data.name} {net.activation.name} N={widths} T={self.temperature:g}"
+        what = f"N={widths}" if net.dense else layers_text(net)
+        return f"{self.data.name} {net.activation.name} {what} T={self.temperature:g}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -109,6 +109,20 @@ def forget() -> None:
     _problems.clear()
 
 
+class _Clock:
+    """Time since it was made: by the wall, and of all cores that this process used."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        wall, used = self._start
+        return {
+            "seconds": time.perf_counter() - wall,
+            "cpu_seconds": time.process_time() - used,
+        }
+
+
 def failed(error: BaseException, **more: Any) -> dict[str, Any]:
     """Return the result of a point at which something went wrong."""
     text = " ".join(str(error).split())
@@ -124,11 +138,12 @@ def solve_point(point: Point) -> dict[str, Any]:
     -------
     dict
         Every score that is defined; action, log_evidence and residual; state, "solved", "not
-        defined", "not converged" or "failed"; reason, the error's message; warnings; seconds.
+        defined", "not converged" or "failed"; reason, the error's message; warnings; seconds
+        and cpu_seconds.
         Points that differ in widths, temperature and readout precision alone share a kernel, and
         each has the numbers, bit for bit, that it has by itself.
     """
-    start = time.perf_counter()
+    clock = _Clock()
     state, reason = "solved", ""
     values: dict[str, Any] = {}
     with float64(), warnings.catch_warnings(record=True) as said:
@@ -146,7 +161,7 @@ def solve_point(point: Point) -> dict[str, Any]:
         "state": state,
         "reason": reason,
         "warnings": _said(said),
-        "seconds": time.perf_counter() - start,
+        **clock.read(),
     }
 
 
@@ -203,9 +218,10 @@ def sample_point(point: Point, effort: Effort, checkpoint: Path | None) -> dict[
     dict
         Every score that is defined, each with …_mcse; r_hat, the largest over f(x_test) and what
         is averaged over draws; ess, the smallest bulk ESS of these; n_draws, n_chains,
-        divergences, state ("sampled", or "failed"), reason, warnings, seconds.
+        divergences, state ("sampled", or "failed"), reason, warnings, seconds and
+        cpu_seconds, of the last part of a run that was stopped.
     """
-    start = time.perf_counter()
+    clock = _Clock()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # said below, for the whole point
         try:
@@ -213,7 +229,7 @@ def sample_point(point: Point, effort: Effort, checkpoint: Path | None) -> dict[
         except Exception as error:
             values = failed(error)
     told = [values["reason"]] if values["state"] == "sampled" and values["reason"] else []
-    return values | {"warnings": told, "seconds": time.perf_counter() - start}
+    return values | {"warnings": told, **clock.read()}
 
 
 def _sample(point: Point, effort: Effort, checkpoint: Path | None) -> dict[str, Any]:
