@@ -24,6 +24,10 @@ if TYPE_CHECKING:
         InputError as InputError,
         PluginError as PluginError,
     )
+    from ._estimators import (
+        FiniteWidthClassifier as FiniteWidthClassifier,
+        FiniteWidthRegressor as FiniteWidthRegressor,
+    )
     from ._layers.convolution import Convolution as Convolution
     from ._layers.dense import Dense as Dense
     from ._layers.residual import Residual as Residual
@@ -80,6 +84,8 @@ _EXPORTS = {
     "FinwidthError": ("_basics.errors", "FinwidthError"),
     "InputError": ("_basics.errors", "InputError"),
     "PluginError": ("_basics.errors", "PluginError"),
+    "FiniteWidthClassifier": ("_estimators.classifier", "FiniteWidthClassifier"),
+    "FiniteWidthRegressor": ("_estimators.regressor", "FiniteWidthRegressor"),
     "fluctuations": ("theories._saddle.fluctuations", "fluctuations"),
     "hookimpl": ("_plugins.hooks", "hookimpl"),
     "attach": ("_results.attach", "attach"),
