@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 
 from .._basics.arrays import shown
 from .._basics.checks import check_choice, check_flag
@@ -20,7 +19,7 @@ from .._sampling.sample import sample
 from .._solve import solve
 from ..models._sites import all_sites
 from ._draws import Draws
-from ._inputs import taken
+from ._inputs import generator, taken
 
 __all__ = ["FiniteWidth"]
 
@@ -96,7 +95,7 @@ class FiniteWidth(BaseEstimator):
         evidence = None
         if solution is not None:  # of the labels as they were given
             evidence = solution.log_evidence - len(y) * float(np.sum(np.log(units)))
-        self.network_, self.temperature_, self.log_evidence_ = network, temperature, evidence
+        self.network_, self.temperature_, self.log_evidence_ = network, float(temperature), evidence
         self.X_mean_, self.X_scale_ = mean, scale
         self._law, self._likelihood = law, likelihood
 
@@ -129,7 +128,7 @@ class FiniteWidth(BaseEstimator):
         exact = likelihood.conjugate and likelihood.homogeneous
         usual = {
             "model": "marginal" if exact else "network",
-            "seed": check_random_state(self.random_state).randint(2**31 - 1),
+            "seed": generator(self.random_state).randint(2**31 - 1),
             "progress": False,
             "log_likelihood": False,
             "posterior_predictive": False,

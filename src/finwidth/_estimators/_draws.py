@@ -48,8 +48,9 @@ class Draws:
 
     def _sites(self, chosen: Any = slice(None)) -> dict[str, Array]:
         """Return the weights of some draws, of all chains in a row."""
-        posterior = self.tree["posterior"]
-        arrays = {str(name): posterior[name].values for name in posterior.data_vars}
+        arrays = {
+            str(name): one.values for name, one in self.tree["posterior"].dataset.data_vars.items()
+        }
         return {
             name: jnp.asarray(array.reshape(-1, *array.shape[2:])[chosen])
             for name, array in arrays.items()

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._basics.arrays import shown
 from .._basics.errors import FinwidthError, InputError
 
-__all__ = ["refusals", "taken", "training_set"]
+__all__ = ["generator", "refusals", "taken", "training_set"]
 
 
 class _TypeInputError(InputError, TypeError):
@@ -35,12 +36,23 @@ def refusals(names: str) -> Iterator[None]:
         raise kind(f"expected {names} as scikit-learn takes them, got: {said}") from None
 
 
+def generator(random_state: Any) -> np.random.RandomState:
+    """Return the generator that `random_state` stands for in scikit-learn, or raise InputError."""
+    try:
+        return check_random_state(random_state)
+    except Exception:  # of an object's own repr, too
+        raise InputError(
+            "expected random_state = an int of at least 0, a numpy.random.RandomState or None, "
+            f"got {shown(random_state)}"
+        ) from None
+
+
 def training_set(
     estimator: Any, X: Any, y: Any, **checks: Any
 ) -> tuple[Float[np.ndarray, "pattern input"], Shaped[np.ndarray, "..."]]:
     """Return the checked training set of an estimator, whose inputs are noted in it."""
     with refusals("X and y"):
-        found = validate_data(
+        found: Any = validate_data(
             estimator, X, y, dtype=np.float64, ensure_min_samples=2, copy=True, **checks
         )
     return found
@@ -50,4 +62,5 @@ def taken(estimator: Any, X: Any) -> Float[np.ndarray, "point input"]:
     """Return checked inputs like those that the estimator was fitted to."""
     check_is_fitted(estimator)
     with refusals("X"):
-        return validate_data(estimator, X, dtype=np.float64, reset=False)
+        found: Any = validate_data(estimator, X, dtype=np.float64, reset=False)
+    return found

@@ -175,9 +175,9 @@ class FiniteWidthClassifier(ClassifierMixin, FiniteWidth):
             return _of_numbers(law, self.temperature_)
         if not isinstance(self._law, Draws):
             return law.probabilities
-        draws = law.components
-        assert draws is not None
-        return np.mean(self._likelihood.probabilities(draws.mean, draws.variance), axis=0)
+        # of a draw's f, whose variance is zero, each
+        likelihood: Any = self._likelihood
+        return average(law, lambda mean, variance, _: likelihood.probabilities(mean, variance))
 
     def predict(self, X: Any) -> Any:
         """Return the most probable class at some points.

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state
 
 from .._basics.checks import check_count, check_flag
 from .._basics.errors import InputError
@@ -13,7 +12,7 @@ from .._likelihoods import GAUSSIAN
 from .._numerics.standardise import label_scale
 from ._base import FiniteWidth
 from ._draws import Draws
-from ._inputs import training_set
+from ._inputs import generator, training_set
 
 __all__ = ["FiniteWidthRegressor"]
 
@@ -205,12 +204,7 @@ class FiniteWidthRegressor(MultiOutputMixin, RegressorMixin, FiniteWidth):
             If an argument is not as described.
         """
         n_samples = check_count("n_samples", n_samples, 1, 2**31 - 1)
-        try:
-            random = check_random_state(random_state)
-        except ValueError as error:
-            raise InputError(
-                f"expected random_state = a seed, a RandomState or None, got: {error}"
-            ) from None
+        random = generator(random_state)
         inputs, law = self._inputs(X), self._law
         if isinstance(law, Draws):
             f = law.sample(inputs, random.randint(law.number, size=n_samples))
