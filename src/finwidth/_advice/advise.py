@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._basics.arrays import shown
 from .._basics.checks import check_count, check_number
 from .._basics.errors import InputError
 from .._likelihoods import Likelihood, choose_likelihood
 from .._problem.network import Network
 from .._problem.problem import Problem, make_problem
-from .._results.map_summary import check_map
+from .._results.map_summary import is_map
 from ..theories._theory import SHELF, check_covered
 from .features import FEATURES, of_problem, said
 from .nearest import Known, Measured, trust
@@ -88,8 +89,8 @@ def advise(
         A step is a factor of two in P/N_1, of four in P, of √10 in T (in units of the labels' mean
         square), or a layer; one for another activation of the same parity, several outputs,
         precisions that are not 1; one and a half from labels that the inputs explain to such that
-        they explain in part, and on to such that they do not; two for another parity, kind of layer
-        or likelihood.
+        they explain in part, and on to such that they do not; two for another parity or kind of
+        layer; four, too far, for another likelihood.
 
         Attributes: ``recommended``, a theory or "sample"; ``verdict``, sentences; ``labels``, how
         far the inputs explain them, by ``loo_error``, the leave-one-out error of infinite width in
@@ -152,15 +153,14 @@ def advise(
 
 
 def _checked_map(error_map: Any) -> "xr.Dataset":
-    dataset = check_map(error_map)
     needed = {"load", "n_patterns", "temperature", "depth", "activation", "widths", "data"}
-    missing = sorted(needed - {str(name) for name in dataset.coords})
-    if missing:
+    missing = sorted(needed - {str(name) for name in getattr(error_map, "coords", ())})
+    if missing or not is_map(error_map):
         raise InputError(
-            "expected error_map = a Dataset as finwidth.error_map returns it, got one without "
-            f"{missing}"
+            "expected error_map = a Dataset as finwidth.error_map returns it, got "
+            f"{shown(error_map)}"
         )
-    return dataset
+    return error_map
 
 
 def _defined(problem: Problem) -> list[str]:

@@ -136,8 +136,8 @@ def differences(one: Features, other: Features) -> Float[np.ndarray, " feature"]
 
     A step is a factor of two in P/N_1, of four in P, of √10 in T, or a layer; one for another
     activation of the same parity, several outputs, other precisions; one and a half from explained
-    to partly explained labels and from those to unexplained; two for another parity, another kind
-    of layer, another likelihood.
+    to partly explained labels and from those to unexplained; two for another parity or another kind
+    of layer; four, which is too far, for another likelihood, whose T means something else.
     """
     return np.array(
         [
@@ -148,7 +148,7 @@ def differences(one: Features, other: Features) -> Float[np.ndarray, " feature"]
             _of_activations(one.activation, other.activation),
             2.0 * (one.network != other.network),
             1.0 * ((one.outputs > 1) != (other.outputs > 1)),
-            2.0 * (one.likelihood != other.likelihood),
+            4.0 * (one.likelihood != other.likelihood),
             1.0 * (one.plain != other.plain),
             1.5 * abs(one.labels - other.labels),
         ]

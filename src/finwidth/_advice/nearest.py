@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from .features import Features, differences, of_map
+from .features import FEATURES, Features, differences, of_map
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,10 +73,10 @@ class Measured:
     def __init__(self, dataset: "xr.Dataset", features: Features) -> None:
         self.dataset = dataset.isel(point=np.flatnonzero(dataset["counted"].values))
         points = of_map(self.dataset)
-        self.differences = np.array([differences(features, point) for point in points])
-        self.differences = self.differences.reshape(len(points), -1)
+        self.differences = np.zeros((len(points), len(FEATURES)))
+        for row, point in zip(self.differences, points, strict=True):
+            row[:] = differences(features, point)
         self.distance = np.sqrt(np.sum(self.differences**2, axis=1))
-        self.labels = [point.labels for point in points]
 
     def of(self, name: str, theory: str) -> np.ndarray:
         """Return a variable of a theory, NaN where the map has none."""
@@ -140,5 +140,7 @@ class Measured:
         points = points[np.isfinite(values[points])]
         if not points.size:
             return math.nan
-        weights = 1.0 / np.maximum(self.distance[points], 1e-9) ** 2
+        nearest = self.distance[points].min()
+        # relative to the nearest; at distance zero there are no others
+        weights = (nearest / self.distance[points]) ** 2 if nearest > 0 else None
         return float(np.average(values[points], weights=weights))

@@ -47,6 +47,10 @@ def advise(
     for name in _NO_USE:
         if name in given:
             raise InputError(f"expected no --{name} with advise, which speaks of all theories")
+    if isinstance(setting.temperature, str):
+        raise InputError(
+            f"expected --temperature = a float with advise, got {setting.temperature!r}"
+        )
     folder = None if report.out is None else Folder(report.out, "advice.json")
     network = setting.network(**hidden.fields())
     data = setting.dataset(network)
