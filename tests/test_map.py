@@ -17,7 +17,7 @@ from finwidth._sweeps.point import ask
 from finwidth._sweeps.run import run
 from finwidth.theories.nested import Nested
 
-SHIPPED = Path(__file__).parents[1] / "docs" / "_static" / "map.nc"
+SHIPPED = Path(fw.__file__).parent / "_advice" / "map.nc"
 QUICK = {"relative_mcse": 0.05, "target_ess": 1000.0, "max_draws": 5000, "progress": False}
 THEORIES = ("nested", "mixture")
 NUMBERS = ("error", "bias2", "variance", "error_mcse", "bias2_mcse", "variance_mcse")

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
         testing as testing,
         theories as theories,
     )
+    from ._advice import advise as advise, load_error_map as load_error_map
     from ._basics.errors import (
         AccuracyWarning as AccuracyWarning,
         ConvergenceError as ConvergenceError,
         FinwidthError as FinwidthError,
         InputError as InputError,
         PluginError as PluginError,
+    )
+    from ._estimators import (
+        FiniteWidthClassifier as FiniteWidthClassifier,
+        FiniteWidthRegressor as FiniteWidthRegressor,
     )
     from ._layers.convolution import Convolution as Convolution
     from ._layers.dense import Dense as Dense
@@ -77,12 +82,16 @@ _EXPORTS = {
     "ActivationFamily": ("activations", "ActivationFamily"),
     "get_activation": ("activations", "get_activation"),
     "list_activations": ("activations", "list_activations"),
+    "advise": ("_advice", "advise"),
+    "load_error_map": ("_advice", "load_error_map"),
     "compare": ("_results.compare", "compare"),
     "AccuracyWarning": ("_basics.errors", "AccuracyWarning"),
     "ConvergenceError": ("_basics.errors", "ConvergenceError"),
     "FinwidthError": ("_basics.errors", "FinwidthError"),
     "InputError": ("_basics.errors", "InputError"),
     "PluginError": ("_basics.errors", "PluginError"),
+    "FiniteWidthClassifier": ("_estimators.classifier", "FiniteWidthClassifier"),
+    "FiniteWidthRegressor": ("_estimators.regressor", "FiniteWidthRegressor"),
     "fluctuations": ("theories._saddle.fluctuations", "fluctuations"),
     "hookimpl": ("_plugins.hooks", "hookimpl"),
     "attach": ("_results.attach", "attach"),

@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 from . import (
+    advise,
     compare,
     demo,
     info,
@@ -23,6 +24,7 @@ from . import (
 from ._app import app, complain
 
 __all__ = [
+    "advise",
     "app",
     "compare",
     "demo",

@@ -100,11 +100,13 @@ class ScaledKernel(DataTerm):
         if self.n_patterns > 1:
             side, trans = "L", "N" if back else "T"
             tail = np.asfortranarray(block[1:])
-            _, work, _ = lapack.dormqr(side, trans, self._reflectors, self._tau, tail, -1)
+            # LAPACK writes ones into the reflectors for a while, which a memory map may not allow
+            reflectors = np.require(self._reflectors, requirements=["F", "W"])
+            _, work, _ = lapack.dormqr(side, trans, reflectors, self._tau, tail, -1)
             rotated, _, info = lapack.dormqr(
                 side,
                 trans,
-                self._reflectors,
+                reflectors,
                 self._tau,
                 tail,
                 _workspace(work[0]),

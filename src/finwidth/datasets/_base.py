@@ -11,11 +11,11 @@ from jaxtyping import Int, Shaped
 from .._basics.arrays import as_float64, check_inputs, shown
 from .._basics.checks import check_choice, check_count, check_flag
 from .._basics.errors import InputError
+from .._numerics.standardise import column_scale, label_scale, scalar_scale
 from ._dataset import Dataset
 from ._duplicates import duplicates
 from ._images import Images, folded
 from ._labels import OUTPUTS, check_classes, class_attrs, encode, listed, numbered, numbers_of
-from ._scale import column_scale, label_scale, scalar_scale
 
 __all__ = ["Dataset", "Pool", "Request", "check_rows", "make_dataset"]
 

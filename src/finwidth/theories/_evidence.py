@@ -58,6 +58,8 @@ def most_likely(problem: Problem, theory: Theory, readout: bool = False) -> Solu
     temperatures = 10.0 * size * _RATIOS
     evidence = np.array([search(t) for t in temperatures])
     if not np.any(np.isfinite(evidence)):
+        if search.refused is not None:
+            raise search.refused
         raise InputError(
             f"expected a theory with an evidence, or that converges, got theory={theory.name!r}"
         )
@@ -118,6 +120,7 @@ class _Search:
     def __init__(self, problem: Problem, theory: Theory) -> None:
         self.problem, self._theory = problem, theory
         self._known: dict[tuple[float, float | None], float] = {}
+        self.refused: InputError | None = None
 
     def solution(self, temperature: float, precision: float | None = None) -> Solution:
         """Return the solution there, converged or not."""
@@ -125,13 +128,20 @@ class _Search:
         return self._theory.solve(problem)
 
     def __call__(self, temperature: float, precision: float | None = None) -> float:
-        """Return log p(y), NaN where the theory does not converge."""
+        """Return log p(y), NaN where the theory does not converge or rounding leaves nothing."""
         key = float(temperature), precision
         if key not in self._known:
+            self._known[key] = self._evidence(temperature, precision)
+        return self._known[key]
+
+    def _evidence(self, temperature: float, precision: float | None) -> float:
+        try:
             with nothing_said():
                 solution = self.solution(temperature, precision)
-            self._known[key] = float(solution.log_evidence) if solution.converged else math.nan
-        return self._known[key]
+        except InputError as error:  # a kernel that is singular at this T
+            self.refused = error
+            return math.nan
+        return float(solution.log_evidence) if solution.converged else math.nan
 
     def cost(self, temperature: float, precision: float | None = None) -> float:
         """Return what to minimise."""
