@@ -62,12 +62,12 @@ def sweep(
         NaN where there is none; and ``<score>_mcse``, the Monte Carlo standard error where it is
         sampled. ``state``: "solved", "sampled", "not defined" (the theory does not cover the
         problem), "not converged", "failed", or "not asked" in a sum of grids; ``reason``, in one
-        line; ``converged``, whether it is solved, or sampled with R-hat ≤ 1.01; ``seconds``. Of
-        theories action, log_evidence and residual; of chains ``r_hat``, the largest over f(x_test)
-        and what is averaged over draws, ``ess``, the smallest, ``n_draws``, ``n_chains`` and
-        ``divergences``. Coordinates of data n_patterns, n_inputs, n_test; of net activation, width
-        (N_1), widths, depth, outputs, weight_precision, readout_precision; load = P/N_1. With
-        ``.swap_dims(net="width")`` curves go over the width.
+        line; ``converged``, whether it is solved, or sampled with R-hat ≤ 1.01; ``seconds`` and
+        ``cpu_seconds``. Of theories action, log_evidence and residual; of chains ``r_hat``, the
+        largest over f(x_test) and what is averaged over draws, ``ess``, the smallest, ``n_draws``,
+        ``n_chains`` and ``divergences``. Coordinates of data n_patterns, n_inputs, n_test; of net
+        activation, width (N_1), widths, depth, outputs, weight_precision, readout_precision;
+        load = P/N_1. With ``.swap_dims(net="width")`` curves go over the width.
 
     Raises
     ------
