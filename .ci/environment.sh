@@ -1,9 +1,10 @@
 #!/bin/sh
 # Make .venv: the packages of requirements.lock, finwidth and its example plugins.
 #
-#   environment.sh check   print what is missing on this machine, or nothing
-#   environment.sh         set up; needs a Python >= 3.12, and uv or pip or venv to start from
-#   environment.sh lock    write requirements.lock anew
+#   environment.sh check       print what is missing on this machine, or nothing
+#   environment.sh             set up; needs a Python >= 3.12, and uv or pip or venv to start from
+#   environment.sh plugin DIR  install the distribution in a folder into .venv, in place
+#   environment.sh lock        write requirements.lock anew
 #
 # The Makefile calls both, from the top of the repository.
 set -eu
@@ -107,6 +108,15 @@ fi
 if [ "${1:-}" = lock ]; then
     "$uv" export --quiet --upgrade --python "$python" --format requirements-txt --no-emit-project \
         --no-header --no-annotate --extra dev --extra plots -o requirements.lock
+    exit
+fi
+
+if [ "${1:-}" = plugin ]; then
+    if [ ! -f "${2:-}/pyproject.toml" ]; then
+        echo "expected DIR = the folder of a distribution, with its pyproject.toml, got '${2:-}'" >&2
+        exit 1
+    fi
+    VIRTUAL_ENV=$PWD/.venv "$uv" pip install --quiet --no-build-isolation -e "$2"
     exit
 fi
 
