@@ -1,7 +1,7 @@
 # `make demo` and `make test` each start from a bare python3 with pip; see CONTRIBUTING.md.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs wheel bench lock clean
+.PHONY: help demo test test-all lint docs wheel bench lock plugin clean
 
 # Bytecode is kept in any case: without it every process compiles the libraries anew, for 8 seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,6 +17,7 @@ help:
 	@echo "make docs      build docs/_build/html; its notebooks are executed"
 	@echo "make wheel     build sdist and wheel into dist, and try the wheel in a clean environment"
 	@echo "make bench     run the benchmarks"
+	@echo "make plugin    install a plugin into the environment: make plugin DIR=finwidth-softplus"
 	@echo "make lock      resolve requirements.lock anew from pyproject.toml"
 	@echo "make clean     remove everything that make made"
 
@@ -45,6 +46,9 @@ bench: $(ready)
 	@for script in $(sort $(wildcard tests/benchmarks/bench_*.py)); do \
 		echo "$$script"; $(run)/python "$$script" || exit 1; \
 	done
+
+plugin: $(ready)
+	@sh .ci/environment.sh plugin "$(DIR)"
 
 lock:
 	sh .ci/environment.sh lock

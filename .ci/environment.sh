@@ -1,10 +1,11 @@
 #!/bin/sh
 # Make .venv: the packages of requirements.lock, finwidth and its example plugins.
 #
-#   environment.sh check   print what is missing on this machine, or nothing
-#   environment.sh         set up; needs a Python >= 3.12, and uv or pip or venv to start from
-#   environment.sh lock    write requirements.lock anew
-#   environment.sh wheel FOLDER   make FOLDER/.venv: the wheel in FOLDER and what its tests need, pinned
+#   environment.sh check         print what is missing on this machine, or nothing
+#   environment.sh               set up; needs a Python >= 3.12, and uv or pip or venv to start from
+#   environment.sh plugin DIR    install the distribution in a folder into .venv, in place
+#   environment.sh wheel DIR     make DIR/.venv of the wheel in DIR and what its tests need, pinned
+#   environment.sh lock          write requirements.lock anew
 #
 # The Makefile calls both, from the top of the repository.
 set -eu
@@ -116,6 +117,15 @@ if [ "${1:-}" = wheel ]; then
     wheel=$(ls "$2"/finwidth-*.whl)
     VIRTUAL_ENV=$2/.venv "$uv" pip install --quiet --constraints requirements.lock \
         "finwidth[plots] @ file://$wheel" beartype hypothesis pandas pytest pytest-timeout
+    exit
+fi
+
+if [ "${1:-}" = plugin ]; then
+    if [ ! -f "${2:-}/pyproject.toml" ]; then
+        echo "expected DIR = the folder of a distribution, with its pyproject.toml, got '${2:-}'" >&2
+        exit 1
+    fi
+    VIRTUAL_ENV=$PWD/.venv "$uv" pip install --quiet --no-build-isolation -e "$2"
     exit
 fi
 
