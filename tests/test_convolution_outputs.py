@@ -1,6 +1,7 @@
 """Several outputs of a convolution: a matrix over patches and outputs (theory.md, 11 and 12)."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -126,6 +127,7 @@ def test_full_covariance_holds_the_variances():
     np.testing.assert_allclose(short.output_covariance, full.output_covariance, rtol=1e-9)
     np.testing.assert_allclose(np.einsum("ndnd->nd", full.covariance), short.variance, rtol=1e-9)
     at_training = solution.predict(X, full_covariance=True)  # the law given y, from K_R itself
+    assert repr(pickle.loads(pickle.dumps(solution))) == repr(solution)
     k = solution.renormalized_kernel.reshape(P * D, P * D)
     mean = k @ np.linalg.solve(k + T * np.eye(P * D), Y.ravel())
     np.testing.assert_allclose(at_training.mean.ravel(), mean, rtol=1e-8)
