@@ -30,6 +30,7 @@ from ._mixture.patches import PatchMixtureSolution as PatchMixtureSolution
 from ._saddle.action import ScaledForm as ScaledForm
 from ._saddle.matrix import MatrixSolution as MatrixSolution
 from ._saddle.outputs import RotatedSolution as RotatedSolution
+from ._saddle.patch_outputs import PatchOutputsSolution as PatchOutputsSolution
 from ._saddle.patches import PatchSolution as PatchSolution
 from ._saddle.point import SaddlePoint as SaddlePoint
 from ._saddle.theory import SaddleSolution as SaddleSolution, SaddleTheory as SaddleTheory
@@ -51,6 +52,7 @@ __all__ = [
     "OrderParameter",
     "OrderParameters",
     "PatchMixtureSolution",
+    "PatchOutputsSolution",
     "PatchSolution",
     "Prediction",
     "Problem",

@@ -20,6 +20,7 @@ from .._problem.problem import Problem
 from ..activations import _moments
 from ._saddle.action import ScaledForm, ScaledParts, scaled_kernel
 from ._saddle.matrix import solve_matrix
+from ._saddle.patch_outputs import solve_patch_outputs
 from ._saddle.patches import solve_patches, solve_patches_column
 from ._saddle.point import SaddlePoint
 from ._saddle.theory import SaddleTheory
@@ -98,12 +99,17 @@ class Nested(SaddleTheory):
         return super().solve_outputs(problem, start)
 
     def solve_by_patches(self, problem: Problem, start: Any = None) -> Solution:
-        """Return the solution with a matrix over patches (theory.md, section 16)."""
+        """Return the solution with a matrix over patches, and outputs (theory.md, section 16)."""
+        if problem.network.outputs > 1:
+            return solve_patch_outputs(self, problem, start)
         return solve_patches(self, problem, start)
 
     def solve_column(self, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
         """Solve problems that differ in width, each from the one before (see `Theory`)."""
-        if problems[0].network.by_patches:
+        network = problems[0].network
+        if network.by_patches and network.outputs > 1:
+            return Theory.solve_column(self, problems, test)
+        if network.by_patches:
             return solve_patches_column(self, problems, test)
         return super().solve_column(problems, test)
 

@@ -10,7 +10,9 @@ Source: theory.md section 16.
 # SciPy makes the LAPACK wrappers at run time:
 # pyright: reportAttributeAccessIssue=false
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.linalg
@@ -20,13 +22,40 @@ from ..._likelihoods import Conditioned
 from ..._likelihoods._likelihood import check_conditioned
 from ..._numerics.factor import Factor
 from ..._problem.problem import Problem
-from .patch_kernels import PatchKernels, Square
-from .patch_together import KernelView
+from .patch_kernels import Square, Tile
 
-__all__ = ["DataTerm", "Evaluation"]
+__all__ = ["DataTerm", "Evaluation", "Kernels"]
 
 Bend = Callable[[Square, Square | None], tuple[Square, Square | None]]
 _STEP = 1e-5  # of differences of gradients, relative; only the speed depends on it
+
+
+@runtime_checkable
+class Kernels(Protocol):
+    """What the data term asks of the kernels of pairs of patches, or of patches and outputs.
+
+    Attributes
+    ----------
+    patches
+        Size of the matrices.
+    mean
+        M, or None for an odd activation.
+    """
+
+    patches: int
+    mean: Any
+
+    def assemble(self, weights: Square, means: Square | None = None) -> np.ndarray:
+        """Return Σ_ab w_ab B_ab + M u Mᵀ on the training set."""
+        ...
+
+    def contract(self, tile_of: Tile) -> Square:
+        """Return tr[C B_ab] for all pairs, of a symmetric C, given tiles of its lower triangle."""
+        ...
+
+    def counted(self, gradient: Square) -> Square:
+        """Return what counts of a gradient in R."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +80,7 @@ class DataTerm:
     """
 
     problem: Problem
-    kernels: PatchKernels | KernelView
+    kernels: Kernels
 
     @property
     def has_mean(self) -> bool:
@@ -60,18 +89,24 @@ class DataTerm:
 
     def kernel(self, q_bar: Square, r: Square | None) -> np.ndarray:
         """Return K_R on the training set."""
-        matrix = self.kernels.assemble(q_bar, r)
+        matrix, n = self.kernels.assemble(q_bar, r), self.problem.n_patterns
         if self.problem.output_bias:
-            matrix += self.problem.output_bias
+            for rows in (slice(i, i + n) for i in range(0, len(matrix), n)):  # of each output
+                matrix[rows, rows] += self.problem.output_bias
         return matrix
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """Labels, output by output."""
+        return self.problem.y.T.ravel()
 
     def condition(self, q_bar: Square, r: Square | None) -> Conditioned:
         """Return f on the training set given the labels, or raise InputError."""
         problem = self.problem
         conditioned = problem.likelihood.condition(
-            self.kernel(q_bar, r), problem.y, problem.temperature
+            self.kernel(q_bar, r), self.labels, problem.temperature
         )
-        return check_conditioned(conditioned, problem.likelihood, problem.n_patterns)
+        return check_conditioned(conditioned, problem.likelihood, self.labels.size)
 
     def at(self, q_bar: Square, r: Square | None = None) -> Evaluation | None:
         """Return value and gradients, None where K_R does not allow it."""
@@ -82,12 +117,12 @@ class DataTerm:
             factor = Factor(self.kernel(q_bar, r), problem.temperature, overwrite=True)
         except InputError:
             return None
-        dual = factor.solve(problem.y)
-        value = factor.logdet + factor.quadratic(problem.y)
+        dual = factor.solve(self.labels)
+        value = factor.logdet + factor.quadratic(self.labels)
         d_r = None
         if mean is not None:
             half, along = factor.whiten(mean), mean.T @ dual
-            d_r = self._counted(half.T @ half - np.outer(along, along))
+            d_r = self.kernels.counted(half.T @ half - np.outer(along, along))
         inverse, _ = scipy.linalg.lapack.dpotri(factor.lower, lower=1, overwrite_c=1)
 
         def tile(rows: slice, columns: slice) -> np.ndarray:
@@ -111,11 +146,7 @@ class DataTerm:
         every = slice(0, self.problem.n_patterns)
         lower = np.tril(tile(every, every))
         part = mean.T @ (lower @ mean)
-        return self._counted(part + part.T - (mean.T * np.diag(lower)) @ mean)
-
-    def _counted(self, gradient: Square) -> Square:
-        """Return a gradient in R, which like Q̄ is diagonal where patches share no weights."""
-        return gradient if self.kernels.shared else np.diag(np.diag(gradient))
+        return self.kernels.counted(part + part.T - (mean.T * np.diag(lower)) @ mean)
 
     def bend(self, q_bar: Square, r: Square | None = None) -> Bend:
         """Return directions (dQ̄, dR) -> the changes of both gradients along them."""
@@ -127,7 +158,7 @@ class DataTerm:
             problem, mean = self.problem, self.kernels.mean
             if not found:
                 factor = Factor(self.kernel(q_bar, r), problem.temperature, overwrite=True)
-                found.append((factor.lower, factor.solve(problem.y)))
+                found.append((factor.lower, factor.solve(self.labels)))
             lower, dual = found[0]
             change = self.kernels.assemble(dq, dr)
             turned = scipy.linalg.cho_solve((lower, True), change @ dual)
@@ -146,7 +177,7 @@ class DataTerm:
             d_r = None
             if mean is not None:
                 sides = np.outer(mean.T @ turned, mean.T @ dual)
-                d_r = self._counted(sides + sides.T - mean.T @ (change @ mean))
+                d_r = self.kernels.counted(sides + sides.T - mean.T @ (change @ mean))
             return self.kernels.contract(tile), d_r
 
         return product

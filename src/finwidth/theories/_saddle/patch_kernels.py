@@ -27,7 +27,16 @@ from ..._layers.stack import layer_rules
 from ..._problem.problem import Problem
 from ...activations import _moments
 
-__all__ = ["DEFAULT_LIMIT", "PatchBlocks", "PatchKernels", "Square", "patch_blocks", "upper"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "PatchBlocks",
+    "PatchKernels",
+    "Square",
+    "Tile",
+    "centred_kernels",
+    "patch_blocks",
+    "upper",
+]
 
 DEFAULT_LIMIT = 4 * 2**30  # bytes
 _TILE = 2**22  # entries of K_ab in one tile of patterns, all pairs of patches together
@@ -137,6 +146,10 @@ class PatchKernels:
         """Return tr[C B_ab] for all pairs, of a symmetric C, given tiles of its lower triangle."""
         return self.run([], [tile_of])[1][0]
 
+    def counted(self, gradient: Square) -> Square:
+        """Return a gradient in R, which like Q̄ is diagonal where patches share no weights."""
+        return gradient if self.shared else np.diag(np.diag(gradient))
+
     def run(
         self, sums: list[tuple[Square, Square | None]], cotangents: list[Tile]
     ) -> tuple[list[np.ndarray], list[Square]]:
@@ -189,8 +202,11 @@ def _pairs_of(patches: int, shared: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.partial(jax.jit, static_argnames=("activation", "shared"))
-def _blocks(activation: Any, a: Any, b: Any, rule: Any, scale: Any, shared: bool) -> Any:
-    """Return ½(B_ab + B_ba) of pairs of patches on two sets of images, shape (pair, entry)."""
+def centred_kernels(activation: Any, a: Any, b: Any, rule: Any, shared: bool) -> Any:
+    """Return K_ab − m_a m_bᵀ on two sets of images z, shape (patch, patch, a, b).
+
+    (patch, a, b) where patches share no weights: a = b alone.
+    """
     ends = [jnp.sum(one**2, axis=-1).T for one in (a, b)]
     if shared:
         covariance = jnp.einsum("ias,jbs->abij", a, b)
@@ -199,9 +215,16 @@ def _blocks(activation: Any, a: Any, b: Any, rule: Any, scale: Any, shared: bool
         covariance = jnp.einsum("ias,jas->aij", a, b)
         left, right = ends[0][:, :, None], ends[1][:, None, :]
     kernel = _moments.kernel(activation, left, covariance, right, rule=rule)
-    if activation.parity != "odd":
-        means = [_moments.mean(activation, one, rule=rule) for one in (left, right)]
-        kernel = kernel - means[0] * means[1]
+    if activation.parity == "odd":
+        return kernel
+    means = [_moments.mean(activation, one, rule=rule) for one in (left, right)]
+    return kernel - means[0] * means[1]
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "shared"))
+def _blocks(activation: Any, a: Any, b: Any, rule: Any, scale: Any, shared: bool) -> Any:
+    """Return ½(B_ab + B_ba) of pairs of patches on two sets of images, shape (pair, entry)."""
+    kernel = centred_kernels(activation, a, b, rule, shared)
     if shared:
         kernel = (0.5 * scale) * (kernel + jnp.swapaxes(kernel, 0, 1))
         kernel = kernel[upper(a.shape[1])]

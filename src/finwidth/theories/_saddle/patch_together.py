@@ -27,13 +27,13 @@ class KernelView:
 
     Attributes
     ----------
-    n_patterns, patches, shared, mean
+    n_patterns, patches, mean, counted
         As of `PatchKernels`.
     """
 
     def __init__(self, kernels: PatchKernels, desk: "_Desk", number: int) -> None:
         self.n_patterns, self.patches, self.mean = kernels.n_patterns, kernels.patches, kernels.mean
-        self.shared = kernels.shared
+        self.counted = kernels.counted
         self._desk, self._number = desk, number
 
     def assemble(self, weights: Square, means: Square | None = None) -> np.ndarray:

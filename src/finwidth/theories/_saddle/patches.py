@@ -22,13 +22,20 @@ from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._gaussian_process import GaussianProcessSolution
 from .._theory import Test, check_converged, solution_row
-from .patch_action import DataTerm
+from .patch_action import DataTerm, Kernels
 from .patch_kernels import PatchKernels, Square
 from .patch_search import Found, find_minimum, find_saddle
 from .patch_together import KernelView, run_together
 from .searched import Searched
 
-__all__ = ["PatchSolution", "patch_dataset", "solve_patches", "solve_patches_column"]
+__all__ = [
+    "PatchSolution",
+    "patch_coordinates",
+    "patch_dataset",
+    "search",
+    "solve_patches",
+    "solve_patches_column",
+]
 
 _TEST_BLOCK = 512  # test patterns at a time
 _TOGETHER = 8  # problems side by side, which hold two P × P matrices each
@@ -57,11 +64,16 @@ def solve_patches(
     network = problem.network
     if network.outputs > 1:
         raise InputError(
-            f"expected outputs = 1 with theory={rule.name!r} and {network.layers[0]!r}, got "
-            f"{network.outputs}: pooling='average', theory='infinite' and sampling take several"
+            f"expected outputs = 1 with a mixture and {network.layers[0]!r}, got "
+            f"{network.outputs}: theory='nested' or 'infinite' and sampling take several"
         )
     if kernels is None:
         kernels = PatchKernels(problem, problem.memory_limit)
+    return PatchSolution(problem, rule, *search(problem, kernels, start))
+
+
+def search(problem: Problem, kernels: Kernels, start: Any) -> tuple[Found, Conditioned]:
+    """Return the saddle point, and f given the labels there."""
     near = _start(start, kernels.patches)
     data = DataTerm(problem, kernels)
     if near is None:  # what cannot be conditioned is refused in its own words
@@ -76,7 +88,7 @@ def solve_patches(
     conditioned = data.condition(found.q_bar, found.r)
     if found.converged:
         conditioned.warn()
-    return PatchSolution(problem, rule, found, conditioned)
+    return found, conditioned
 
 
 def solve_patches_column(rule: Any, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
@@ -137,7 +149,7 @@ def _start(start: Any, patches: int) -> tuple[Square, Square] | None:
     return matrix, matrix
 
 
-def _coordinates(layer: Convolution, shape: tuple[int, ...]) -> dict[str, Any]:
+def patch_coordinates(layer: Convolution, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return coordinates of the patches of an image: their numbers, and places in the grid."""
     rows, columns = patch_grid(layer, shape)
     number = np.arange(rows * columns)
@@ -157,7 +169,7 @@ def patch_dataset(layer: Convolution, shape: tuple[int, ...], **matrices: Square
         name: (dims, (matrix if layer.shared else np.diag(matrix))[None])
         for name, matrix in matrices.items()
     }
-    return xr.Dataset(values, coords={"layer": [1], **_coordinates(layer, shape)})
+    return xr.Dataset(values, coords={"layer": [1], **patch_coordinates(layer, shape)})
 
 
 def _patches(network: Network, A: np.ndarray, B: np.ndarray) -> tuple[Patches, Any]:
