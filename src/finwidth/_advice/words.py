@@ -54,7 +54,8 @@ def verdict(
     """
     parts = _nothing(result, measured) if best is None else _best(result, best, tolerance)
     seconds, nearest = measured.sampling_seconds()
-    if parts[0].startswith(("Nothing", "Only")) and math.isfinite(seconds):
+    good = best is not None and float(result["expected_error"].sel(theory=best)) <= tolerance
+    if not good and math.isfinite(seconds):
         patterns = int(measured.dataset["n_patterns"][nearest])
         parts.append(f"Sampling took {seconds:.0f} s at the nearest point, of {patterns} patterns.")
     if outside is not None:
