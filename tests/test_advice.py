@@ -6,7 +6,9 @@ import pytest
 import xarray as xr
 
 import finwidth as fw
+from finwidth._advice.advise import _defined
 from finwidth._advice.features import FEATURES
+from finwidth._problem.problem import make_problem
 
 DIGITS = fw.load_dataset("digits", classes=(0, 1), n_train=100, n_test=100)
 SMALL = fw.load_dataset("digits", classes=(0, 1), n_train=20, n_test=30)
@@ -93,6 +95,21 @@ def test_what_is_left_out_is_predicted_by_the_rest():
     np.testing.assert_allclose(found["loo_accuracy"], np.mean(right), atol=2e-3)
 
 
+def test_theories_are_asked_where_they_are_defined():
+    def defined(activation: str, **network) -> set[str]:
+        net = fw.Network(activation=activation, **network)
+        return set(_defined(make_problem(net, SMALL.X_train, SMALL.y_train, 0.1)))
+
+    everywhere = {"nested", "infinite", "wishart"}
+    assert defined("relu", widths=(5, 5, 5)) == everywhere
+    assert defined("erf", widths=(5, 5)) == everywhere | {"mixture"}
+    assert defined("relu", widths=(5,)) == everywhere | {"mixture"} | ONE_LAYER - {"corrected"}
+    assert defined("erf", widths=(5,)) == everywhere | {"mixture"} | ONE_LAYER
+    block = fw.Dense(5), fw.Residual(5)
+    assert not defined("erf", layers=block) & (ONE_LAYER | {"wishart"})
+
+
+@pytest.mark.slow
 def test_theories_that_are_not_defined_are_not_named():
     deep = advice((50, 50, 50), "relu")
     assert {"nested", "infinite", "wishart"} <= set(deep["theory"].values)
@@ -149,6 +166,7 @@ def test_the_shipped_map_is_not_changed_by_who_reads_it():
     assert float(fw.load_error_map()["exact_error"].min()) > 0
 
 
+@pytest.mark.slow
 def test_advice_is_kept_as_netcdf(tmp_path, known):
     fw.save(xr.DataTree(known), tmp_path / "advice.nc")
     kept = fw.load(tmp_path / "advice.nc").to_dataset()

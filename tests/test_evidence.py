@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 import finwidth as fw
+from finwidth.theories.infinite import Infinite
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(30, 4))
@@ -90,3 +91,26 @@ def test_what_has_no_evidence_to_choose_by_is_refused():
         fw.solve(NET, X, Y, temperature=0.1, readout_precision="evidence")
     with pytest.raises(fw.InputError, match="expected readout_precision = "):
         fw.solve(NET, X, Y, temperature="evidence", readout_precision="evidense")
+
+
+class _Refusing(Infinite):
+    """Infinite width, which refuses some temperatures as a kernel does that is singular there."""
+
+    def __init__(self, above: float) -> None:
+        self.above = above
+
+    def solve(self, problem):
+        if problem.temperature < self.above:
+            raise fw.InputError("expected a larger temperature, got a small one")
+        return super().solve(problem)
+
+
+def test_temperatures_at_which_a_kernel_is_singular_are_passed_over():
+    free = fw.solve(NET, X, Y, temperature="evidence", theory="infinite")
+    assert free.temperature > 0.02
+    some = fw.solve(NET, X, Y, temperature="evidence", theory=_Refusing(1e-3))
+    np.testing.assert_allclose(some.temperature, free.temperature, rtol=1e-6)
+    refused = some.evidence_curve["temperature"] < 1e-3
+    assert np.isnan(some.evidence_curve["log_evidence"][refused.values]).all() and refused.any()
+    with pytest.raises(fw.InputError, match="a larger temperature, got a small one"):
+        fw.solve(NET, X, Y, temperature="evidence", theory=_Refusing(np.inf))

@@ -260,6 +260,7 @@ VALID: dict[str, Any] = {
     "sample": False,
     "sampler": None,
     "sampler_options": None,
+    "sample_weight": None,
     "sampling": None,
     "scheduler": None,
     "seed": 0,

@@ -19,11 +19,20 @@ def test_advice_in_json_and_on_disk(run_json, folder):
     assert [file.name for file in (folder / "here").iterdir()] == ["advice.json"]
 
 
-def test_advice_in_words(run):
-    result = run("advise", "--train", "20", "--activation", "relu", *["--width", "10"] * 3)
+def assert_said(result):
     assert result.exit_code == 0
     for word in ("theory", "nested", "steps", "T = 0.01", "On the test set"):
         assert word in result.stdout
+
+
+def test_advice_in_words(run):
+    assert_said(run("advise", "--width", "50"))
+
+
+@pytest.mark.slow
+def test_advice_on_a_deep_network(run):
+    result = run("advise", "--train", "20", "--activation", "relu", *["--width", "10"] * 3)
+    assert_said(result)
     assert "cavity" not in result.stdout and "adaptive" not in result.stdout
 
 

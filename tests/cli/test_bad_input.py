@@ -128,6 +128,7 @@ def test_output_folder_without_permission(run, folder, monkeypatch):
 
 
 FILES = {
+    "advise": ("advice.json",),
     "solve": ("solve.json",),
     "sample": ("sample.nc",),
     "compare": ("sample.nc", "compare.json"),

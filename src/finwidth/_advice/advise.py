@@ -81,10 +81,11 @@ def advise(
         theory has no solution at most of them); ``largest_error`` the largest at all points that
         are shown; ``accuracy_error`` the mean of |accuracy − exact|; ``share_solved``; ``trust``:
         "measured" (a point with the same features is in the map), "near", "far", or "none", more
-        than three steps away; ``seconds``, those of the nearest point, times (P/P')³ where P is
-        larger. Dimensions (theory, neighbour), nearest first: ``distance``, ``relative_error``
-        (signed), ``z``, ``exact_error``, and which point it is; with feature, ``difference``: by
-        how many steps point and problem differ (distance² is the sum of squares).
+        than three steps away; ``seconds`` (of all cores where the map has them) at the nearest
+        point, with ``seconds_patterns`` patterns: at large P they grow as P³. Dimensions (theory,
+        neighbour), nearest first: ``distance``, ``relative_error`` (signed), ``z``,
+        ``exact_error``, and which point it is; with feature, ``difference``: by how many steps
+        point and problem differ (distance² is the sum of squares).
 
         A step is a factor of two in P/N_1, of four in P, of √10 in T (in units of the labels' mean
         square), or a layer; one for another activation of the same parity, several outputs,
@@ -133,7 +134,7 @@ def advise(
     known = {name: measured.near(name, neighbours) for name in _defined(problem)}
     known = {name: known[name] for name in sorted(known, key=lambda name: _rank(known[name]))}
     result = xr.Dataset(
-        _by_theory(known, problem.n_patterns) | _by_neighbour(measured, known, neighbours),
+        _by_theory(known) | _by_neighbour(measured, known, neighbours),
         coords={"theory": list(known), "feature": list(FEATURES)},
     )
     test = on_test_set(problem, X_test, y_test) if tested else {}
@@ -195,7 +196,7 @@ def _best(result: "xr.Dataset") -> str | None:
     return str(names[order[0]])
 
 
-def _by_theory(known: dict[str, Known], n_patterns: int) -> dict[str, Any]:
+def _by_theory(known: dict[str, Known]) -> dict[str, Any]:
     rows = [
         (
             one.expected_error,
@@ -203,7 +204,8 @@ def _by_theory(known: dict[str, Known], n_patterns: int) -> dict[str, Any]:
             one.accuracy_error,
             trust(float(one.distance.min(initial=math.inf))),
             one.share_solved,
-            one.seconds * max(1.0, n_patterns / max(one.seconds_patterns, 1)) ** 3,
+            one.seconds,
+            one.seconds_patterns,
         )
         for one in known.values()
     ]
@@ -214,6 +216,7 @@ def _by_theory(known: dict[str, Known], n_patterns: int) -> dict[str, Any]:
         "trust",
         "share_solved",
         "seconds",
+        "seconds_patterns",
     )
     return {name: ("theory", np.array([row[i] for row in rows])) for i, name in enumerate(names)}
 

@@ -53,6 +53,11 @@ def verdict(
         What a quick theory says of the test set; empty without one.
     """
     parts = _nothing(result, measured) if best is None else _best(result, best, tolerance)
+    seconds, nearest = measured.sampling_seconds()
+    good = best is not None and float(result["expected_error"].sel(theory=best)) <= tolerance
+    if not good and math.isfinite(seconds):
+        patterns = int(measured.dataset["n_patterns"][nearest])
+        parts.append(f"Sampling took {seconds:.0f} s at the nearest point, of {patterns} patterns.")
     if outside is not None:
         parts.append(
             f"Labels are {said(features)} by the inputs: the leave-one-out error of infinite width "

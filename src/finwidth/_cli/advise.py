@@ -74,7 +74,7 @@ def advise(
     print(advice.attrs["verdict"])
     print_table(
         "Expected deviation of the test error from the exact one",
-        ("theory", "expected", "largest", "solved", "known", "seconds"),
+        ("theory", "expected", "largest", "solved", "known", "seconds", "at P ="),
         [_row(advice.sel(theory=name)) for name in advice["theory"].values],
     )
     print("Nearest measured points, by steps, with each theory's deviation:")
@@ -91,6 +91,7 @@ def _row(row: "xr.Dataset") -> tuple[str, ...]:
         _percent(float(row["share_solved"]), digits=0),
         str(row["trust"].values),
         f"{seconds:.2g}" if math.isfinite(seconds) else "–",
+        str(int(row["seconds_patterns"])) if math.isfinite(seconds) else "–",
     )
 
 

@@ -200,6 +200,29 @@ class FiniteWidthClassifier(ClassifierMixin, FiniteWidth):
         probabilities = self.predict_proba(X)
         return self.classes_[np.argmax(probabilities, axis=1)]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of patterns whose most probable class is their label's.
+
+        Parameters
+        ----------
+        X, y
+            A test set, shapes as for `fit`.
+        sample_weight
+            Weights of the patterns, shape (pattern,), or None for equal ones.
+
+        Returns
+        -------
+        float
+            The accuracy, between 0 and 1.
+
+        Raises
+        ------
+        InputError
+            If an argument is not as described.
+        """
+        with refusals("X, y and sample_weight"):
+            return super().score(X, y, sample_weight)
+
 
 def _targets(
     numbers: Int[np.ndarray, " pattern"], n_classes: int, likelihood: Likelihood

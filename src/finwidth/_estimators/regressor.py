@@ -12,7 +12,7 @@ from .._likelihoods import GAUSSIAN
 from .._numerics.standardise import label_scale
 from ._base import FiniteWidth
 from ._draws import Draws
-from ._inputs import generator, training_set
+from ._inputs import generator, refusals, training_set
 
 __all__ = ["FiniteWidthRegressor"]
 
@@ -178,6 +178,29 @@ class FiniteWidthRegressor(MultiOutputMixin, RegressorMixin, FiniteWidth):
             return mean
         # rounding can make the variance at a training point negative
         return mean, self._shaped(self.y_scale_ * np.sqrt(np.maximum(law.variance, 0.0)))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², the coefficient of determination of the predicted means.
+
+        Parameters
+        ----------
+        X, y
+            A test set, shapes as for `fit`.
+        sample_weight
+            Weights of the patterns, shape (pattern,), or None for equal ones.
+
+        Returns
+        -------
+        float
+            1 − Σ(y − mean)²/Σ(y − ȳ)², for several outputs averaged over them.
+
+        Raises
+        ------
+        InputError
+            If an argument is not as described.
+        """
+        with refusals("X, y and sample_weight"):
+            return super().score(X, y, sample_weight)
 
     def sample_y(self, X: Any, n_samples: Any = 1, random_state: Any = 0) -> Any:
         """Draw functions from the posterior of f, at some points together.
