@@ -134,8 +134,10 @@ def load_dataset(
         If more than one test row in twenty is a training row too.
     """
     found = name if isinstance(name, Source) else SHELF.get(name)
-    name = found.name if isinstance(found, Source) else name
-    load = found.load if isinstance(found, Source) else found
+    if isinstance(found, Source):
+        name, load = found.name, found.load
+    else:
+        name, load = str(name), found
     _check_options(name, load, options)
     request = Request(classes, n_train, n_test, seed, outputs, standardise_y, image)
     data = load(request, **options)
