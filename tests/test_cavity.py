@@ -168,7 +168,12 @@ def law_on_points(name: str, seed: int = 0):
     nodes = Nodes.prior(5, False)
     for _ in range(3):
         nodes = nodes.fitted(given, function, a / np.sqrt(7), np.sqrt(7) * lower)
-    return given, draw(given, function, nodes, normals(nodes, 16, (seed,)), 0.7), lower, a
+    return (
+        given,
+        draw(given, function, nodes, normals(nodes.mean.shape, 16, (seed,)), 0.7),
+        lower,
+        a,
+    )
 
 
 @pytest.mark.parametrize("name", ["erf", "relu"])
@@ -281,7 +286,7 @@ def test_points_reproduce_a_law_with_separated_modes() -> None:
             nodes = nodes.grown(False)
             for _ in range(10):
                 nodes = nodes.fitted(given, function, np.array([dual]), lower)
-        cloud = draw(given, function, nodes, normals(nodes, 1024, (0,)), 0.0)
+        cloud = draw(given, function, nodes, normals(nodes.mean.shape, 1024, (0,)), 0.0)
     phi = cloud.phi[:, 0]
     u, q = dual * phi, coupling * phi**2
     weights = np.exp(cloud.log_prior + 0.5 * u**2 / (1 + q)) / np.sqrt(1 + q)

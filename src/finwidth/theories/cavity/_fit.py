@@ -6,6 +6,7 @@ their spread is the error that the finite number of points makes.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -71,6 +72,7 @@ class Trail:
     dual: np.ndarray
     share: float
     iterations: int = 0
+    density: float = np.inf  # effective points of E[t²] for each point of a node
 
 
 def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
@@ -114,9 +116,14 @@ def follow(
     nodes = Nodes.prior(given.features.shape[1], given.odd)
     trail = Trail(np.inf, nodes, moments, dual, 1.0)
     share, step, count = 0.0, _FIRST_STEP, 0  # of 1/N_1
+
+    @functools.lru_cache(maxsize=1)
+    def base(count: int, points: int) -> np.ndarray:
+        return normals((count, given.features.shape[1]), points, (seed, 0))
+
     while share < 1 or count < _SETTLING:
         following = min(1.0, share + step)
-        after, reason, doubt = _step(given, activate, trail, width / following, few, seed)
+        after, reason, doubt = _step(given, activate, trail, width / following, few, base)
         more = 2 * few <= (most if doubt else min(most, _SURE))
         if after is None or (doubt and more):
             # smaller steps and more points: where both fail the branch has ended
@@ -145,7 +152,7 @@ def _step(
     trail: Trail,
     width: float,
     points: int,
-    seed: int,
+    base: Callable[[int, int], np.ndarray],
 ) -> tuple[Trail | None, str, bool]:
     """Return the next point of the trail, why there is none, and whether the points are too few."""
     nodes, moments, dual = trail.nodes, trail.moments, trail.dual
@@ -153,8 +160,7 @@ def _step(
         lower = np.linalg.cholesky(given.noise + moments)
         for _ in range(2):
             nodes = nodes.fitted(given, activate, dual / np.sqrt(width), np.sqrt(width) * lower)
-        base = normals(nodes, points, (seed, 0))
-        cloud = draw(given, activate, nodes, base, trail.share)
+        cloud = draw(given, activate, nodes, base(nodes.v.size, points), trail.share)
         try:
             law, residual, count = settle(
                 given, cloud, width, moments, dual, tolerance=_LOOSE, most=_MOST_LOOSE
@@ -177,7 +183,9 @@ def _step(
             nodes = nodes.grown(False)
         if not below and not above:
             bulk = float(law.weight @ law.shrink)
-            return Trail(width, nodes, moments, dual, bulk, count), "", law.effective < _EFFECTIVE
+            density = law.effective / points
+            after = Trail(width, nodes, moments, dual, bulk, count, density)
+            return after, "", law.effective < _EFFECTIVE
 
 
 def solved(
@@ -192,7 +200,7 @@ def solved(
 
     None where the points are too few for S to stay positive definite.
     """
-    base = normals(trail.nodes, points, seed)
+    base = normals(trail.nodes.mean.shape, points, seed)
     cloud = draw(given, activate, trail.nodes, base, trail.share)
     moments, dual = (trail.moments, trail.dual) if start is None else (start.moments, start.dual)
     try:
@@ -258,6 +266,9 @@ def fit(
     few, many = min(_FEW, most), min(_MANY, most)
     trail = follow(given, activate, width, seed=seed, few=few, most=many, tick=tick)
     count = min(_FIRST, most) if points is None else points
+    # no use in a start on points that the way there says are too few
+    while points is None and 2 * count <= many and trail.density * count < _MANY_EFFECTIVE:
+        count *= 2
     starts: list[Law | None] = [None] * REPLICATES
     while True:
         last = points is not None or 2 * count > most

@@ -83,6 +83,7 @@ class _AtC:
         self.shrink = 1 / (1 + q)
         self.log_base = cloud.log_prior - 0.5 * np.log1p(q)
         self.noise = given.noise - cloud.missed
+        self._last: tuple[Any, Any] = (None, None)
 
     def value(self, a: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return D, the points' probabilities and t."""
@@ -99,10 +100,12 @@ class _AtC:
         return self.given.y - self.noise @ a - mean
 
     def moments(self, weight: np.ndarray, pull: np.ndarray) -> np.ndarray:
-        phi = self.cloud.phi
-        second = square(phi, weight * (self.shrink + pull**2))
-        mean = phi.T @ (weight * pull)
-        return second - np.outer(mean, mean) - self.cloud.missed
+        if self._last[0] is not weight:  # the last factor's are those of the law
+            phi = self.cloud.phi
+            second = square(phi, weight * (self.shrink + pull**2))
+            mean = phi.T @ (weight * pull)
+            self._last = weight, second - np.outer(mean, mean) - self.cloud.missed
+        return self._last[1]
 
     def factor(self, weight: np.ndarray, pull: np.ndarray) -> tuple[np.ndarray, bool]:
         """Return the factor of the Hessian, or of what it is without the points' error."""

@@ -189,13 +189,13 @@ class Nodes:
         return density - np.log(self.v.size)
 
 
-def normals(nodes: Nodes, points: int, seed: tuple[int, ...]) -> np.ndarray:
+def normals(shape: tuple[int, ...], points: int, seed: tuple[int, ...]) -> np.ndarray:
     """Return half as many standard normals for each node: consecutive blocks of a Sobol sequence.
 
     Parameters
     ----------
-    nodes
-        What they are for.
+    shape
+        Number of nodes that they are for, and of their coordinates.
     points
         Points of a node, a power of two.
     seed
@@ -203,7 +203,7 @@ def normals(nodes: Nodes, points: int, seed: tuple[int, ...]) -> np.ndarray:
     """
     import scipy.stats.qmc  # a second, which the other theories need not spend
 
-    count, coordinates = nodes.mean.shape
+    count, coordinates = shape
     rng = np.random.default_rng(seed)
     engine = scipy.stats.qmc.Sobol(coordinates, scramble=True, rng=rng)
     return ndtri(np.stack([engine.random(points // 2) for _ in range(count)]))
