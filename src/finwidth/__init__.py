@@ -18,7 +18,8 @@ if TYPE_CHECKING:
         testing as testing,
         theories as theories,
     )
-    from ._advice import advise as advise, load_error_map as load_error_map
+    from ._advice.advise import advise as advise
+    from ._advice.shipped import load_error_map as load_error_map
     from ._basics.errors import (
         AccuracyWarning as AccuracyWarning,
         ConvergenceError as ConvergenceError,
@@ -82,8 +83,8 @@ _EXPORTS = {
     "ActivationFamily": ("activations", "ActivationFamily"),
     "get_activation": ("activations", "get_activation"),
     "list_activations": ("activations", "list_activations"),
-    "advise": ("_advice", "advise"),
-    "load_error_map": ("_advice", "load_error_map"),
+    "advise": ("_advice.advise", "advise"),
+    "load_error_map": ("_advice.shipped", "load_error_map"),
     "compare": ("_results.compare", "compare"),
     "AccuracyWarning": ("_basics.errors", "AccuracyWarning"),
     "ConvergenceError": ("_basics.errors", "ConvergenceError"),

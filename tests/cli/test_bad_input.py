@@ -216,6 +216,7 @@ def test_nonsense_for_every_option(run, folder, monkeypatch, command, option, te
         raise Work
 
     for place in (
+        "_advice.advise.leave_one_out",
         "_solve.solve_problem",
         "_sampling.sample.run",
         "_sweeps.map.run",
