@@ -7,7 +7,9 @@ import xarray as xr
 
 import finwidth as fw
 from finwidth._advice.advise import _defined
-from finwidth._advice.features import FEATURES
+from finwidth._advice.features import FEATURES, of_map
+from finwidth._advice.nearest import Measured
+from finwidth._advice.spread import spread
 from finwidth._problem.problem import make_problem
 
 DIGITS = fw.load_dataset("digits", classes=(0, 1), n_train=100, n_test=100)
@@ -129,6 +131,31 @@ def test_where_nothing_near_was_measured_it_says_so():
     classes = fw.advise(net, DIGITS.X_train, labels, likelihood="softmax")
     assert "Nothing near was measured" in classes.attrs["verdict"]
     assert np.isnan(classes.attrs["loo_accuracy"])
+
+
+def test_errors_differ_more_between_points_further_apart():
+    """A theory whose error is the distance to a point, and one that is always as far off."""
+    line = np.arange(12.0)
+    apart = np.abs(line[:, None] - line)
+    assert [spread(apart, line, one) for one in (1.0, 3.0)] == [1.0, 3.0]
+    assert spread(apart, np.full(12, 0.3), 2.0) == 0.0
+    assert np.isnan(spread(apart, line, 50.0))
+
+
+@pytest.mark.slow
+def test_of_the_map_s_points_most_are_off_by_less_than_is_likely_by_the_others():
+    dataset = fw.load_error_map()
+    points = of_map(dataset)
+    for theory in ("infinite", "nested", "cavity"):
+        below = []
+        for i, features in enumerate(points):
+            found = Measured(dataset.drop_isel(point=i), features).near(theory, 3)
+            own = abs(float(dataset["relative_error"].sel(theory=theory)[i]))
+            if np.isfinite(own) and np.isfinite(found.likely_error):
+                assert found.likely_error >= 2 * found.expected_error
+                below.append(own <= found.likely_error)
+        assert len(below) > 20
+        assert np.mean(below) > 0.75, theory
 
 
 def test_sampling_is_advised_where_no_theory_is_good_enough():

@@ -1,5 +1,6 @@
 """What an error map knows of a theory near a problem: its nearest points, error and cost there."""
 
+import functools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from .features import FEATURES, Features, differences, of_map
+from .spread import pairwise, spread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +34,9 @@ class Known(NamedTuple):
         asked.
     largest_error
         The largest |relative error| at all of `points`.
+    likely_error
+        Twice the root of the sum of squares of ``expected_error`` and of the median difference
+        between errors at points of the map that are as far apart.
     share_solved
         At which share of the nearest it has a solution.
     accuracy_error
@@ -46,6 +51,7 @@ class Known(NamedTuple):
     distance: Float[np.ndarray, " neighbour"]
     expected_error: float
     largest_error: float
+    likely_error: float
     share_solved: float
     accuracy_error: float
     seconds: float
@@ -72,11 +78,15 @@ class Measured:
 
     def __init__(self, dataset: "xr.Dataset", features: Features) -> None:
         self.dataset = dataset.isel(point=np.flatnonzero(dataset["counted"].values))
-        points = of_map(self.dataset)
-        self.differences = np.zeros((len(points), len(FEATURES)))
-        for row, point in zip(self.differences, points, strict=True):
+        self.points = of_map(self.dataset)
+        self.differences = np.zeros((len(self.points), len(FEATURES)))
+        for row, point in zip(self.differences, self.points, strict=True):
             row[:] = differences(features, point)
         self.distance = np.sqrt(np.sum(self.differences**2, axis=1))
+
+    @functools.cached_property
+    def _apart(self) -> np.ndarray:
+        return pairwise(self.points)
 
     def of(self, name: str, theory: str) -> np.ndarray:
         """Return a variable of a theory, NaN where the map has none."""
@@ -93,7 +103,7 @@ class Measured:
         """Return what is known of a theory; of one that the map has not, nothing."""
         if theory not in self.dataset["theory"].values:
             nothing = np.zeros(0)
-            none = (math.nan,) * 5
+            none = (math.nan,) * 6
             return Known(nothing.astype(int), nothing, *none, seconds_patterns=0)
         relative = self.of("relative_error", theory)
         solved = np.isfinite(relative)
@@ -112,11 +122,16 @@ class Measured:
         noise = self.dataset["exact_mcse"].values / np.abs(self.dataset["exact_error"].values)
         size = np.where(solved, np.maximum(np.abs(relative), noise), np.nan)
         found = size[order][solved[order]]
+        expected = self._mean(size, count) if share >= 0.5 else math.nan
+        beyond = math.nan
+        if math.isfinite(expected):
+            beyond = spread(self._apart, relative, float(distance[0]))
         return Known(
             order,
             distance,
-            self._mean(size, count) if share >= 0.5 else math.nan,
+            expected,
             float(found.max()) if found.size else math.nan,
+            2.0 * math.hypot(expected, beyond),
             share,
             self._mean(np.abs(right), count),
             float(self.seconds(theory)[timed[0]]) if timed else math.nan,

@@ -105,8 +105,10 @@ def _nothing(result: "xr.Dataset", measured: Measured) -> list[str]:
 def _best(result: "xr.Dataset", best: str, tolerance: float) -> list[str]:
     row = result.sel(theory=best)
     error, largest = float(row["expected_error"]), float(row["largest_error"])
+    likely = float(row["likely_error"])
     if error <= tolerance:
-        parts = [f"Use theory={best!r}: expect its test error to be {_percent(error)} off."]
+        beyond = f", most likely less than {_percent(likely)}" if math.isfinite(likely) else ""
+        parts = [f"Use theory={best!r}: expect its test error to be {_percent(error)} off{beyond}."]
     else:
         parts = [
             f"Only sampling will do to {_percent(tolerance)}: of theory={best!r}, the best that is "

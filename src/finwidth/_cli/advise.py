@@ -74,7 +74,7 @@ def advise(
     print(advice.attrs["verdict"])
     print_table(
         "Expected deviation of the test error from the exact one",
-        ("theory", "expected", "largest", "solved", "known", "seconds", "at P ="),
+        ("theory", "expected", "likely below", "largest", "solved", "known", "seconds", "at P ="),
         [_row(advice.sel(theory=name)) for name in advice["theory"].values],
     )
     print("Nearest measured points, by steps, with each theory's deviation:")
@@ -87,6 +87,7 @@ def _row(row: "xr.Dataset") -> tuple[str, ...]:
     return (
         str(row["theory"].values),
         _percent(float(row["expected_error"])),
+        _percent(float(row["likely_error"])),
         _percent(float(row["largest_error"])),
         _percent(float(row["share_solved"]), digits=0),
         str(row["trust"].values),
