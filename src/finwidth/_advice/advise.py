@@ -83,12 +83,12 @@ def advise(
         ``expected_error``² and the square of the median difference between two points of the map
         that are as far apart (of the points of the shipped map, each predicted from the others,
         five in six are below it); ``accuracy_error`` the mean of |accuracy − exact|;
-        ``share_solved``; ``trust``: "measured" (a point with the same features is in the map), "near", "far", or "none", more
-        than three steps away; ``seconds`` (of all cores where the map has them) at the nearest
-        point, with ``seconds_patterns`` patterns: at large P they grow as P³. Dimensions (theory,
-        neighbour), nearest first: ``distance``, ``relative_error`` (signed), ``z``,
-        ``exact_error``, and which point it is; with feature, ``difference``: by how many steps
-        point and problem differ (distance² is the sum of squares).
+        ``share_solved``; ``trust``: "measured" (a point with the same features is in the map),
+        "near", "far", or "none", more than three steps away; ``seconds`` (of all cores where the
+        map has them) at the nearest point, with ``seconds_patterns`` patterns: at large P they grow
+        as P³. Dimensions (theory, neighbour), nearest first: ``distance``, ``relative_error``
+        (signed), ``z``, ``exact_error``, and which point it is; with feature, ``difference``: by
+        how many steps point and problem differ (distance² is the sum of squares).
 
         A step is a factor of two in P/N_1, of four in P, of √10 in T (in units of the labels' mean
         square), or a layer; one for another activation of the same parity, several outputs,
