@@ -288,6 +288,7 @@ VALID: dict[str, Any] = {
     "values": Lazy(weights),
     "weight_precision": 1.0,
     "readout_activation": None,
+    "shared": False,
     "skip": 1.0,
     "width": 4,
     "widths": (4,),
