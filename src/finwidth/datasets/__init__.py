@@ -134,7 +134,7 @@ def load_dataset(
         If more than one test row in twenty is a training row too.
     """
     found = name if isinstance(name, Source) else SHELF.get(name)
-    name = found.name if isinstance(found, Source) else name
+    name = found.name if isinstance(found, Source) else str(name)
     load = found.load if isinstance(found, Source) else found
     _check_options(name, load, options)
     request = Request(classes, n_train, n_test, seed, outputs, standardise_y, image)
