@@ -439,3 +439,64 @@ def test_a_theory_can_be_given_itself(no_distributions: None) -> None:
     given = fw.solve(fw.Network((5,)), X, y, temperature=0.1, theory=Wishart())
     named = fw.solve(fw.Network((5,)), X, y, temperature=0.1, theory="wishart")
     assert given.action == named.action
+
+
+def sampler(**changes) -> list:
+    from finwidth.samplers import Sampler
+
+    fields = {"kernel": print, "num_warmup": 5, "num_samples": 5}
+    return [Sampler("mine", **(fields | changes))]
+
+
+@pytest.mark.parametrize(
+    ("hook", "items", "message"),
+    [
+        ("samplers", lambda: sampler(kernel=3), "sampler 'mine' with kernel = a function, got 3"),
+        ("samplers", lambda: sampler(num_samples=0), "'mine' with num_samples = an int of at"),
+        ("samplers", lambda: ["nuts"], "expected a list of finwidth.samplers.Sampler, got 'nuts'"),
+        ("datasets", lambda: [fw.datasets.Source("mine", 3)], "'mine' with load = a function"),
+        ("datasets", lambda: [fw.datasets.Source("mine", lambda: 3)], "load = a function .request"),
+        (
+            "datasets",
+            lambda: [fw.datasets.Source("csv", lambda r: r)],
+            "'csv' from finwidth itself",
+        ),
+        ("likelihoods", lambda: ["probit"], "expected a list of finwidth.theories.Likelihood, got"),
+        ("activations", lambda: [fw.Activation("a:2", jnp.sin)], "a name without a colon"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_breaks_the_protocol_of_its_kind_is_refused(
+    no_distributions: None, hook: str, items: Callable[[], list], message: str
+) -> None:
+    module = ModuleType("broken")
+    vars(module)["items"] = items
+    code = f"def finwidth_register_{hook}(): return items()"
+    exec(f"import finwidth as fw\n@fw.hookimpl\n{code}", vars(module))
+    with pytest.raises(fw.PluginError, match=message) as caught:
+        fw.register_plugin(module)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [lambda: 3, lambda slope: 3, lambda slope=None: 3, 3, None])
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_family_needs_parameters_with_numbers(make: object) -> None:
+    with pytest.raises(fw.InputError, match="^expected make = a function whose parameters have fl"):
+        fw.ActivationFamily("mine", make)  # type: ignore[arg-type]
+
+
+def test_what_a_family_makes_is_checked(no_distributions: None) -> None:
+    def positive(frequency: float = 1.0, phase: float = 0.0) -> fw.Activation:
+        if frequency <= 0:
+            raise fw.InputError(f"expected frequency > 0, got {frequency:g}")
+        return fw.Activation("any", lambda h: jnp.sin(frequency * h + phase))
+
+    family = fw.ActivationFamily("wave", positive)
+    assert family.member("2,phase=.5").name == "wave:2,0.5"
+    assert family.member("phase=0.5,frequency=2") is family.member("2,0.5")
+    assert family.member("").name == family.member("1,-0").name == "wave:1,0"
+    with pytest.raises(fw.InputError, match="wave:FREQUENCY,PHASE .* 'wave:-1,0' .*> 0, got"):
+        family.member("-1")
+    other = fw.ActivationFamily("other", lambda slope=1.0: slope)  # type: ignore[arg-type, return-value]
+    with pytest.raises(fw.PluginError, match="'other' to make a finwidth.Activation, got 1.0"):
+        other.member("")

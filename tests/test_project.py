@@ -132,14 +132,16 @@ def test_changelog_opens_with_the_version_of_the_package() -> None:
 
 
 def test_every_hook_is_documented() -> None:
+    """In a section of its own, with an example that tests/test_docs.py executes."""
     hookspecs = importlib.import_module("finwidth._plugins.hooks")
     hooks = [name for name in vars(hookspecs) if name.startswith("finwidth_")]
-    pages = "\n".join(page.read_text("utf-8") for page in ROOT.glob("docs/**/*.md"))
-    assert hooks
-    for hook in hooks:
-        assert re.search(rf"^#+ `{hook}`$", pages, re.MULTILINE), (
-            f"{hook} has no section of its own in docs/"
-        )
+    sections = re.split(r"^## ", read("docs/reference/hooks.md"), flags=re.MULTILINE)
+    found = {section.partition("\n")[0].strip("`"): section for section in sections[1:]}
+    assert set(found) == set(hooks) != set()
+    for hook, section in found.items():
+        code = "\n".join(re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+        assert f"def {hook}(" in code, f"{hook} has no example"
+        assert "hookimpl" in code
 
 
 def test_every_public_name_is_in_the_reference() -> None:

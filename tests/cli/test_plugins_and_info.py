@@ -49,6 +49,52 @@ def test_check_passes_a_built_in(run, run_json):
     assert set(record["deviations"]) >= {"parity", "kernel", "gradient", "positive semidefinite"}
 
 
+def test_check_finds_out_what_a_name_is(run, run_json):
+    record = run_json("plugins", "check", "random")
+    assert (record["kind"], record["data"]) == ("data", "random")
+    assert record["deviations"]["repeated"] == 0.0
+    unknown = run("plugins", "check", "randmo")
+    assert unknown.exit_code == 2 and unknown.stderr.count("\n") == 1
+    assert "got 'randmo' (did you mean 'random'?)" in unknown.stderr
+    wrong = run("plugins", "check", "random", "--kind", "theory")
+    assert wrong.exit_code == 2 and "expected theory = one of" in wrong.stderr
+
+
+def test_a_name_of_several_things_needs_its_kind(run):
+    class Random:
+        @staticmethod
+        @fw.hookimpl
+        def finwidth_register_activations():
+            return [fw.Activation("random", jnp.tanh, parity="odd")]
+
+    _plugins.register(Random, "random-plugin")
+    try:
+        result = run("plugins", "check", "random")
+    finally:
+        _plugins.reset()
+    assert result.exit_code == 2
+    assert "expected --kind = activation or data, since 'random' is the name of each" in (
+        result.stderr
+    )
+
+
+def test_new_writes_a_folder_and_says_what_to_do_with_it(run, folder):
+    result = run("plugins", "new", "soft_step", "--out", "mine")
+    assert result.exit_code == 0
+    assert (folder / "mine/finwidth-soft-step/pyproject.toml").exists()
+    assert result.stdout.splitlines() == [
+        "written: mine/finwidth-soft-step",
+        "  pip install -e mine/finwidth-soft-step",
+        "  finwidth plugins check soft_step",
+        "  finwidth demo --activation soft_step",
+    ]
+    for arguments in (("soft_step", "--out", "mine"), ("Soft",), ("erf",), ("x", "--kind", "y")):
+        refused = run("plugins", "new", *arguments)
+        assert refused.exit_code == 2 and refused.stdout == ""
+        assert refused.stderr.count("\n") == 1 and "expected " in refused.stderr
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize(
     "arguments", [("plugins", "check"), ("solve", "--train", "9", "--test", "2", "--activation")]
 )

@@ -12,12 +12,22 @@ def info(json: Json = False) -> None:
     """Show versions, device, plugins, and the names that options take; for bug reports."""
     import finwidth as fw
 
-    from .. import _layers, _observables, activations, articles, datasets, samplers, theories
+    from .. import (
+        _layers,
+        _likelihoods,
+        _observables,
+        activations,
+        articles,
+        datasets,
+        samplers,
+        theories,
+    )
     from .._results.provenance import provenance
 
     record = provenance(fw.Network(widths=(1,)))
     del record["network"], record["created"]
-    folders = (activations, articles, datasets, _layers, _observables, samplers, theories)
+    folders = (activations, articles, datasets, _layers, _likelihoods, _observables)
+    folders += (samplers, theories)
     names = {
         folder.__name__.rpartition(".")[2].lstrip("_"): folder.SHELF.names() for folder in folders
     }
