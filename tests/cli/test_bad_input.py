@@ -71,7 +71,7 @@ WRONG = [
     ),
     (["demo", "--widths", "0"], "expected widths = .*, got 0"),
     (["demo", "--widths", "5,"], "expected --widths = ints separated by commas, .*, got '5,'"),
-    (["plugins", "check", "ref"], "expected activation = .*, got 'ref'"),
+    (["plugins", "check", "ref"], "expected NAME = .*, got 'ref'"),
 ]
 
 
