@@ -103,6 +103,15 @@ def test_example_runs(example: Path) -> None:
     runpy.run_path(str(example), run_name="__main__")
 
 
+def test_the_gallery_shows_every_example() -> None:
+    text = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    for example in EXAMPLES:
+        assert f"[{example.name}](../examples/{example.name})" in text
+        picture = f"gallery-{example.stem}.png"
+        drawn = picture in example.read_text("utf-8")
+        assert drawn == (f"_static/{picture}" in text) == (ROOT / "docs/_static" / picture).exists()
+
+
 @functools.cache
 def options_of(command: str) -> set[str]:
     shown = CliRunner().invoke(app, [*command.split(), "--help"])
