@@ -133,6 +133,7 @@ def test_a_new_distribution_passes_its_own_tests(kind: str, tmp_path: Path) -> N
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(folder / "src"), source]),
         "FINWIDTH_LOAD_PLUGINS": folder.name,
+        "PYTEST_ADDOPTS": "",  # ours are not theirs
     }
     small = ["--train", "12", "--test", "6", "--widths", "6", "--warmup", "60", "--draws", "60"]
     if kind == "layer":
