@@ -30,7 +30,7 @@ class Sampler:
     name
         What users write.
     kernel
-        (model, **options) -> a NumPyro kernel.
+        ``(model, **options)`` -> a NumPyro kernel.
     num_warmup, num_samples
         Defaults of `finwidth.sample`. Where the kernel can end its warm-up early, `num_warmup`
         is the most that the warm-up may take.
