@@ -25,4 +25,4 @@ unset PYTHONPATH || true
 .venv/bin/finwidth info
 .venv/bin/finwidth demo --out demo
 .venv/bin/python -m pytest -q -p no:cacheprovider -p no:zarr -m "not slow" \
-    -k "not gelu" tests # gelu is a plugin
+    tests

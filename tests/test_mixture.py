@@ -142,7 +142,7 @@ def test_evidence_with_noise_matches_high_precision_quadrature(widths):
         pytest.param("erf", None, marks=pytest.mark.slow),
         ("erf", 1.5),
         pytest.param("relu", None, marks=pytest.mark.slow),
-        ("relu", 1.5),
+        pytest.param("relu", 1.5, marks=pytest.mark.slow),
     ],
 )
 def test_one_layer_matches_integrals_over_scale_and_projection(activation, bias):

@@ -14,12 +14,18 @@ import finwidth as fw
 VALUES = json.loads((pathlib.Path(__file__).parent / "data" / "nngp.json").read_text())
 FLAT = np.array(VALUES["flat"])
 IMAGES = np.moveaxis(np.array(VALUES["images"]), -1, 1)  # channels first
+QUICK = ("erf-1-None", "relu-3-0.5", "erf-2-none")
 CLOSE = {"rtol": 1e-12, "atol": 1e-14}
 
 
-@pytest.mark.parametrize(
-    "case", VALUES["dense"], ids=lambda c: f"{c['activation']}-{c['depth']}-{c['bias']}"
-)
+def some_slow(cases, *names):
+    """Mark all cases slow but those of QUICK."""
+    for case in cases:
+        name = "-".join(str(case[one]) for one in names)
+        yield pytest.param(case, marks=() if name in QUICK else pytest.mark.slow, id=name)
+
+
+@pytest.mark.parametrize("case", some_slow(VALUES["dense"], "activation", "depth", "bias"))
 def test_dense(case):
     """W_std = λ^(-1/2) in every layer and the readout, b_std = λ_b^(-1/2)."""
     bias = None if case["bias"] is None else case["bias"] ** -2
@@ -33,9 +39,7 @@ def test_dense(case):
 
 
 @pytest.mark.parametrize(
-    "case",
-    VALUES["convolution"],
-    ids=lambda c: f"{c['activation']}-{c['stride']}-{c['pooling']}",
+    "case", some_slow(VALUES["convolution"], "activation", "stride", "pooling")
 )
 def test_convolution(case):
     """A VALID convolution of 3 × 3 patches, its readout over patches or their average."""
@@ -44,7 +48,7 @@ def test_convolution(case):
     np.testing.assert_allclose(fw.nngp_kernel(net, IMAGES), case["kernel"], **CLOSE)
 
 
-@pytest.mark.parametrize("case", VALUES["residual"], ids=lambda c: f"{c['blocks']}")
+@pytest.mark.parametrize("case", some_slow(VALUES["residual"], "blocks", "branch"))
 def test_residual(case):
     """Blocks h → h + branch W erf(h) with an erf readout."""
     block = fw.Residual(5, skip=1.0, branch=case["branch"])

@@ -284,7 +284,8 @@ def test_identity_network_is_sampled_exactly(width, model, sampler):
         np.testing.assert_array_equal(predictions["f_variance"], diagonal)
 
 
-@pytest.mark.parametrize("model", ["marginal", pytest.param("network", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["marginal", "network"])
 def test_a_run_is_continued_and_stops(model, tmp_path):
     """The test error that stops it is the mean over points and outputs."""
     net = fw.Network((3,), "erf", bias_precision=1.5, outputs=2)

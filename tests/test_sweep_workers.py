@@ -93,7 +93,17 @@ def test_a_scheduler_gives_the_numbers_of_this_process(grid, here, tmp_path):
     assert_same(sweep(grid, tmp_path), here)
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere", "tcp://", "http://x", ""])
+@pytest.mark.parametrize(
+    "address",
+    # the command line's own test waits for one, too
+    [
+        pytest.param("tcp://127.0.0.1:1", marks=pytest.mark.slow),
+        "nowhere",
+        "tcp://",
+        "http://x",
+        "",
+    ],
+)
 def test_scheduler_that_does_not_answer_is_refused_before_any_work(grid, tmp_path, address):
     start = time.monotonic()
     with pytest.raises(fw.InputError, match="expected scheduler = ") as caught:

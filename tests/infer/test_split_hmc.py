@@ -230,7 +230,8 @@ def test_whitening_is_the_priors_own_and_invertible(shape, seed):
 # --- adaptation, chains
 
 
-@pytest.mark.parametrize("target", [0.6, pytest.param(0.9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0.6, 0.9])
 def test_warmup_reaches_the_target_acceptance(target):
     with float64():
         mcmc = run(SplitHMC(nonlinear(), target_accept_prob=target), chains=4, samples=500)
