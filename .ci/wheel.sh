@@ -24,5 +24,4 @@ cd "$place"
 unset PYTHONPATH || true
 .venv/bin/finwidth info
 .venv/bin/finwidth demo --out demo
-.venv/bin/python -m pytest -q -p no:cacheprovider -p no:zarr -m "not slow" \
-    tests
+.venv/bin/python -m pytest -q -p no:cacheprovider -p no:zarr -m "not slow" tests

@@ -20,9 +20,11 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-14}
 
 def some_slow(cases, *names):
     """Mark all cases slow but those of QUICK."""
-    for case in cases:
-        name = "-".join(str(case[one]) for one in names)
-        yield pytest.param(case, marks=() if name in QUICK else pytest.mark.slow, id=name)
+    ids = ["-".join(str(case[one]) for one in names) for case in cases]
+    return [
+        pytest.param(case, marks=() if one in QUICK else pytest.mark.slow, id=one)
+        for case, one in zip(cases, ids, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("case", some_slow(VALUES["dense"], "activation", "depth", "bias"))
