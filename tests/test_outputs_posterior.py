@@ -255,7 +255,7 @@ def test_quadrature_has_converged(width):
     [
         (4, "marginal", "split_hmc"),
         pytest.param(1, "marginal", "split_hmc", marks=pytest.mark.slow),
-        (1, "student_t", "split_hmc"),
+        pytest.param(1, "student_t", "split_hmc", marks=pytest.mark.slow),
         pytest.param(4, "student_t", "nuts", marks=pytest.mark.slow),
         *(
             pytest.param(4, model, sampler, marks=pytest.mark.slow)
