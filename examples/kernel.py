@@ -6,6 +6,8 @@
 # The alignment is yᵀKy/(P tr K), 1 for a kernel that knows the labels and nothing else.
 
 # %%
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -17,7 +19,7 @@ X, y = data.X_train[order], data.y_train[order]
 net = fw.Network(widths=(20,), activation="erf")
 
 # %%
-solutions = {
+solutions: dict[str, Any] = {
     name: fw.solve(net, X, y, temperature=0.01, theory=name)
     for name in ("infinite", "nested", "adaptive")
 }

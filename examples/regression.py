@@ -16,20 +16,19 @@ y = np.sin(1.5 * x[:, 0]) + 0.1 * rng.normal(size=10)
 grid = np.linspace(-4, 4, 81)[:, None]
 
 net = fw.Network(widths=(5,), activation="erf", weight_precision=(0.2, 0.5), bias_precision=0.5)
-settings = {"temperature": 0.01}
+TEMPERATURE = 0.01
 
 # %% [markdown]
-# The three posteriors. The sampled one keeps mean and variance of f, averaged exactly over the
-# readout, so few draws make a smooth band.
+# The three posteriors; of the sampled one, mean and deviation of its draws of f.
 
 # %%
 bands = {}
 for theory in ("nested", "infinite"):
-    prediction = fw.solve(net, x, y, theory=theory, **settings).predict(grid)
+    prediction = fw.solve(net, x, y, temperature=TEMPERATURE, theory=theory).predict(grid)
     bands[theory] = prediction.mean, np.sqrt(prediction.variance)
 
 tree = fw.sample(
-    net, x, y, X_test=grid, num_warmup=500, num_samples=500, progress=False, **settings
+    net, x, y, X_test=grid, num_warmup=500, num_samples=500, temperature=TEMPERATURE, progress=False
 )
 draws = tree["predictions"]["f"].stack(draw_=("chain", "draw"))
 bands["exact"] = draws.mean("draw_").values, draws.std("draw_").values
