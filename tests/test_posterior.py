@@ -273,6 +273,7 @@ def test_what_is_no_posterior_is_refused_by_name(model, error, message):
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.slow
 def test_shapes_are_those_of_one_chain_where_all_advance_side_by_side():
     few = {"num_warmup": 0, "num_samples": 1, "chain_method": "vectorized"}
     assert run(**few)["posterior"]["w"].shape == (2, 1, 3)

@@ -241,6 +241,7 @@ def test_shapes_broadcast(activation: fw.Activation, shapes: tuple) -> None:
     np.testing.assert_allclose(got, np.full(got.shape, scalar), rtol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(
     activation=st.sampled_from([TANH, RELU, SOFTPLUS, SIGN]),
