@@ -15,6 +15,7 @@ import pytest
 import scipy.special
 import scipy.stats
 from numpyro.infer.util import log_density
+from sampled import assert_sampled_is_the_mixture
 
 import finwidth as fw
 from finwidth._numerics.precision import float64
@@ -503,25 +504,7 @@ def test_forward_is_the_convolution_of_jax(channels, pooling):
 @pytest.mark.filterwarnings("ignore:expected an error of the evidence:finwidth.AccuracyWarning")
 def test_identity_network_is_the_wishart_mixture(model):
     network = net("identity", bias_precision=(2.0, 3.0))
-    mixture = fw.mixture(network, X, Y, temperature=T)
-    tree = fw.sample(
-        network,
-        X,
-        Y,
-        temperature=T,
-        X_test=X_TEST,
-        y_test=Y_TEST,
-        model=model,
-        num_samples=4000,
-        progress=False,
-    )
-    f = tree["predictions"].dataset[["f"]]
-    error = az.mcse(f).f.values
-    prediction = mixture.predict(X_TEST)
-    assert np.all(np.abs(f.f.mean(("chain", "draw")).values - prediction.mean) < 4.5 * error)
-    scores, expected = fw.scores(tree), mixture.scores(X_TEST, Y_TEST)
-    error = math.hypot(float(scores.error_mcse), float(expected.error_se))
-    assert abs(float(scores.error) - float(expected.error)) < 4.5 * error
+    assert_sampled_is_the_mixture(network, X, Y, X_TEST, Y_TEST, T, model)
 
 
 @pytest.mark.parametrize("outputs", [1, pytest.param(2, marks=pytest.mark.slow)])

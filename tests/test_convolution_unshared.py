@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from sampled import assert_sampled_is_the_mixture
 
 import finwidth as fw
 from finwidth._numerics.precision import float64
@@ -260,25 +261,7 @@ def test_mixture_by_points_and_by_chains(activation):
 @pytest.mark.filterwarnings("ignore:expected an error of the evidence:finwidth.AccuracyWarning")
 def test_identity_network_is_the_mixture(model):
     network = net("identity", bias_precision=BIAS)
-    mixture = fw.mixture(network, X, Y, temperature=T)
-    tree = fw.sample(
-        network,
-        X,
-        Y,
-        temperature=T,
-        X_test=X_TEST,
-        y_test=Y_TEST,
-        model=model,
-        num_samples=4000,
-        progress=False,
-    )
-    f = tree["predictions"].dataset[["f"]]
-    error = az.mcse(f).f.values
-    prediction = mixture.predict(X_TEST)
-    assert np.all(np.abs(f.f.mean(("chain", "draw")).values - prediction.mean) < 4.5 * error)
-    scores, expected = fw.scores(tree), mixture.scores(X_TEST, Y_TEST)
-    error = math.hypot(float(scores.error_mcse), float(expected.error_se))
-    assert abs(float(scores.error) - float(expected.error)) < 4.5 * error
+    assert_sampled_is_the_mixture(network, X, Y, X_TEST, Y_TEST, T, model)
 
 
 @pytest.mark.slow

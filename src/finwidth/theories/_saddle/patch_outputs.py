@@ -184,7 +184,7 @@ class PatchOutputsSolution(PatchSolution):
         (layer, patch, output, ``output_``) where patches do not share their weights.
         """
         outputs, layer = self.network.outputs, self.layer
-        q = np.linalg.inv(self.found.r) - np.eye(len(self.found.r))
+        q = self.found.q
         shape = (-1, outputs, len(q) // outputs, outputs)
         dims: tuple[str, ...] = ("layer", "patch", "output", "patch_", "output_")
         values = {"q_bar": self.found.q_bar.reshape(shape), "q": q.reshape(shape)}

@@ -45,6 +45,11 @@ class Found(NamedTuple):
     converged: bool
     message: str
 
+    @property
+    def q(self) -> Square:
+        """Q = R⁻¹ − 1."""
+        return np.linalg.inv(self.r) - np.eye(len(self.r))
+
 
 def _function(matrix: Square, of: Callable[[np.ndarray], np.ndarray]) -> Square:
     values, vectors = np.linalg.eigh(matrix)

@@ -243,9 +243,8 @@ class PatchSolution(Searched, GaussianProcessSolution):
 
         (layer, patch) where they do not share their weights.
         """
-        q = np.linalg.inv(self.found.r) - np.eye(len(self.found.r))
         shape = self.problem.X.shape[1:]
-        return patch_dataset(self.layer, shape, q_bar=self.found.q_bar, q=q)
+        return patch_dataset(self.layer, shape, q_bar=self.found.q_bar, q=self.found.q)
 
     def kernel_between(self, A: np.ndarray, B: np.ndarray, output_bias: bool = True) -> Covariance:
         """Return K_R between two sets of patterns, with or without 1/λ^b_1 of the output bias."""
