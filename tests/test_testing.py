@@ -383,3 +383,20 @@ def test_a_kernel_that_is_wrong_for_large_variances_is_found() -> None:
     testing.check_monte_carlo(large)
     with pytest.raises(fw.PluginError, match="at variances of 1e.(04|12)"):
         testing.check_scales(large)
+
+
+@pytest.mark.slow
+def test_scales_at_which_quadrature_fails_accuse_nobody():
+    """E[sin²h] is closed at any scale; panels miss it where the sine oscillates within them."""
+
+    def kernel(c_xx, c_xy, c_yy):
+        def half(c):  # exp(−(c_xx + c_yy)/2) sinh c
+            return -jnp.exp(c - (c_xx + c_yy) / 2) * jnp.expm1(-2 * c) / 2
+
+        return half(jnp.maximum(c_xy, 0)) - half(jnp.maximum(-c_xy, 0))
+
+    sine = fw.Activation("sine", jnp.sin, parity="odd", kernel=kernel)
+    assert testing.check_scales(sine)["extreme scales"] < 1e-12
+    wrong = fw.Activation("sine", jnp.sin, parity="odd", kernel=lambda *c: 1.001 * kernel(*c))
+    with pytest.raises(fw.PluginError, match="expected at variances of 1e-12"):
+        testing.check_scales(wrong)
