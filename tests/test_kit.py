@@ -18,6 +18,8 @@ NAMES = {
     "sampler": "steady",
     "data": "two_rings",
     "layer": "gained",
+    "likelihood": "averaged",
+    "observable": "within",
 }
 
 
@@ -101,6 +103,8 @@ def test_a_name_that_cannot_be_one_is_refused(name: object, tmp_path: Path) -> N
         ("sampler", "nuts"),
         ("data", "digits"),
         ("layer", "dense"),
+        ("likelihood", "probit"),
+        ("observable", "accuracy"),
     ],
 )
 def test_a_name_that_is_taken_is_refused(kind: str, name: str, tmp_path: Path) -> None:
@@ -138,11 +142,13 @@ def test_a_new_distribution_passes_its_own_tests(kind: str, tmp_path: Path) -> N
     small = ["--train", "12", "--test", "6", "--widths", "6", "--warmup", "60", "--draws", "60"]
     if kind == "layer":
         del small[4:6]
+    if kind == "observable":
+        small[4] = "--width"
     use = KINDS[kind].use.format(name=name).split()
     for command in (
         ["pytest", "-q", "-p", "no:cacheprovider"],
         ["finwidth", "plugins", "check", name],
-        ["finwidth", "demo", *use, *small],
+        ["finwidth", *use, *small],
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command],

@@ -16,6 +16,7 @@ from finwidth import testing
 from finwidth.activations._contract import validate_kernel
 from finwidth.samplers import Sampler
 from finwidth.testing import check_activation, fixtures
+from finwidth.theories import Gaussian
 from finwidth.theories.infinite import Infinite
 
 pytest_plugins = ["finwidth.testing"]
@@ -400,3 +401,70 @@ def test_scales_at_which_quadrature_fails_accuse_nobody():
     wrong = fw.Activation("sine", jnp.sin, parity="odd", kernel=lambda *c: 1.001 * kernel(*c))
     with pytest.raises(fw.PluginError, match="expected at variances of 1e-12"):
         testing.check_scales(wrong)
+
+
+class Off(fw.Observable):
+    """The mean of f, of draws with a factor."""
+
+    name, quantities, factor = "off", ("off",), 1.0
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def defined(self, y_test):
+        return y_test.ndim == 1
+
+    def of_prediction(self, prediction, y_test):
+        return {"off": prediction.mean.mean()}
+
+    def of_draws(self, draws, y_test):
+        return {"off": self.factor * draws.mean.mean(axis=-1)}
+
+
+def test_an_observable_is_one_number_of_theory_and_draws() -> None:
+    assert testing.check_observable(Off(1.0))["off"] < 6
+    with pytest.raises(fw.PluginError, match="'off': expected off = .* difference of"):
+        testing.check_observable(Off(1.5))
+    with pytest.raises(fw.PluginError, match="'off': expected off of draws = finite"):
+        testing.check_observable(Off(np.nan))
+    with pytest.raises(fw.InputError, match="^expected observable = a finwidth.Observable"):
+        testing.check_observable(fw)
+
+
+class Rescaled(Gaussian):
+    """Noise of variance T times a factor, which theory and sampler need not agree on."""
+
+    name, homogeneous = "rescaled", False
+
+    def __init__(self, theory: float, sampler: float) -> None:
+        self.factors = theory, sampler
+
+    def condition(self, kernel, y, temperature):
+        return super().condition(kernel, y, temperature * self.factors[0])
+
+    def observe(self, f, y, temperature):
+        super().observe(f, y, temperature * self.factors[1])
+
+
+@pytest.mark.slow
+def test_a_likelihood_is_one_law_for_theory_and_sampler() -> None:
+    assert max(testing.check_likelihood(Rescaled(0.5, 0.5)).values()) < 1e-8
+    with pytest.raises(fw.PluginError, match="'rescaled': expected the evidence that integrals"):
+        testing.check_likelihood(Rescaled(0.5, 0.51))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gaussian", "logit", "probit"])
+def test_the_likelihoods_keep_what_is_asked_of_plugins(name: str) -> None:
+    """Expectation propagation is not exact for two labels; how far off it is, is known."""
+    assert max(testing.check_likelihood(name).values()) < 1e-3
+
+
+def test_a_likelihood_of_several_outputs_is_refused() -> None:
+    with pytest.raises(fw.InputError, match="^expected likelihood = one of one output"):
+        testing.check_likelihood("softmax")
+
+
+@pytest.mark.parametrize("name", ["squared_error", "accuracy", "log_loss"])
+def test_the_observables_keep_what_is_asked_of_plugins(name: str) -> None:
+    assert max(testing.check_observable(name).values()) < 6

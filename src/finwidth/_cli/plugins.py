@@ -59,12 +59,12 @@ def _records(kinds: dict[str, Any]) -> list[dict[str, Any]]:
     return plain
 
 
-_KIND = "activation, theory, sampler, data or layer."
+_KIND = "activation, theory, sampler, data, layer, likelihood or observable."
 
 
 @plugins.command("check")
 def check(
-    name: Annotated[str, typer.Argument(help="An activation, theory, sampler, data set or layer.")],
+    name: Annotated[str, typer.Argument(help=f"What has the kind {_KIND}")],
     kind: Annotated[
         str | None, option("--kind", f"Where several things have the name: {_KIND}")
     ] = None,
@@ -74,7 +74,8 @@ def check(
 
     An activation: parity, closed form against quadrature and draws, Gram matrix, gradients, scales.
     A theory: symmetries, infinite width, a short exact run. A sampler: a posterior that is known. A
-    layer: one prior for theory and sampler. A data set: its splits.
+    layer: one prior for theory and sampler. A data set: its splits. A likelihood: theory against
+    integrals over the sampler's p(y|f). An observable: predictions and draws of one law.
     """
     from .._plugins.registry import failed_plugins
 
@@ -156,6 +157,6 @@ def new(
     for line in (
         f"pip install -e {shlex.quote(str(folder))}",
         f"finwidth plugins check {name}",
-        f"finwidth demo {use}",
+        f"finwidth {use}",
     ):
         print(f"  {line}")

@@ -12,7 +12,9 @@ PYTEST_DONT_REWRITE: nothing here asserts, and a test may have imported it befor
 from ._activation import check_activation
 from ._dataset import check_dataset
 from ._layer import check_layer
+from ._likelihood import check_likelihood
 from ._moments import check_monte_carlo, check_scales
+from ._observable import check_observable
 from ._pickling import check_pickling
 from ._sampler import check_sampler
 from ._theory import check_against_run, check_theory
@@ -22,7 +24,9 @@ __all__ = [
     "check_against_run",
     "check_dataset",
     "check_layer",
+    "check_likelihood",
     "check_monte_carlo",
+    "check_observable",
     "check_pickling",
     "check_sampler",
     "check_scales",

@@ -9,14 +9,26 @@ from typing import Any
 
 import pytest
 
-from . import _activation, _dataset, _layer, _moments, _pickling, _sampler, _theory
+from . import (
+    _activation,
+    _dataset,
+    _layer,
+    _likelihood,
+    _moments,
+    _observable,
+    _pickling,
+    _sampler,
+    _theory,
+)
 
 __all__ = [
     "check_activation",
     "check_against_run",
     "check_dataset",
     "check_layer",
+    "check_likelihood",
     "check_monte_carlo",
+    "check_observable",
     "check_pickling",
     "check_sampler",
     "check_scales",
@@ -36,7 +48,9 @@ check_activation = _fixture(_activation.check_activation)
 check_against_run = _fixture(_theory.check_against_run)
 check_dataset = _fixture(_dataset.check_dataset)
 check_layer = _fixture(_layer.check_layer)
+check_likelihood = _fixture(_likelihood.check_likelihood)
 check_monte_carlo = _fixture(_moments.check_monte_carlo)
+check_observable = _fixture(_observable.check_observable)
 check_pickling = _fixture(_pickling.check_pickling)
 check_sampler = _fixture(_sampler.check_sampler)
 check_scales = _fixture(_moments.check_scales)

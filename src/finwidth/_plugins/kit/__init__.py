@@ -35,7 +35,8 @@ class Kind:
     what
         What an item is, for people.
     use, python
-        Options of `finwidth demo`, and Python, that use an item; {name} and {class} are put in.
+        Words of the `finwidth` command, and Python, that use an item; {name} and {class} are put
+        in.
     """
 
     hook: str
@@ -48,33 +49,45 @@ KINDS = {
     "activation": Kind(
         "finwidth_register_activations",
         "activation",
-        "--activation {name}",
+        "demo --activation {name}",
         'fw.Network(widths=(50,), activation="{name}")',
     ),
     "theory": Kind(
         "finwidth_register_theories",
         "theory of the posterior",
-        "--theory {name}",
+        "demo --theory {name}",
         'fw.solve(net, X, y, temperature=0.1, theory="{name}")',
     ),
     "sampler": Kind(
         "finwidth_register_samplers",
         "sampler",
-        "--sampler {name}",
+        "demo --sampler {name}",
         'fw.sample(net, X, y, temperature=0.1, sampler="{name}")',
     ),
     "data": Kind(
         "finwidth_register_datasets",
         "data set",
-        "--data {name}",
+        "demo --data {name}",
         'fw.load_dataset("{name}")',
     ),
     "layer": Kind(
         "finwidth_register_layers",
         "layer",
-        "--layer dense:50 --layer {name}:50",
+        "demo --layer dense:50 --layer {name}:50",
         "layers = fw.Dense(50), plugin.{class}(50)\n"
         'net = fw.Network(layers=layers, activation="erf")',
+    ),
+    "likelihood": Kind(
+        "finwidth_register_likelihoods",
+        "likelihood",
+        "demo --likelihood {name} --model network",
+        'fw.solve(net, X, y, temperature=0.1, likelihood="{name}")',
+    ),
+    "observable": Kind(
+        "finwidth_register_observables",
+        "observable",
+        "compare",
+        "fw.solve(net, X, y, temperature=0.1).scores(X_test, y_test)",
     ),
 }
 
