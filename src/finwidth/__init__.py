@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from .theories._student_t_process import StudentTProcessSolution as StudentTProcessSolution
     from .theories._theory import list_theories as list_theories
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 # public name -> (module, name there); a module itself where the second is empty
 _EXPORTS = {
