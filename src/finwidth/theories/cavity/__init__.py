@@ -66,6 +66,7 @@ class Cavity(Theory):
     points
         Quasi-Monte-Carlo points at each of a dozen or two values of the readout weight, a power of
         two of at least 64. None: doubled from 1024 on, to at most 16384, until `tolerance` is met.
+        With several outputs there are some hundred values, and points are doubled from 64 on.
     tolerance
         Wanted relative standard error, without `points`, of the error that the training patterns
         have when each is left out: an estimate of the test error that needs no test set. That of
@@ -94,6 +95,10 @@ class Cavity(Theory):
     with the labels. With narrow layers the aligned part can take over; then no solution is found
     that connects to infinite width, and `finwidth.solve` raises ConvergenceError, which names the
     width that was reached.
+
+    With D outputs the readout weight, a·φ = u and its tilt are vectors and q is a matrix for each
+    neuron, q_de = φᵀC_deφ/N_1, in det(1 + q)^{−1/2} exp[u·(1 + q)⁻¹u/(2N_1)]: a and C are those of
+    all outputs together. The solution is a `CavityOutputsSolution`.
 
     The evidence is not computed (NaN).
 
