@@ -6,6 +6,7 @@ it are solved on quasi-Monte-Carlo points, so that results carry the error bar o
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,13 @@ from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._theory import Theory, check_dense, checked
 from ._fit import fit
+from ._outputs import CavityOutputsSolution, solve_outputs
+from ._outputs_points import room_for_outputs
 from ._points import MOST_COORDINATES, Given, room_for
 from ._solution import CavityPrediction, CavitySolution
 from ._values import activate
 
-__all__ = ["Cavity", "CavityPrediction", "CavitySolution"]
+__all__ = ["Cavity", "CavityOutputsSolution", "CavityPrediction", "CavitySolution"]
 
 _FEWEST, _MOST, _ENOUGH = 64, 2**20, 2**14  # points of a node
 _MEMORY = 4e9  # bytes
@@ -63,6 +66,7 @@ class Cavity(Theory):
     points
         Quasi-Monte-Carlo points at each of a dozen or two values of the readout weight, a power of
         two of at least 64. None: doubled from 1024 on, to at most 16384, until `tolerance` is met.
+        With several outputs there are some hundred values, and points are doubled from 64 on.
     tolerance
         Wanted relative standard error, without `points`, of the error that the training patterns
         have when each is left out: an estimate of the test error that needs no test set. That of
@@ -92,6 +96,10 @@ class Cavity(Theory):
     that connects to infinite width, and `finwidth.solve` raises ConvergenceError, which names the
     width that was reached.
 
+    With D outputs the readout weight, a·φ = u and its tilt are vectors and q is a matrix for each
+    neuron, q_de = φᵀC_deφ/N_1, in det(1 + q)^{−1/2} exp[u·(1 + q)⁻¹u/(2N_1)]: a and C are those of
+    all outputs together. The solution is a `CavityOutputsSolution`.
+
     The evidence is not computed (NaN).
 
     References
@@ -108,6 +116,7 @@ class Cavity(Theory):
     progress: bool = True
 
     name = "cavity"
+    several_outputs = True
 
     def __post_init__(self) -> None:
         checked_fields = {
@@ -152,7 +161,7 @@ class Cavity(Theory):
                 f"expected X = patterns that span at most {MOST_COORDINATES} directions for "
                 f"theory='cavity' (the longest Sobol sequence), got {rank}"
             )
-        most = self._most_points(n, rank, odd)
+        most = self._most_points(n, rank, odd, network.outputs)
         given = Given(
             span.coordinates(rank),
             network.weight_precision[1] ** -0.5,
@@ -172,16 +181,25 @@ class Cavity(Theory):
                 bar.update(round(1000 * share) - told, state)
                 told = round(1000 * share)
 
-            found = fit(
-                given,
-                functools.partial(activate, network.activation),
-                float(network.widths[0]),
-                points=self.points,
-                most=most,
-                tolerance=self.tolerance,
-                seed=self.seed,
-                tick=tick,
-            )
+            settings: dict[str, Any] = {
+                "points": self.points,
+                "most": most,
+                "tolerance": self.tolerance,
+                "seed": self.seed,
+                "tick": tick,
+            }
+            if network.outputs > 1:
+                basis = span.basis(rank)
+                solution = solve_outputs(problem, given, basis, **settings)
+            else:
+                found = fit(
+                    given,
+                    functools.partial(activate, network.activation),
+                    float(network.widths[0]),
+                    **settings,
+                )
+                solution = CavitySolution(problem, given, found, span.basis(rank))
+        found = solution.fit
         largest = max(one.largest for one in found.replicates)
         effective = min(one.law.effective for one in found.replicates)
         if largest > _NOTICEABLE or effective < _EFFECTIVE:
@@ -190,20 +208,26 @@ class Cavity(Theory):
                 f"{largest:.0%} of E[t²] and {effective:.0f} effective ones: its error bar may be "
                 "too small"
             )
-        return CavitySolution(problem, given, found, span.basis(rank))
+        return solution
 
-    def _most_points(self, patterns: int, coordinates: int, odd: bool) -> int:
+    def _most_points(self, patterns: int, coordinates: int, odd: bool, outputs: int) -> int:
         """Return the most points of a node that `memory_limit` allows, within reason."""
         limit = check_memory("memory_limit", self.memory_limit)
         least = _FEWEST if self.points is None else self.points
-        needed = room_for(least, patterns, coordinates, odd)
+
+        def room(points: int) -> int:
+            if outputs > 1:
+                return room_for_outputs(points, patterns, coordinates, odd, outputs)
+            return room_for(points, patterns, coordinates, odd)
+
+        needed = room(least)
         if needed > limit:
             raise InputError(
                 f"expected memory_limit = at least {shown_memory(float(needed))} for {least} "
                 f"points of a node and {patterns} patterns, got {shown_memory(limit)}"
             )
         most = least
-        while most < _ENOUGH and room_for(2 * most, patterns, coordinates, odd) <= limit:
+        while most < _ENOUGH and room(2 * most) <= limit:
             most *= 2
         return most
 

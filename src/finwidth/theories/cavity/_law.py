@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from ._points import Cloud, Given, square
 
-__all__ = ["Law", "at", "dual_value", "settle", "whiten"]
+__all__ = ["AtC", "Law", "at", "dual_value", "settle", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
 _DEPTH = 6  # of Anderson's mixing
@@ -72,7 +72,7 @@ class Law:
         return float(np.mean((self.dual / own) ** 2 + 1 / own)) - given.temperature
 
 
-class _AtC:
+class AtC:
     """What is fixed while a is sought: the points' q."""
 
     def __init__(self, given: Given, cloud: Cloud, width: float, lower: np.ndarray) -> None:
@@ -107,6 +107,9 @@ class _AtC:
             self._last = weight, second - np.outer(mean, mean) - self.cloud.missed
         return self._last[1]
 
+    def law(self, a: np.ndarray, weight: np.ndarray, pull: np.ndarray) -> Law:
+        return Law(a, weight, self.shrink, pull, self.moments(weight, pull))
+
     def factor(self, weight: np.ndarray, pull: np.ndarray) -> tuple[np.ndarray, bool]:
         """Return the factor of the Hessian, or of what it is without the points' error."""
         found = self.given.noise + self.moments(weight, pull)
@@ -121,7 +124,14 @@ def _log_sum(log: np.ndarray) -> float:
     return top + float(np.log(np.sum(np.exp(log - top))))
 
 
-def at(given: Given, cloud: Cloud, width: float, lower: np.ndarray, start: np.ndarray) -> Law:
+def at(
+    given: Given,
+    cloud: Cloud,
+    width: float,
+    lower: np.ndarray,
+    start: np.ndarray,
+    equation: type[AtC] = AtC,
+) -> Law:
     """Return the law at C = (lower lowerᵀ)⁻¹, with the a that maximises D.
 
     Parameters
@@ -132,8 +142,10 @@ def at(given: Given, cloud: Cloud, width: float, lower: np.ndarray, start: np.nd
         Cholesky factor of T + S.
     start
         First a.
+    equation
+        What D is at fixed C.
     """
-    point, a, exact = _AtC(given, cloud, width, lower), start, False
+    point, a, exact = equation(given, cloud, width, lower), start, False
     factor = (lower, True)
     value, weight, pull = point.value(a)
     for _ in range(200):
@@ -154,23 +166,19 @@ def at(given: Given, cloud: Cloud, width: float, lower: np.ndarray, start: np.nd
             length *= 0.5
             if length < 1e-6:
                 # no digit of D left to gain
-                return _law(point, a, weight, pull)
+                return point.law(a, weight, pull)
         a = a + length * step
         value, weight, pull = tried
         if exact and length > 0:
             factor = point.factor(weight, pull)
-    return _law(point, a, weight, pull)
-
-
-def _law(point: _AtC, a: np.ndarray, weight: np.ndarray, pull: np.ndarray) -> Law:
-    return Law(a, weight, point.shrink, pull, point.moments(weight, pull))
+    return point.law(a, weight, pull)
 
 
 def dual_value(
     given: Given, cloud: Cloud, width: float, lower: np.ndarray, a: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Return D, its gradient and the S of its Hessian −(T + S)."""
-    point = _AtC(given, cloud, width, lower)
+    point = AtC(given, cloud, width, lower)
     value, weight, pull = point.value(a)
     return value, point.gradient(a, weight, pull), point.moments(weight, pull)
 
@@ -184,6 +192,7 @@ def settle(
     *,
     tolerance: float,
     most: int,
+    equation: type[AtC] = AtC,
 ) -> tuple[Law, float, int]:
     """Solve S = G(S) on fixed points by Anderson's mixing.
 
@@ -197,6 +206,8 @@ def settle(
         Wanted ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖.
     most
         Most iterations.
+    equation
+        What D is at fixed C.
 
     Returns
     -------
@@ -208,7 +219,7 @@ def settle(
     best = np.inf
     for count in range(1, most + 1):
         lower = np.linalg.cholesky(given.noise + moments)
-        law = at(given, cloud, width, lower, dual)
+        law = at(given, cloud, width, lower, dual, equation)
         dual = law.dual
         residual = law.moments - moments
         white = whiten(lower, residual)

@@ -70,7 +70,7 @@ class Given(NamedTuple):
     scale: float
     temperature: float
     noise: Float[np.ndarray, "pattern pattern"]
-    y: Float[np.ndarray, " pattern"]
+    y: Float[np.ndarray, " pattern"] | Float[np.ndarray, "pattern output"]
     kernel: Float[np.ndarray, "pattern pattern"]
     odd: bool
 

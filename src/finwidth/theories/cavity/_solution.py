@@ -22,7 +22,7 @@ from ._fit import Fit, Replicate
 from ._points import Given, normals
 from ._values import activate
 
-__all__ = ["CavityPrediction", "CavitySolution"]
+__all__ = ["CavityPrediction", "CavitySolution", "Patterns", "jackknife", "pooled"]
 
 _CHUNK = 4096  # points at once
 _RESIDUAL = 1e-4
@@ -37,12 +37,16 @@ class CavityPrediction(Prediction):
     Attributes
     ----------
     standard_error, variance_error
-        Standard errors of `mean` and `variance`, shape (test_pattern,); None only before they
-        are computed.
+        Standard errors of `mean` and `variance`, of their shape; None only before they are
+        computed.
     """
 
-    standard_error: Float[np.ndarray, " test_pattern"] | None = None
-    variance_error: Float[np.ndarray, " test_pattern"] | None = None
+    standard_error: (
+        Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"] | None
+    ) = None
+    variance_error: (
+        Float[np.ndarray, " test_pattern"] | Float[np.ndarray, "test_pattern output"] | None
+    ) = None
 
 
 def jackknife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,14 +70,14 @@ def jackknife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(n * whole - (n - 1) * centre), np.asarray(error)
 
 
-def _pooled(values: np.ndarray) -> np.ndarray:
+def pooled(values: np.ndarray) -> np.ndarray:
     """Return the mean over replicates, then over all but each in turn."""
     n = values.shape[0]
     whole = np.mean(values, axis=0)
     return np.concatenate([whole[None], (n * whole - values) / (n - 1)])
 
 
-class _Patterns:
+class Patterns:
     """Test patterns in the coordinates of the points, and their prior kernels."""
 
     def __init__(self, solution: "CavitySolution", X: np.ndarray, full: bool) -> None:
@@ -178,9 +182,7 @@ class CavitySolution(Solution):
         Attributes: `points` of a node, `nodes`, `effective_points` (of E[t²], t the mean readout
         weight of a neuron given its hidden ones; the smallest of the scramblings), `iterations`.
         """
-        prior = np.trace(self.given.kernel)
-        values = np.array([np.trace(one.law.moments) / prior for one in self.fit.replicates])
-        centre, error = jackknife(_pooled(values))
+        centre, error = jackknife(pooled(self._q_bars()))
         effective = min(one.law.effective for one in self.fit.replicates)
         return xr.Dataset(
             {"q_bar": ("layer", [float(centre)]), "q_bar_se": ("layer", [float(error)])},
@@ -193,8 +195,12 @@ class CavitySolution(Solution):
             },
         )
 
+    def _q_bars(self) -> np.ndarray:
+        prior = np.trace(self.given.kernel)
+        return np.array([np.trace(one.law.moments) / prior for one in self.fit.replicates])
+
     def _features(
-        self, z: np.ndarray, patterns: _Patterns, full: bool
+        self, z: np.ndarray, patterns: Patterns, full: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return E[φ|z] and E[φ²|z] at test patterns, of shape (point, pattern).
 
@@ -221,7 +227,7 @@ class CavitySolution(Solution):
         return mean, second
 
     def _moments(
-        self, replicate: Replicate, patterns: _Patterns, full: bool
+        self, replicate: Replicate, patterns: Patterns, full: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return m, k(x, X) and k(x, x) or k(x, x') at test patterns."""
         law, given, nodes = replicate.law, self.given, self.fit.nodes
@@ -254,7 +260,7 @@ class CavitySolution(Solution):
     def _estimates(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (or covariance) at `X` by all scramblings, then without each."""
         bias, means, spreads = self.problem.output_bias, [], []
-        patterns = _Patterns(self, X, full)
+        patterns = Patterns(self, X, full)
         for replicate in self.fit.replicates:
             mean, cross, own = self._moments(replicate, patterns, full)
             factor = Factor(replicate.law.moments + bias, self.temperature)
@@ -262,7 +268,7 @@ class CavitySolution(Solution):
             means.append(mean + bias * np.sum(replicate.law.dual))
             less = half.T @ half if full else np.einsum("ij,ij->j", half, half)
             spreads.append(own + bias - less)
-        spread = _pooled(np.asarray(spreads))
+        spread = pooled(np.asarray(spreads))
         least = np.min(np.diag(spread[0]) if full else spread[0])
         if not least >= 0:
             raise ConvergenceError(
@@ -270,7 +276,7 @@ class CavitySolution(Solution):
                 f"{least:.1e} with {self.fit.points} points a node: more of them",
                 self,
             )
-        return _pooled(np.asarray(means)), spread
+        return pooled(np.asarray(means)), spread
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> CavityPrediction:
         means, spreads = self._estimates(X_test, full_covariance)
