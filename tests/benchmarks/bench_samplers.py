@@ -14,6 +14,14 @@ thread and takes inputs that are constant or dependent out of it.
 
     python tests/benchmarks/bench_samplers.py [--quick | --full] [--json]
 
+With `--rivals` other people's samplers, of rivals.py, run on the same posteriors beside finwidth's.
+There one measure serves all: the ESS of the test error of drawn f. Gradients of the warm-up are
+given as a share of those of the sampling, and "all in" counts the CPU seconds of warm-up and
+sampling, compilation left out. `--size 0.2` takes a fifth of the transitions, `--only TEXT` the
+rows and posteriors whose names hold a text.
+
+    python tests/benchmarks/bench_samplers.py --rivals [--size 1] [--only TEXT ...] [--json]
+
 MNIST comes from mnist01.npz (x_train, y_train, x_test, y_test) in the folder $FINWIDTH_DATA, or
 in ../shared/data next to the repository; without it, Gaussian inputs of the same size.
 """
@@ -25,7 +33,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +47,7 @@ import arviz as az  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+import rivals  # noqa: E402
 import xarray as xr  # noqa: E402
 from numpyro.infer import MCMC, NUTS  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -72,7 +81,7 @@ class Method:
     name: str
     model: str
     sampler: str
-    num_warmup: int
+    num_warmup: int | None  # None: the sampler's own, until the chains have settled
     num_samples: int
     options: tuple[tuple[str, int], ...] = ()
 
@@ -96,6 +105,9 @@ class Run:
     gradients: float
     cpu: float
     wall: float
+    warmup_gradients: float = 0.0
+    warmup_cpu: float = 0.0
+    acceptance: float = float("nan")
 
 
 QUICK: tuple[tuple[Posterior, tuple[Method, ...]], ...] = (
@@ -121,11 +133,30 @@ FULL = (
 )
 
 
+# Three easy and three hard posteriors, and one of heavy tails.
+RIVAL_POSTERIORS = (
+    QUICK[0][0],
+    *(Posterior(f"digits {pair}", (n,), 0.01, "erf") for pair in ("3/8", "4/9") for n in (20, 50)),
+    Posterior("digits", (50,), 0.01, "relu"),
+)
+OURS = (
+    dataclasses.replace(SPLIT_MARGINAL, num_warmup=None, num_samples=1000),
+    dataclasses.replace(SPLIT_NETWORK, num_warmup=None, num_samples=500),
+    dataclasses.replace(NUTS_MARGINAL, num_samples=200),
+    dataclasses.replace(NUTS_NETWORK, num_warmup=500, num_samples=500),
+)
+
+
 @functools.cache
 def load(name: str) -> fw.Dataset:
-    """The digits 0 and 1 of scikit-learn (P = 100, N_0 = 64) or of MNIST (P = 200, N_0 = 784)."""
+    """Two of scikit-learn's digits (P = 100, N_0 = 64), or 0 and 1 of MNIST (P = 200, N_0 = 784).
+
+    "digits" are 0 and 1, "digits 3/8" others.
+    """
+    name, _, pair = name.partition(" ")
     if name == "digits":
-        return fw.load_dataset("digits", n_train=100, n_test=100)
+        classes = tuple(map(int, (pair or "0/1").split("/")))
+        return fw.load_dataset("digits", classes=classes, n_train=100, n_test=100)
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
     archive = Path(os.environ.get("FINWIDTH_DATA", beside)) / "mnist01.npz"
     if archive.is_file():
@@ -138,7 +169,7 @@ class Clock:
     """Measures each block of transitions that finwidth's engine runs while it is entered."""
 
     def __init__(self) -> None:
-        self.blocks: list[tuple[int, float, float]] = []
+        self.blocks: list[tuple[int, float, float, float]] = []
 
     def __enter__(self) -> "Clock":
         self._advance = advance = Engine.advance
@@ -147,7 +178,8 @@ class Clock:
         def timed(engine: Engine, count: int, *args: Any, **more: Any) -> Any:
             wall, cpu = time.perf_counter(), time.process_time()
             result = advance(engine, count, *args, **more)
-            self.blocks.append((count, time.process_time() - cpu, time.perf_counter() - wall))
+            times = time.process_time() - cpu, time.perf_counter() - wall
+            self.blocks.append((count, *times, float(np.sum(result["stats:n_steps"]))))
             return result
 
         Engine.advance = timed
@@ -156,15 +188,14 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         Engine.advance = self._advance
 
-    def sampling(self, num_samples: int) -> tuple[float, float]:
-        """CPU and wall seconds of the last `num_samples` draws."""
-        cpu = wall = 0.0
-        for count, cpu_seconds, wall_seconds in reversed(self.blocks):
-            if num_samples <= 0:
-                break
-            num_samples -= count
-            cpu, wall = cpu + cpu_seconds, wall + wall_seconds
-        return cpu, wall
+    def sampling(self, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """CPU seconds, wall seconds and gradients: of the last `num_samples` draws, and before."""
+        last = len(self.blocks)
+        while num_samples > 0:
+            last -= 1
+            num_samples -= self.blocks[last][0]
+        costs = np.reshape(self.blocks, (-1, 4))[:, 1:]
+        return costs[last:].sum(axis=0), costs[:last].sum(axis=0)
 
 
 def by_finwidth(posterior: Posterior, method: Method) -> Run:
@@ -192,8 +223,9 @@ def by_finwidth(posterior: Posterior, method: Method) -> Run:
     if "f_mean" in predictions:
         squares = (predictions["f_mean"] - data.y_test) ** 2 + predictions["f_variance"]
         error = squares.mean("test_pattern")
-    gradients = float(tree["sample_stats"]["n_steps"].sum())
-    return Run(predictions["f"], error, gradients, *clock.sampling(method.num_samples))
+    (cpu, wall, gradients), (warmup_cpu, _, warmup) = clock.sampling(method.num_samples)
+    acceptance = float(tree["sample_stats"]["acceptance_rate"].mean())
+    return Run(predictions["f"], error, gradients, cpu, wall, warmup, warmup_cpu, acceptance)
 
 
 def by_numpyro(posterior: Posterior, method: Method) -> Run:
@@ -231,11 +263,34 @@ def by_numpyro(posterior: Posterior, method: Method) -> Run:
     return Run(drawn, ((drawn - data.y_test) ** 2).mean("test_pattern"), gradients, cpu, wall)
 
 
-def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
+def by_rival(posterior: Posterior, rival: rivals.Rival) -> Run:
+    """Sample with one of rivals.py."""
+    data = load(posterior.data)
+    net = fw.Network(posterior.widths, posterior.activation)
+    with jax.enable_x64(True):
+        target = rivals.Target.of(net, data, posterior.temperature, rival.space)
+        chains = rivals.run(rival, target, CHAINS)
+    drawn = xr.DataArray(chains.f, dims=("chain", "draw", "test_pattern"))
+    return Run(
+        drawn,
+        ((drawn - data.y_test) ** 2).mean("test_pattern"),
+        chains.gradients,
+        chains.cpu,
+        chains.wall,
+        chains.warmup_gradients,
+        chains.warmup_cpu,
+        chains.acceptance,
+    )
+
+
+def measure(posterior: Posterior, method: Method | rivals.Rival) -> dict[str, float | str]:
     """Sample `posterior` with `method` and return one row of the table."""
     y_test = load(posterior.data).y_test
     began = time.perf_counter()
-    run = (by_numpyro if method.sampler == "numpyro" else by_finwidth)(posterior, method)
+    if isinstance(method, rivals.Rival):
+        run = by_rival(posterior, method)
+    else:
+        run = (by_numpyro if method.sampler == "numpyro" else by_finwidth)(posterior, method)
     whole = time.perf_counter() - began
     drawn = xr.Dataset({"error": ((run.f - y_test) ** 2).mean("test_pattern"), "f": run.f})
     ess, r_hat = az.ess(drawn), az.rhat(drawn)
@@ -250,6 +305,10 @@ def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
         "wall_seconds": run.wall,
         "whole_seconds": whole,
         "gradients": run.gradients,
+        "warmup_gradients": run.warmup_gradients,
+        "warmup_cpu_seconds": run.warmup_cpu,
+        "acceptance": run.acceptance,
+        "ess_all_in_per_cpu_second": float(ess["error"]) / (run.cpu + run.warmup_cpu),
     }
     counts = {
         "error": float(ess["error"]),
@@ -266,7 +325,9 @@ def measure(posterior: Posterior, method: Method) -> dict[str, float | str]:
     return row
 
 
-def compare(posterior: Posterior, methods: tuple[Method, ...]) -> Iterator[dict[str, float | str]]:
+def compare(
+    posterior: Posterior, methods: Iterable[Method | rivals.Rival]
+) -> Iterator[dict[str, float | str]]:
     """The rows of one posterior, with ratios to weight-space NUTS where that is among them."""
     rows = []
     for method in methods:
@@ -323,6 +384,48 @@ def pair(key: str, form: str):
     return text
 
 
+def rival_table(rows: list[dict[str, float | str]]) -> Table:
+    """One posterior's rows, fewest gradients per effective sample of the test error first."""
+    result = Table(title=str(rows[0]["posterior"]), title_justify="left")
+    columns = (
+        ("error ± MCSE", lambda row: f"{row['error']:.4f} ± {row['mcse']:.4f}"),
+        ("R-hat", lambda row: f"{row['r_hat']:.3f}"),
+        ("ESS", lambda row: f"{row['ess_error']:.0f}"),
+        ("acceptance", lambda row: f"{row['acceptance']:.2f}"),
+        ("gradients/ESS", lambda row: f"{row['gradients_per_ess_error']:.3g}"),
+        ("warm-up", lambda row: f"{row['warmup_gradients'] / row['gradients']:.2f}"),
+        ("ESS/CPU s", lambda row: f"{row['ess_error_per_cpu_second']:.3g}"),
+        ("all in", lambda row: f"{row['ess_all_in_per_cpu_second']:.3g}"),
+    )
+    result.add_column("")
+    for title, _ in columns:
+        result.add_column(title, justify="right")
+    for row in sorted(rows, key=lambda row: float(row["gradients_per_ess_error"])):
+        name = f"{row['method']}{' (rough)' if float(row['ess_error']) < ENOUGH else ''}"
+        result.add_row(name, *(text(row) for _, text in columns))
+    return result
+
+
+def rival_runs(size: float, only: list[str]) -> Iterator[tuple[Posterior, list[Any]]]:
+    """The posteriors and methods of `--rivals`."""
+    methods = [
+        dataclasses.replace(
+            method,
+            num_warmup=method.num_warmup and max(int(size * method.num_warmup), 20),
+            num_samples=max(int(size * method.num_samples), 20),
+        )
+        for method in (*OURS, *rivals.RIVALS)
+    ]
+    for posterior in RIVAL_POSTERIORS:
+        chosen = [
+            method
+            for method in methods
+            if all(text in f"{posterior}: {method.name}" for text in only)
+        ]
+        if chosen:
+            yield posterior, chosen
+
+
 def main() -> None:
     """Run the benchmark and print its tables, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -333,15 +436,23 @@ def main() -> None:
         action="store_true",
         help="every method, each property of the posterior changed by itself; under an hour",
     )
+    size.add_argument("--rivals", action="store_true", help="other samplers beside finwidth's")
+    parser.add_argument("--size", type=float, default=1.0, help="of --rivals: times transitions")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="of --rivals: texts that 'posterior: method' holds"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 225)
     everything = []
-    for posterior, methods in FULL if arguments.full else QUICK:
+    runs: Iterable[tuple[Posterior, Iterable[Any]]] = FULL if arguments.full else QUICK
+    if arguments.rivals:
+        runs = rival_runs(arguments.size, arguments.only)
+    for posterior, methods in runs:
         rows = list(compare(posterior, methods))
         everything += rows
         if not arguments.json:
-            console.print(table(rows))
+            console.print((rival_table if arguments.rivals else table)(rows))
     if arguments.json:
         print(json.dumps(everything, indent=1))
 
