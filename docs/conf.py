@@ -1,4 +1,4 @@
-"""Sphinx settings. The build needs no network, and every warning is an error."""
+"""Sphinx settings. Neither build nor pages need a network, and every warning is an error."""
 
 import importlib.metadata
 
@@ -13,6 +13,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",  # MathJax beside the pages
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
 
