@@ -1,4 +1,4 @@
-"""Sphinx settings. The build needs no network, and every warning is an error."""
+"""Sphinx settings. Neither build nor pages need a network, and every warning is an error."""
 
 import importlib.metadata
 
@@ -13,12 +13,14 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",  # MathJax beside the pages
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
 
 html_theme = "furo"
 html_title = f"finwidth {release}"
 html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3

@@ -28,7 +28,7 @@ for activation, depth in architectures:
 figure, axis = plt.subplots(figsize=(5, 3.6))
 axis.plot(evidences, scores, "o")
 for name, evidence, score in zip(names, evidences, scores, strict=True):
-    axis.annotate(name, (evidence, score), xytext=(5, 3), textcoords="offset points")
+    axis.annotate(name, (evidence, score), xytext=(0, 6), textcoords="offset points", ha="center")
 axis.set(xlabel="log evidence", ylabel="cross-validated R²")
 axis.margins(0.15)
 figure.tight_layout()

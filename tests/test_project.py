@@ -77,6 +77,7 @@ UNIMPORTED = {
     "gpjax": "make docs: docs/how-to/other-libraries.md",
     "myst-nb": "make docs",
     "sphinx": "make docs",
+    "sphinx-mathjax-offline": "make docs: docs/conf.py",
     "tinygp": "make docs: docs/how-to/other-libraries.md",
     "pyright": "make lint",
     "ruff": "make lint",
