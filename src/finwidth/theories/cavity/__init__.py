@@ -103,6 +103,9 @@ class Cavity(Theory):
     neuron, q_de = φᵀC_deφ/N_1, in det(1 + q)^{−1/2} exp[u·(1 + q)⁻¹u/(2N_1)]: a and C are those of
     all outputs together. The solution is a `CavityOutputsSolution`.
 
+    Two classes (logit, probit) count by the Gaussian sites of expectation propagation, as labels
+    with a noise of their own; there are then 1024 points of a node unless `points` is given.
+
     The evidence is not computed (NaN).
 
     References
