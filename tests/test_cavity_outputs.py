@@ -161,7 +161,7 @@ def test_a_test_error_has_an_error_bar(solved) -> None:
 
 
 def test_likelihoods_of_classes_are_refused_before_any_work() -> None:
-    with pytest.raises(fw.InputError, match="expected likelihood = 'gaussian'"):
+    with pytest.raises(fw.InputError, match="expected likelihood = 'gaussian', .*, got 'softmax'"):
         fw.solve(
             NETWORK.replace(outputs=3),
             X,

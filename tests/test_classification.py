@@ -462,7 +462,7 @@ BAD = {
     "temperature 0": ({"temperature": 0.0}, "expected temperature = a finite float > 0"),
     "a name": ({"likelihood": "logits"}, "expected likelihood = .*logit"),
     "approximation": ({"approximation": "vb"}, "expected approximation = "),
-    "theory": ({"theory": "cavity"}, "expected likelihood = 'gaussian' with theory='cavity'"),
+    "theory": ({"theory": "adaptive"}, "expected likelihood = 'gaussian' with theory='adaptive'"),
     "prior": ({"net": fw.Network((5,), "erf", (1.0, 1e-9))}, "prior variance of at most"),
 }
 

@@ -65,9 +65,9 @@ def solve(
         the law of one neuron among the others.
     likelihood
         "gaussian"; "logit", p(y|f) = 1/(1 + exp(−y f)), and "probit", Φ(y f), for two classes with
-        theory="nested", "wishart", "infinite" or "mixture"; "softmax", for labels 0 … D − 1 and an
-        output each, with theory="nested", "wishart" or "infinite" and dense layers; or a likelihood
-        of your own.
+        theory="nested", "wishart", "infinite", "mixture" or "cavity"; "softmax", for labels
+        0 … D − 1 and an output each, with theory="nested", "wishart" or "infinite" and dense
+        layers; or a likelihood of your own.
     approximation
         How f is conditioned on two classes: "ep" (the default), expectation propagation, or
         "laplace", around the mode of f.

@@ -10,6 +10,7 @@ import numpy as np
 from .._basics.arrays import shown
 from .._basics.errors import ConvergenceError, InputError
 from .._basics.plain import plain
+from .._likelihoods import Likelihood
 from .._numerics.precision import float64
 from .._plugins.shelf import Shelf
 from .._problem.network import Network, check_network
@@ -77,6 +78,14 @@ class Theory(abc.ABC):
     def check(self, network: Network) -> None:
         """Raise InputError, before any work, where the theory is not defined for `network`."""
         check_network(network, "network")
+
+    def check_likelihood(self, likelihood: Likelihood) -> None:
+        """Raise InputError, before any work, where the theory is not defined for `likelihood`."""
+        if not likelihood.homogeneous and not self.any_likelihood:
+            raise InputError(
+                f"expected likelihood = 'gaussian' with theory={self.name!r}, got "
+                f"{likelihood.name!r}"
+            )
 
     @abc.abstractmethod
     def solve(self, problem: Problem) -> Solution:
@@ -213,11 +222,7 @@ def check_covered(problem: Problem, theory: Theory) -> None:
     theory.check(problem.network)
     several = theory.several_outputs or (theory.any_likelihood and problem.likelihood.one_label)
     check_outputs(problem.network, f"theory={theory.name!r}", several)
-    if not problem.likelihood.homogeneous and not theory.any_likelihood:
-        raise InputError(
-            f"expected likelihood = 'gaussian' with theory={theory.name!r}, got "
-            f"{problem.likelihood.name!r}"
-        )
+    theory.check_likelihood(problem.likelihood)
 
 
 def check_outputs(network: Network, where: str, several: bool = False) -> None:

@@ -16,12 +16,14 @@ from ..._basics.errors import InputError, warn
 from ..._basics.memory import check_memory, shown_memory
 from ..._basics.progress import Progress
 from ..._layers.dense import whiten_inputs
+from ..._likelihoods import Likelihood
 from ..._numerics.span import Span
 from ..._plugins.hooks import hookimpl
 from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._theory import Theory, check_dense, checked
-from ._fit import fit
+from ._classes import check_classes, solve_classes
+from ._fit import Fit, fit
 from ._outputs import CavityOutputsSolution, solve_outputs
 from ._outputs_points import room_for_outputs
 from ._points import MOST_COORDINATES, Given, room_for
@@ -35,6 +37,7 @@ _MEMORY = 4e9  # bytes
 _LONG = 256  # patterns
 _NOTICEABLE = 0.05  # of E[t²] on a single point
 _EFFECTIVE = 300  # points
+_CLASSES = 1024  # points of a node with two classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,9 @@ class Cavity(Theory):
     neuron, q_de = φᵀC_deφ/N_1, in det(1 + q)^{−1/2} exp[u·(1 + q)⁻¹u/(2N_1)]: a and C are those of
     all outputs together. The solution is a `CavityOutputsSolution`.
 
+    Two classes (logit, probit) count by the Gaussian sites of expectation propagation, as labels
+    with a noise of their own; there are then 1024 points of a node unless `points` is given.
+
     The evidence is not computed (NaN).
 
     References
@@ -130,6 +136,10 @@ class Cavity(Theory):
         }
         for name, value in checked_fields.items():
             object.__setattr__(self, name, value)
+
+    def check_likelihood(self, likelihood: Likelihood) -> None:
+        """Refuse all but the Gaussian likelihood and two classes by EP."""
+        check_classes(likelihood, self.name)
 
     def check(self, network: Network) -> None:
         """Refuse more than one hidden layer."""
@@ -192,12 +202,17 @@ class Cavity(Theory):
                 basis = span.basis(rank)
                 solution = solve_outputs(problem, given, basis, **settings)
             else:
-                found = fit(
-                    given,
-                    functools.partial(activate, network.activation),
-                    float(network.widths[0]),
-                    **settings,
-                )
+
+                def solve(given: Given) -> Fit:
+                    activation = functools.partial(activate, network.activation)
+                    return fit(given, activation, float(network.widths[0]), **settings)
+
+                if problem.likelihood.homogeneous:
+                    found = solve(given)
+                else:
+                    if self.points is None:
+                        settings["points"] = min(_CLASSES, most)
+                    given, found = solve_classes(problem, given, solve)
                 solution = CavitySolution(problem, given, found, span.basis(rank))
         found = solution.fit
         largest = max(one.largest for one in found.replicates)

@@ -19,6 +19,7 @@ from ..._observables._prediction import Prediction
 from ..._problem.nngp import nngp_block
 from .._solution import Solution
 from ._fit import Fit, Replicate
+from ._law import Law
 from ._points import Given, normals
 from ._values import activate
 
@@ -195,6 +196,15 @@ class CavitySolution(Solution):
             },
         )
 
+    def _factor(self, law: Law) -> Factor:
+        if not self.problem.likelihood.homogeneous:  # sites, each of its own noise
+            return Factor(law.moments + self.given.noise, 0.0)
+        return Factor(law.moments + self.problem.output_bias, self.temperature)
+
+    def _law(self, mean: np.ndarray, variance: np.ndarray) -> Prediction:
+        probabilities = self.problem.likelihood.probabilities(mean, variance)
+        return Prediction(mean, variance, probabilities=probabilities)
+
     def _q_bars(self) -> np.ndarray:
         prior = np.trace(self.given.kernel)
         return np.array([np.trace(one.law.moments) / prior for one in self.fit.replicates])
@@ -263,7 +273,7 @@ class CavitySolution(Solution):
         patterns = Patterns(self, X, full)
         for replicate in self.fit.replicates:
             mean, cross, own = self._moments(replicate, patterns, full)
-            factor = Factor(replicate.law.moments + bias, self.temperature)
+            factor = self._factor(replicate.law)
             half = factor.whiten((cross + bias).T)
             means.append(mean + bias * np.sum(replicate.law.dual))
             less = half.T @ half if full else np.einsum("ij,ij->j", half, half)
@@ -297,10 +307,10 @@ class CavitySolution(Solution):
         blocks = [self._estimates(block, False) for block in self._blocks(X_test)]
         means = np.concatenate([block[0] for block in blocks], axis=1)
         variances = np.concatenate([block[1] for block in blocks], axis=1)
-        whole = Prediction(jackknife(means)[0], jackknife(variances)[0])
+        whole = self._law(jackknife(means)[0], jackknife(variances)[0])
         result = xr.Dataset(predictions(chosen, whole, y_test))
         parts = [
-            predictions(chosen, Prediction(mean, variance), y_test)
+            predictions(chosen, self._law(mean, variance), y_test)
             for mean, variance in zip(means, variances, strict=True)
         ]
         for name in list(result.data_vars):
