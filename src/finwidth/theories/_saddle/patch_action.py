@@ -11,7 +11,7 @@ Source: theory.md section 16.
 # pyright: reportAttributeAccessIssue=false
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..._numerics.factor import Factor
 from ..._problem.problem import Problem
 from .patch_kernels import Square, Tile
 
-__all__ = ["DataTerm", "Evaluation", "Kernels"]
+__all__ = ["DataTerm", "Evaluation", "Kernels", "evaluate"]
 
 Bend = Callable[[Square, Square | None], tuple[Square, Square | None]]
 _STEP = 1e-5  # of differences of gradients, relative; only the speed depends on it
@@ -51,6 +51,14 @@ class Kernels(Protocol):
 
     def contract(self, tile_of: Tile) -> Square:
         """Return tr[C B_ab] for all pairs, of a symmetric C, given tiles of its lower triangle."""
+        ...
+
+    def assemble_each(self, sums: Sequence[tuple[Square, Square | None]]) -> Sequence[np.ndarray]:
+        """Return `assemble` of several."""
+        ...
+
+    def contract_each(self, cotangents: Sequence[Tile]) -> Sequence[Square]:
+        """Return `contract` of several."""
         ...
 
     def counted(self, gradient: Square) -> Square:
@@ -89,7 +97,10 @@ class DataTerm:
 
     def kernel(self, q_bar: Square, r: Square | None) -> np.ndarray:
         """Return K_R on the training set."""
-        matrix, n = self.kernels.assemble(q_bar, r), self.problem.n_patterns
+        return self._biased(self.kernels.assemble(q_bar, r))
+
+    def _biased(self, matrix: np.ndarray) -> np.ndarray:
+        n = self.problem.n_patterns
         if self.problem.output_bias:
             for rows in (slice(i, i + n) for i in range(0, len(matrix), n)):  # of each output
                 matrix[rows, rows] += self.problem.output_bias
@@ -102,19 +113,30 @@ class DataTerm:
 
     def condition(self, q_bar: Square, r: Square | None) -> Conditioned:
         """Return f on the training set given the labels, or raise InputError."""
-        problem = self.problem
-        conditioned = problem.likelihood.condition(
-            self.kernel(q_bar, r), self.labels, problem.temperature
-        )
-        return check_conditioned(conditioned, problem.likelihood, self.labels.size)
+        return self.conditioned(self.kernels.assemble(q_bar, r))
+
+    def conditioned(self, assembled: np.ndarray) -> Conditioned:
+        """Return the same, given the sum of the kernels, which may be overwritten."""
+        problem, kernel = self.problem, self._biased(assembled)
+        found = problem.likelihood.condition(kernel, self.labels, problem.temperature)
+        return check_conditioned(found, problem.likelihood, self.labels.size)
 
     def at(self, q_bar: Square, r: Square | None = None) -> Evaluation | None:
         """Return value and gradients, None where K_R does not allow it."""
+        return evaluate([self], [(q_bar, r)])[0]
+
+    def slopes(self, assembled: np.ndarray) -> tuple[float, Tile, Square | None] | None:
+        """Return the value, tiles of C and the gradient in R, given the sum of the kernels.
+
+        None where K_R does not allow it. The sum is overwritten.
+        """
         problem, mean = self.problem, self.kernels.mean
         try:
             if not problem.likelihood.homogeneous:
-                return self._approximate(q_bar, r)
-            factor = Factor(self.kernel(q_bar, r), problem.temperature, overwrite=True)
+                conditioned = self.conditioned(assembled)
+                gradient = conditioned.gradient()
+                return conditioned.action, gradient, self._along_means(gradient)
+            factor = Factor(self._biased(assembled), problem.temperature, overwrite=True)
         except InputError:
             return None
         dual = factor.solve(self.labels)
@@ -128,15 +150,7 @@ class DataTerm:
         def tile(rows: slice, columns: slice) -> np.ndarray:
             return inverse[rows, columns] - np.outer(dual[rows], dual[columns])
 
-        return Evaluation(value, self.kernels.contract(tile), d_r)
-
-    def _approximate(self, q_bar: Square, r: Square | None) -> Evaluation:
-        """Return them where the likelihood is not Gaussian."""
-        conditioned = self.condition(q_bar, r)
-        gradient = conditioned.gradient()
-        return Evaluation(
-            conditioned.action, self.kernels.contract(gradient), self._along_means(gradient)
-        )
+        return value, tile, d_r
 
     def _along_means(self, tile: Callable[[slice, slice], np.ndarray]) -> Square | None:
         """Return Mᵀ C M, of a C whose lower triangle is given."""
@@ -188,15 +202,29 @@ class DataTerm:
         def product(dq: Square, dr: Square | None = None) -> tuple[Square, Square | None]:
             size = max(float(np.linalg.norm(one)) for one in (dq, dr) if one is not None)
             step = _STEP * float(np.linalg.norm(q_bar)) / max(size, np.finfo(float).tiny)
-            ends = [
-                self._approximate(
-                    q_bar + sign * dq, r if dr is None or r is None else r + sign * dr
-                )
-                for sign in (step, -step)
-            ]
+            ends = []
+            for sign in (step, -step):
+                place = q_bar + sign * dq, r if dr is None or r is None else r + sign * dr
+                ends += [one for one in [self.at(*place)] if one is not None]
+                if not ends:
+                    self.condition(*place)  # refused in its own words
             d_q_bar = (ends[0].d_q_bar - ends[1].d_q_bar) / (2 * step)
             if ends[0].d_r is None or ends[1].d_r is None:
                 return d_q_bar, None
             return d_q_bar, (ends[0].d_r - ends[1].d_r) / (2 * step)
 
         return product
+
+
+def evaluate(
+    terms: Sequence[DataTerm], points: Sequence[tuple[Square, Square | None]]
+) -> list[Evaluation | None]:
+    """Return value and gradients of data terms with the same kernels, each at its own point.
+
+    Two passes over the kernels' tiles serve all. A P × P matrix is held for each.
+    """
+    kernels = terms[0].kernels
+    matrices = list(kernels.assemble_each(points))[::-1]
+    found = [data.slopes(matrices.pop()) for data in terms]
+    gradients = iter(kernels.contract_each([one[1] for one in found if one is not None]))
+    return [None if one is None else Evaluation(one[0], next(gradients), one[2]) for one in found]

@@ -11,7 +11,7 @@ weights, B_ab = 0 for a ≠ b, and only the diagonals of matrices over patches m
 # pyright: reportAttributeAccessIssue=false
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -140,42 +140,44 @@ class PatchKernels:
         means
             u, symmetric; None: no such term.
         """
-        return self.run([(weights, means)], [])[0][0]
+        return self.assemble_each([(weights, means)])[0]
 
     def contract(self, tile_of: Tile) -> Square:
         """Return tr[C B_ab] for all pairs, of a symmetric C, given tiles of its lower triangle."""
-        return self.run([], [tile_of])[1][0]
+        return self.contract_each([tile_of])[0]
 
     def counted(self, gradient: Square) -> Square:
         """Return a gradient in R, which like Q̄ is diagonal where patches share no weights."""
         return gradient if self.shared else np.diag(np.diag(gradient))
 
-    def run(
-        self, sums: list[tuple[Square, Square | None]], cotangents: list[Tile]
-    ) -> tuple[list[np.ndarray], list[Square]]:
-        """Return `assemble` of all `sums` and `contract` of all `cotangents`, in one pass."""
+    def assemble_each(self, sums: Sequence[tuple[Square, Square | None]]) -> list[np.ndarray]:
+        """Return `assemble` of several, in one pass over the tiles."""
         first, second = self._pairs
-        packed = np.array([one[first, second] for one, _ in sums]).reshape(len(sums), first.size)
+        packed = np.array([one[first, second] for one, _ in sums])
         packed *= np.where(first == second, 1.0, 2.0)
         matrices = [np.empty((self.n_patterns, self.n_patterns), order="F") for _ in sums]
-        totals = np.zeros((first.size, len(cotangents)))
         for rows, columns, tile in self._tiles():
-            if sums:
-                blocks = (packed @ tile).reshape(-1, self._side, self._side)
-                blocks = blocks[:, : rows.stop - rows.start, : columns.stop - columns.start]
-                for matrix, block in zip(matrices, blocks, strict=True):
-                    matrix[rows, columns] = block
-                    if rows != columns:
-                        matrix[columns, rows] = block.T
-            if cotangents:
-                parts = [self._filled(one(rows, columns), rows == columns) for one in cotangents]
-                totals += tile @ np.stack(parts, axis=1)
+            blocks = (packed @ tile).reshape(-1, self._side, self._side)
+            blocks = blocks[:, : rows.stop - rows.start, : columns.stop - columns.start]
+            for matrix, block in zip(matrices, blocks, strict=True):
+                matrix[rows, columns] = block
+                if rows != columns:
+                    matrix[columns, rows] = block.T
         for k, (_, means) in enumerate(sums):
             if means is not None and self.mean is not None:  # in place
                 matrices[k] = scipy.linalg.blas.dgemm(
                     1.0, self.mean @ means, self.mean, 1.0, matrices[k], trans_b=1, overwrite_c=1
                 )
-        return matrices, [self._unpacked(total) for total in totals.T]
+        return matrices
+
+    def contract_each(self, cotangents: Sequence[Tile]) -> list[Square]:
+        """Return `contract` of several, in one pass over the tiles."""
+        totals = np.zeros((self._pairs[0].size, len(cotangents)))
+        if cotangents:
+            for rows, columns, tile in self._tiles():
+                parts = [self._filled(one(rows, columns), rows == columns) for one in cotangents]
+                totals += tile @ np.stack(parts, axis=1)
+        return [self._unpacked(total) for total in totals.T]
 
     def _filled(self, block: np.ndarray, diagonal: bool) -> np.ndarray:
         """Return a tile of C with what its mirror image counts, as long as a tile of kernels."""

@@ -9,6 +9,7 @@ Source: theory.md sections 14 and 16.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def solve_patch_outputs(rule: Any, problem: Problem, start: Any = None) -> "Patc
     `start` is the solution of a nearby problem, or Q̄; None: infinite width.
     """
     refuse_likelihood(problem)
-    found, conditioned = search(problem, OutputKernels(problem), start)
+    ((found, conditioned),) = search([problem], OutputKernels(problem), start)
     return PatchOutputsSolution(problem, rule, found, conditioned)
 
 
@@ -95,6 +96,14 @@ class OutputKernels:
         found = (parts @ self._blocks.reshape(count**2, n**2).T).reshape(*(outputs,) * 2, count, -1)
         matrix = found.transpose(2, 0, 3, 1).reshape(self.patches, self.patches)
         return self.counted(0.5 * (matrix + matrix.T))
+
+    def assemble_each(self, sums: Sequence[tuple[Square, Square | None]]) -> list[np.ndarray]:
+        """Return `assemble` of several."""
+        return [self.assemble(*one) for one in sums]
+
+    def contract_each(self, cotangents: Sequence[Tile]) -> list[Square]:
+        """Return `contract` of several."""
+        return [self.contract(one) for one in cotangents]
 
     def counted(self, gradient: Square) -> Square:
         """Return a gradient in Q̄ or R, 0 between patches that share no weights."""

@@ -19,9 +19,17 @@ from ..._numerics.trust_region import minimise
 from .patch_action import DataTerm
 from .patch_kernels import Square, upper
 
-__all__ = ["Found", "find_minimum", "find_saddle"]
+__all__ = [
+    "GOAL",
+    "TOLERANCE",
+    "Found",
+    "find_minimum",
+    "find_saddle",
+    "function",
+    "symmetric",
+]
 
-_TOLERANCE, _GOAL = 1e-9, 1e-12  # of the equations, relative to N_c + P
+TOLERANCE, GOAL = 1e-9, 1e-12  # of the equations, relative to N_c + P
 _STEPS = 60  # of Newton's method
 _LONGEST = 1.0  # step in the logarithms of the matrices
 
@@ -51,12 +59,14 @@ class Found(NamedTuple):
         return np.linalg.inv(self.r) - np.eye(len(self.r))
 
 
-def _function(matrix: Square, of: Callable[[np.ndarray], np.ndarray]) -> Square:
+def function(matrix: Square, of: Callable[[np.ndarray], np.ndarray]) -> Square:
+    """Return a function of a symmetric matrix, given that of numbers."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * of(values)) @ vectors.T
 
 
-def _symmetric(matrix: np.ndarray) -> np.ndarray:
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """Return the symmetric part."""
     return 0.5 * (matrix + matrix.T)
 
 
@@ -113,12 +123,12 @@ class _Landscape:
         root, size, width = (vectors * np.sqrt(values)) @ vectors.T, len(values), self._width
         value = width * float(np.sum(values - np.log(values) - 1.0)) + data.value
         slope = width * (q_bar - np.eye(size)) + root @ data.d_q_bar @ root
-        return _Place(q_bar, root, _symmetric(slope), value, width + self._data.problem.n_patterns)
+        return _Place(q_bar, root, symmetric(slope), value, width + self._data.problem.n_patterns)
 
     def move(self, point: _Place, step: np.ndarray) -> _Place | None:
         """Return the point Q̄^½ exp(S) Q̄^½."""
-        factor = _function(_unpacked(step, len(point.q_bar)), np.exp)
-        return self.at(_symmetric(point.root @ factor @ point.root))
+        factor = function(_unpacked(step, len(point.q_bar)), np.exp)
+        return self.at(symmetric(point.root @ factor @ point.root))
 
     def hessian(self, point: _Place) -> Callable[[np.ndarray], np.ndarray]:
         """Return the product with ∂²𝒮/∂S²."""
@@ -127,7 +137,7 @@ class _Landscape:
         def product(step: np.ndarray) -> np.ndarray:
             s, root = _unpacked(step, len(point.q_bar)), point.root
             bent = root @ bend(root @ s @ root, None)[0] @ root
-            return _packed(self._width * s + _symmetric(s @ point.slope + bent))
+            return _packed(self._width * s + symmetric(s @ point.slope + bent))
 
         return product
 
@@ -141,7 +151,7 @@ def find_minimum(data: DataTerm, start: Square | None) -> Found | None:
     place = landscape.at(np.eye(data.kernels.patches) if start is None else start)
     if place is None:
         return None
-    minimum = minimise(landscape, place, tolerance=_TOLERANCE, goal=_GOAL)
+    minimum = minimise(landscape, place, tolerance=TOLERANCE, goal=GOAL)
     point = minimum.point
     return Found(point.q_bar, point.q_bar, point.residual, minimum.converged, minimum.message)
 
@@ -165,10 +175,10 @@ def _at(data: DataTerm, width: float, q_bar: Square, r: Square) -> _Pair | None:
     found = data.at(q_bar, r)
     if found is None or found.d_r is None:
         return None
-    inverse = _function(r, np.reciprocal)
+    inverse = function(r, np.reciprocal)
     d_q_bar = width * (np.eye(len(r)) - inverse) + found.d_q_bar
     d_r = width * (inverse @ q_bar @ inverse - inverse) + found.d_r
-    roots = _function(q_bar, np.sqrt), _function(r, np.sqrt)
+    roots = function(q_bar, np.sqrt), function(r, np.sqrt)
     sizes = [
         float(np.max(np.abs(root @ slope @ root)))
         for root, slope in zip(roots, (d_q_bar, d_r), strict=True)
@@ -181,7 +191,7 @@ def _newton(data: DataTerm, width: float, q_bar: Square, r: Square) -> _Pair | N
     """Return where Newton's method leads from a pair of matrices; its residual tells how far."""
     pair = _at(data, width, q_bar, r)
     for _ in range(_STEPS):
-        if pair is None or pair.residual <= _GOAL:
+        if pair is None or pair.residual <= GOAL:
             break
         dq, dr = _newton_step(data, width, pair)
         size = max(
@@ -204,9 +214,9 @@ def _newton(data: DataTerm, width: float, q_bar: Square, r: Square) -> _Pair | N
 
 def _moved(matrix: Square, change: Square) -> Square:
     """Return M^½ exp(M^−½ dM M^−½) M^½, positive definite for any step."""
-    root = _function(matrix, np.sqrt)
-    inverse = _function(matrix, lambda values: values**-0.5)
-    return _symmetric(root @ _function(_symmetric(inverse @ change @ inverse), np.exp) @ root)
+    root = function(matrix, np.sqrt)
+    inverse = function(matrix, lambda values: values**-0.5)
+    return symmetric(root @ function(symmetric(inverse @ change @ inverse), np.exp) @ root)
 
 
 class _Product(NamedTuple):
@@ -227,13 +237,13 @@ class _Product(NamedTuple):
 def _newton_step(data: DataTerm, width: float, pair: _Pair) -> tuple[Square, Square]:
     """Return (dQ̄, dR) by GMRES on 1 + P⁻¹𝒢′, P being the prior's part of the Jacobian."""
     q_bar, r, size = pair.q_bar, pair.r, len(pair.r)
-    ratio = _function(r, np.reciprocal) @ q_bar
+    ratio = function(r, np.reciprocal) @ q_bar
     bend = data.bend(q_bar, r)
 
     def divided(a: Square, b: Square) -> np.ndarray:
         dr = r @ a @ r / width
         dq = r @ b @ r / width + dr @ ratio + ratio.T @ dr - dr
-        return np.concatenate([_packed(_symmetric(dq)), _packed(_symmetric(dr))])
+        return np.concatenate([_packed(symmetric(dq)), _packed(symmetric(dr))])
 
     def parts(vector: np.ndarray) -> tuple[Square, Square]:
         one, other = np.split(vector, 2)
@@ -262,14 +272,14 @@ def find_saddle(data: DataTerm, start: tuple[Square, Square] | None) -> Found | 
     pair = _newton(data, width, *(start or (one, one)))
     if pair is None:
         return None
-    if not pair.residual <= _TOLERANCE:
+    if not pair.residual <= TOLERANCE:
         matrices = one, one
         for factor in 2.0 ** np.arange(8, -1, -1):
             found = _newton(data, factor * width, *matrices)
-            if found is None or not found.residual <= _TOLERANCE:
+            if found is None or not found.residual <= TOLERANCE:
                 break
             matrices = found.q_bar, found.r
             pair = found if factor == 1.0 else pair
-    converged = pair.residual <= _TOLERANCE
+    converged = pair.residual <= TOLERANCE
     message = "" if converged else "Newton's method does not arrive at a saddle point"
     return Found(pair.q_bar, pair.r, pair.residual, converged, message)

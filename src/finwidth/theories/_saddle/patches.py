@@ -24,8 +24,8 @@ from .._gaussian_process import GaussianProcessSolution
 from .._theory import Test, check_converged, solution_row
 from .patch_action import DataTerm, Kernels
 from .patch_kernels import PatchKernels, Square
-from .patch_search import Found, find_minimum, find_saddle
-from .patch_together import KernelView, run_together
+from .patch_search import Found
+from .patch_secants import find_stationary
 from .searched import Searched
 
 __all__ = [
@@ -38,15 +38,10 @@ __all__ = [
 ]
 
 _TEST_BLOCK = 512  # test patterns at a time
-_TOGETHER = 8  # problems side by side, which hold two P × P matrices each
+_TOGETHER = 8  # problems side by side, which hold a P × P matrix each
 
 
-def solve_patches(
-    rule: Any,
-    problem: Problem,
-    start: Any = None,
-    kernels: PatchKernels | KernelView | None = None,
-) -> "PatchSolution":
+def solve_patches(rule: Any, problem: Problem, start: Any = None) -> "PatchSolution":
     """Return the saddle point of a convolution without pooling, and what it predicts.
 
     Parameters
@@ -58,49 +53,53 @@ def solve_patches(
     start
         Where to look first: the solution of a nearby problem, or Q̄, shape (patch, patch). None:
         infinite width.
-    kernels
-        Those of the training set, where they are there already.
     """
+    kernels = _training_kernels(problem)
+    return PatchSolution(problem, rule, *search([problem], kernels, start)[0])
+
+
+def _training_kernels(problem: Problem) -> PatchKernels:
     network = problem.network
     if network.outputs > 1:
         raise InputError(
             f"expected outputs = 1 with a mixture and {network.layers[0]!r}, got "
             f"{network.outputs}: theory='nested' or 'infinite' and sampling take several"
         )
-    if kernels is None:
-        kernels = PatchKernels(problem, problem.memory_limit)
-    return PatchSolution(problem, rule, *search(problem, kernels, start))
+    return PatchKernels(problem, problem.memory_limit)
 
 
-def search(problem: Problem, kernels: Kernels, start: Any) -> tuple[Found, Conditioned]:
-    """Return the saddle point, and f given the labels there."""
+def search(
+    problems: list[Problem], kernels: Kernels, start: Any = None
+) -> list[tuple[Found, Conditioned]]:
+    """Return the saddle points of problems that differ in width, and f given the labels there."""
     near = _start(start, kernels.patches)
-    data = DataTerm(problem, kernels)
-    if near is None:  # what cannot be conditioned is refused in its own words
-        one = np.eye(kernels.patches)
-        data.condition(one, one)
-    if data.has_mean:
-        found = find_saddle(data, near)
-    else:
-        found = find_minimum(data, None if near is None else near[0])
-    if found is None:
-        raise InputError(f"expected start = matrices at which the action is defined, got {start!r}")
-    conditioned = data.condition(found.q_bar, found.r)
-    if found.converged:
-        conditioned.warn()
-    return found, conditioned
+    terms = [DataTerm(problem, kernels) for problem in problems]
+    points = []
+    for found in find_stationary(terms, near):
+        if found is None:
+            if near is None:  # what cannot be conditioned is refused in its own words
+                one = np.eye(kernels.patches)
+                terms[0].condition(one, one)
+            raise InputError(
+                f"expected start = matrices at which the action is defined, got {start!r}"
+            )
+        points.append(found)
+    matrices = kernels.assemble_each([(found.q_bar, found.r) for found in points])
+    given = [data.conditioned(one) for data, one in zip(terms, matrices, strict=True)]
+    for found, conditioned in zip(points, given, strict=True):
+        if found.converged:
+            conditioned.warn()
+    return list(zip(points, given, strict=True))
 
 
 def solve_patches_column(rule: Any, problems: list[Problem], test: Test) -> list[dict[str, Any]]:
     """Solve problems that differ in width side by side, with the same kernels."""
-    kernels = PatchKernels(problems[0], problems[0].memory_limit)
+    kernels = _training_kernels(problems[0])
     rows = []
     for start in range(0, len(problems), _TOGETHER):
-        searches = [
-            functools.partial(solve_patches, rule, problem, None)
-            for problem in problems[start : start + _TOGETHER]
-        ]
-        solutions = run_together(kernels, searches)
+        part = problems[start : start + _TOGETHER]
+        found = search(part, kernels)
+        solutions = [PatchSolution(one, rule, *at) for one, at in zip(part, found, strict=True)]
         for solution in solutions:
             check_converged(solution)
             rows.append(solution_row(solution, None))
