@@ -320,6 +320,7 @@ VALID: dict[str, Any] = {
     "check_dataset.source": "random",
     "check_layer.layer": fw.Dense(4),
     "check_sampler.sampler": "hmc",
+    "check_observable.observable": "squared_error",
     "load_dataset.name": "digits",
     "load_dataset.outputs": None,
     "load_dataset('cifar10').path": Lazy(archive),
