@@ -230,8 +230,8 @@ def test_channel_counts_side_by_side_arrive_where_each_does_by_newton_s_method(a
         together = find_stationary(terms, None)
         alone = [(find_saddle if data.has_mean else find_minimum)(data, None) for data in terms]
     for found, expected in zip(together, alone, strict=True):
-        assert found.converged
-        assert expected.converged
+        assert found and found.converged
+        assert expected and expected.converged
         assert found.q_bar == pytest.approx(expected.q_bar, abs=1e-9)
         assert found.r == pytest.approx(expected.r, abs=1e-9)
 
