@@ -23,6 +23,8 @@ from finwidth._problem.problem import make_problem
 from finwidth.models._features import hidden_features
 from finwidth.theories._saddle.patch_action import DataTerm
 from finwidth.theories._saddle.patch_kernels import PatchKernels
+from finwidth.theories._saddle.patch_search import find_minimum, find_saddle
+from finwidth.theories._saddle.patch_secants import find_stationary
 
 RNG = np.random.default_rng(12)
 P, A, T = 9, 4, 0.2
@@ -216,6 +218,22 @@ def fw_likelihood(name):
     from finwidth._likelihoods import choose_likelihood
 
     return choose_likelihood(name)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_channel_counts_side_by_side_arrive_where_each_does_by_newton_s_method(activation):
+    counts = (3, 6, 60)
+    problems = [make_problem(net(activation, fw.Convolution(n, 2, 2)), X, Y, T) for n in counts]
+    with float64():
+        kernels = PatchKernels(problems[0])
+        terms = [DataTerm(problem, kernels) for problem in problems]
+        together = find_stationary(terms, None)
+        alone = [(find_saddle if data.has_mean else find_minimum)(data, None) for data in terms]
+    for found, expected in zip(together, alone, strict=True):
+        assert found and found.converged
+        assert expected and expected.converged
+        assert found.q_bar == pytest.approx(expected.q_bar, abs=1e-9)
+        assert found.r == pytest.approx(expected.r, abs=1e-9)
 
 
 def test_little_memory_gives_the_same_numbers(monkeypatch):

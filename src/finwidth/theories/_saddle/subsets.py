@@ -29,9 +29,8 @@ def coarse_point(theory: Any, problem: Problem, largest: int) -> tuple[TrackResu
     for size in sizes[1:]:
         if result.converged and size < largest:
             finer = _thinned(theory, problem, size)
-            jacobian = finer.data_jacobian(result.theta)
             result, _ = polish(finer, result.theta, jacobian, tolerance=1e-5)
-            jacobian = finer.data_jacobian(result.theta)
+            jacobian = finer.data_jacobian(result.theta, finer.data(result.theta))
     return result, jacobian
 
 
