@@ -181,6 +181,7 @@ class Cavity(Theory):
                 tolerance=self.tolerance,
                 seed=self.seed,
                 tick=tick,
+                activation=network.activation,
             )
         largest = max(one.largest for one in found.replicates)
         effective = min(one.law.effective for one in found.replicates)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..._basics.errors import ConvergenceError
-from ._law import Law, settle
+from ...activations._activation import Activation
+from ._law import Law, settle, whiten
+from ._moves import Sample
 from ._points import TOP, Activate, Given, Nodes, draw, normals
 
 __all__ = ["Fit", "Replicate", "fit"]
@@ -20,6 +22,7 @@ __all__ = ["Fit", "Replicate", "fit"]
 REPLICATES = 4  # scramblings, whose spread is the error bar
 _FIRST = 1024  # points of a node, where they are as many as it takes
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
+_FARTHEST = 0.5  # change of T + S, relative to itself, that is extrapolated
 _QUICK = 5  # iterations after which the next step may be longer
 _SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
@@ -27,6 +30,7 @@ _EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] there, wanted and ne
 _MANY_EFFECTIVE = 1500  # wanted at the end
 _LOOSE, TIGHT = 0.03, 1e-4
 _MOST_LOOSE, _MOST_TIGHT = 12, 60
+_THIN = 0.5  # effective points of E[t²] for each of a node, below which points are moved
 _COVERED = 0.97  # of E[t²] within the ladder
 _RUNAWAY = 0.25  # of E[t²] on a single point
 
@@ -47,6 +51,8 @@ class Replicate:
         That of the `Cloud`.
     residual, iterations
         ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖ that was reached, and in how many iterations.
+    points
+        Hidden weights of the points, where they are not those that the nodes and `seed` give.
     """
 
     seed: tuple[int, ...]
@@ -55,6 +61,7 @@ class Replicate:
     share: float
     residual: float
     iterations: int
+    points: np.ndarray | None = None
 
     @property
     def largest(self) -> float:
@@ -73,6 +80,7 @@ class Trail:
     share: float
     iterations: int = 0
     density: float = np.inf  # effective points of E[t²] for each point of a node
+    sample: Sample | None = None  # where the points are moved
 
 
 def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
@@ -96,6 +104,7 @@ def follow(
     few: int,
     most: int,
     tick: Callable[[float, str], None],
+    activation: Activation | None = None,
 ) -> Trail:
     """Follow the fixed point from infinite width to `width`.
 
@@ -105,6 +114,8 @@ def follow(
         As for `fit`.
     few, most
         Points of each node at first, and at most.
+    activation
+        σ once more, to move the points (`Sample`) where few of them carry E[t²]; None: never.
 
     Raises
     ------
@@ -115,7 +126,8 @@ def follow(
     dual = np.linalg.solve(given.noise + moments, given.y)
     nodes = Nodes.prior(given.features.shape[1], given.odd)
     trail = Trail(np.inf, nodes, moments, dual, 1.0)
-    share, step, count = 0.0, _FIRST_STEP, 0  # of 1/N_1
+    before: Trail | None = None
+    share, step, count, calls = 0.0, _FIRST_STEP, 0, 0  # of 1/N_1
 
     @functools.lru_cache(maxsize=1)
     def base(count: int, points: int) -> np.ndarray:
@@ -123,11 +135,19 @@ def follow(
 
     while share < 1 or count < _SETTLING:
         following = min(1.0, share + step)
-        after, reason, doubt = _step(given, activate, trail, width / following, few, base)
+        start = _ahead(given, before, trail, width / following)
+        if start.sample is None or activation is None:
+            after, reason, doubt = _step(given, activate, start, width / following, few, base)
+        else:
+            calls += 1
+            after, reason, doubt = _moved_step(
+                given, activation, start, width / following, few, (seed, 0, calls)
+            )
         more = 2 * few <= (most if doubt else min(most, _SURE))
-        if after is None or (doubt and more):
+        if after is None:
             # smaller steps and more points: where both fail the branch has ended
-            if step > _FIRST_STEP and share < 1:
+            before = None
+            if step > _FIRST_STEP and share < 1 and not (doubt and more):
                 step /= 2
             elif more:
                 few *= 2
@@ -139,11 +159,31 @@ def follow(
                     f"runs away at width {width / following:.3g}: {reason} with {few} points a node"
                 )
             continue
+        if after.density < _THIN and after.sample is None and activation is not None:
+            normal = base(after.nodes.v.size, few)
+            cloud = draw(given, activate, after.nodes, normal, after.share)
+            after = dataclasses.replace(after, sample=Sample(after.nodes.points(normal), cloud))
+        elif doubt and more:
+            few *= 2
         step = min(step * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
         count += share == 1
-        trail, share = after, following
+        before, trail, share = trail, after, following
         tick(following, f"width {trail.width:.4g}")
     return trail
+
+
+def _ahead(given: Given, before: Trail | None, trail: Trail, width: float) -> Trail:
+    """Return the trail's end with S and a extrapolated in 1/n, as far as T + S stays positive."""
+    if before is None or not width < trail.width < before.width:
+        return trail
+    ratio = (1 / width - 1 / trail.width) / (1 / trail.width - 1 / before.width)
+    change = trail.moments - before.moments
+    lower = np.linalg.cholesky(given.noise + trail.moments)
+    largest = float(np.max(np.abs(np.linalg.eigvalsh(whiten(lower, change)))))
+    ratio = min(ratio, _FARTHEST / max(largest, 1e-12))
+    moments = trail.moments + ratio * change
+    dual = trail.dual + ratio * (trail.dual - before.dual)
+    return dataclasses.replace(trail, moments=moments, dual=dual)
 
 
 def _step(
@@ -167,14 +207,9 @@ def _step(
             )
         except np.linalg.LinAlgError:
             return None, "S is not positive definite", True
-        largest = float(np.max(law.shares))
-        if largest > _RUNAWAY:
-            reason = f"one point of {law.weight.size} carries {largest:.0%} of E[t²]"
-            return None, reason, True
-        if law.effective < _FEWEST:
-            return None, f"{law.effective:.0f} effective points of E[t²]", True
-        if residual > _LOOSE:
-            return None, f"no fixed point ({residual:.1g})", law.effective < _EFFECTIVE
+        reason, doubt = _failure(law, residual)
+        if reason:
+            return None, reason, doubt
         moments, dual = law.moments, law.dual
         below, above = _uncovered(law, nodes, given.odd)
         if below:
@@ -185,7 +220,53 @@ def _step(
             bulk = float(law.weight @ law.shrink)
             density = law.effective / points
             after = Trail(width, nodes, moments, dual, bulk, count, density)
-            return after, "", law.effective < _EFFECTIVE
+            return after, "", doubt
+
+
+def _moved_step(
+    given: Given,
+    activation: Activation,
+    trail: Trail,
+    width: float,
+    points: int,
+    seed: tuple[int, ...],
+) -> tuple[Trail | None, str, bool]:
+    """Do as `_step` does, on points that are moved along."""
+    assert trail.sample is not None
+    moments, dual, nodes = trail.moments, trail.dual, trail.nodes.v.size
+    count = max(1, points * nodes // REPLICATES)
+    try:
+        sample = trail.sample.carried(
+            given,
+            activation,
+            (width, moments, dual),
+            trail.share,
+            groups=REPLICATES,
+            count=count,
+            seed=seed,
+        )
+        law, residual, iterations = settle(
+            given, sample.cloud, width, moments, dual, tolerance=_LOOSE, most=_MOST_LOOSE
+        )
+    except np.linalg.LinAlgError:
+        return None, "S is not positive definite", True
+    reason, doubt = _failure(law, residual)
+    if reason:
+        return None, reason, doubt
+    bulk, density = float(law.weight @ law.shrink), law.effective / points
+    after = Trail(width, trail.nodes, law.moments, law.dual, bulk, iterations, density, sample)
+    return after, "", doubt
+
+
+def _failure(law: Law, residual: float) -> tuple[str, bool]:
+    """Return why the law is none, if it is, and whether the points are too few to tell."""
+    largest = float(np.max(law.shares))
+    if largest > _RUNAWAY:
+        return f"one point of {law.weight.size} carries {largest:.0%} of E[t²]", True
+    if law.effective < _FEWEST:
+        return f"{law.effective:.0f} effective points of E[t²]", True
+    doubt = law.effective < _EFFECTIVE
+    return (f"no fixed point ({residual:.1g})" if residual > _LOOSE else ""), doubt
 
 
 def solved(
@@ -195,21 +276,44 @@ def solved(
     points: int,
     seed: tuple[int, ...],
     start: Law | None = None,
+    activation: Activation | None = None,
+    secants: list[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> Replicate | None:
     """Solve the equations at the trail's end on one scrambling of `points` points of each node.
 
     None where the points are too few for S to stay positive definite.
     """
-    base = normals(trail.nodes.mean.shape, points, seed)
-    cloud = draw(given, activate, trail.nodes, base, trail.share)
+    weights = None
+    if trail.sample is None or activation is None:
+        base = normals(trail.nodes.mean.shape, points, seed)
+        cloud = draw(given, activate, trail.nodes, base, trail.share)
+    else:
+        own = trail.sample.group(seed[-1] % trail.sample.groups).carried(
+            given,
+            activation,
+            (trail.width, trail.moments, trail.dual),
+            trail.share,
+            groups=1,
+            count=points * trail.nodes.v.size,
+            seed=(*seed, points),
+        )
+        weights, cloud = own.points, own.cloud
     moments, dual = (trail.moments, trail.dual) if start is None else (start.moments, start.dual)
     try:
         law, residual, count = settle(
-            given, cloud, trail.width, moments, dual, tolerance=TIGHT, most=_MOST_TIGHT
+            given,
+            cloud,
+            trail.width,
+            moments,
+            dual,
+            tolerance=TIGHT,
+            most=_MOST_TIGHT,
+            secants=secants,
         )
     except np.linalg.LinAlgError:
         return None
-    return Replicate(seed, law, np.exp(cloud.log_prior), cloud.share, residual, count)
+    prior = np.exp(cloud.log_prior)
+    return Replicate(seed, law, prior, cloud.share, residual, count, weights)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -245,6 +349,7 @@ def fit(
     tolerance: float,
     seed: int,
     tick: Callable[[float, str], None],
+    activation: Activation | None = None,
 ) -> Fit:
     """Follow the width, then solve on `points` points of a node, or as many as it takes.
 
@@ -262,9 +367,13 @@ def fit(
         Of the scramblings.
     tick
         Called after each fixed point.
+    activation
+        As for `follow`.
     """
     few, many = min(_FEW, most), min(_MANY, most)
-    trail = follow(given, activate, width, seed=seed, few=few, most=many, tick=tick)
+    trail = follow(
+        given, activate, width, seed=seed, few=few, most=many, tick=tick, activation=activation
+    )
     count = min(_FIRST, most) if points is None else points
     # no use in a start on points that the way there says are too few
     while points is None and 2 * count <= many and trail.density * count < _MANY_EFFECTIVE:
@@ -273,8 +382,11 @@ def fit(
     while True:
         last = points is not None or 2 * count > most
         replicates: list[Replicate] = []
+        secants: list[tuple[np.ndarray, np.ndarray]] = []
         for index, start in enumerate(starts):
-            one = solved(given, activate, trail, count, (seed, 1 + index), start)
+            one = solved(
+                given, activate, trail, count, (seed, 1 + index), start, activation, secants
+            )
             if one is None or not one.largest <= _RUNAWAY:
                 if not last:
                     break

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from ._points import Cloud, Given, square
 
-__all__ = ["Law", "at", "dual_value", "settle", "whiten"]
+__all__ = ["Law", "at", "dual_value", "settle", "weights", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
 _DEPTH = 6  # of Anderson's mixing
@@ -166,6 +166,13 @@ def _law(point: _AtC, a: np.ndarray, weight: np.ndarray, pull: np.ndarray) -> La
     return Law(a, weight, point.shrink, pull, point.moments(weight, pull))
 
 
+def weights(
+    given: Given, cloud: Cloud, width: float, lower: np.ndarray, a: np.ndarray
+) -> np.ndarray:
+    """Return the points' probabilities at C = (lower lowerᵀ)⁻¹ and any a."""
+    return _AtC(given, cloud, width, lower).value(a)[1]
+
+
 def dual_value(
     given: Given, cloud: Cloud, width: float, lower: np.ndarray, a: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -184,6 +191,7 @@ def settle(
     *,
     tolerance: float,
     most: int,
+    secants: list[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[Law, float, int]:
     """Solve S = G(S) on fixed points by Anderson's mixing.
 
@@ -197,13 +205,16 @@ def settle(
         Wanted ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖.
     most
         Most iterations.
+    secants
+        Changes of S and of G − S in earlier calls on other points of the same law, to start with;
+        those of this call are put there instead.
 
     Returns
     -------
     tuple
         The law, the norm that was reached, the iterations.
     """
-    history: list[tuple[np.ndarray, np.ndarray]] = []
+    history = [] if secants is None else list(secants)
     last: Any = None
     best = np.inf
     for count in range(1, most + 1):
@@ -214,6 +225,8 @@ def settle(
         white = whiten(lower, residual)
         size = float(np.linalg.norm(white))
         if size < tolerance or count == most:
+            if secants is not None:
+                secants[:] = history
             return law, size, count
         if size > 3 * best:
             history = []

@@ -226,7 +226,9 @@ class CavitySolution(Solution):
         """Return m, k(x, X) and k(x, x) or k(x, x') at test patterns."""
         law, given, nodes = replicate.law, self.given, self.fit.nodes
         pull, second = law.weight * law.pull, law.weight * (law.shrink + law.pull**2)
-        points = nodes.points(normals(nodes.mean.shape, self.fit.points, replicate.seed))
+        points = replicate.points
+        if points is None:
+            points = nodes.points(normals(nodes.mean.shape, self.fit.points, replicate.seed))
         linear: Any = 0.0
         sums: Any = (0.0,) * 5
         for start in range(0, points.shape[0], _CHUNK):
