@@ -13,26 +13,22 @@ import numpy as np
 
 from ..._basics.errors import ConvergenceError
 from ...activations._activation import Activation
-from ._law import Law, settle, whiten
+from ._law import Law, settle
 from ._moves import Sample
-from ._points import TOP, Activate, Given, Nodes, draw, normals
+from ._points import Activate, Given, Nodes, draw, normals
+from ._steps import EFFECTIVE, RUNAWAY, Trail, ahead, moved_step, step
 
 __all__ = ["Fit", "Replicate", "fit"]
 
-REPLICATES = 4  # scramblings, whose spread is the error bar
+REPLICATES = 8  # scramblings, whose spread is the error bar
 _FIRST = 1024  # points of a node, where they are as many as it takes
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
-_FARTHEST = 0.5  # change of T + S, relative to itself, that is extrapolated
 _QUICK = 5  # iterations after which the next step may be longer
 _SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
-_EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] there, wanted and needed
-_MANY_EFFECTIVE = 1500  # wanted at the end
-_LOOSE, TIGHT = 0.03, 1e-4
-_MOST_LOOSE, _MOST_TIGHT = 12, 60
+_MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1500, 750  # aimed at in the end, and needed on average
+TIGHT, _MOST_TIGHT = 1e-4, 60
 _THIN = 0.5  # effective points of E[t²] for each of a node, below which points are moved
-_COVERED = 0.97  # of E[t²] within the ladder
-_RUNAWAY = 0.25  # of E[t²] on a single point
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,32 +65,6 @@ class Replicate:
         return float(np.max(self.law.shares))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Trail:
-    """Where the way down from infinite width has come to."""
-
-    width: float
-    nodes: Nodes
-    moments: np.ndarray
-    dual: np.ndarray
-    share: float
-    iterations: int = 0
-    density: float = np.inf  # effective points of E[t²] for each point of a node
-    sample: Sample | None = None  # where the points are moved
-
-
-def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
-    """Return whether too much of E[t²] lies below and above the ladder."""
-    t, share = law.pull, law.shares
-    if odd:
-        t = np.abs(t)
-    sides = []
-    for mine, outside in ((t < 0, t < nodes.v[0]), (t > 0, t > nodes.v[-1])):
-        total = np.sum(share[mine])
-        sides.append(bool(np.sum(share[outside]) > (1 - _COVERED) * total and total > 1e-3))
-    return (sides[0] and not odd and -nodes.v[0] < TOP, sides[1] and nodes.v[-1] < TOP)
-
-
 def follow(
     given: Given,
     activate: Activate,
@@ -127,32 +97,32 @@ def follow(
     nodes = Nodes.prior(given.features.shape[1], given.odd)
     trail = Trail(np.inf, nodes, moments, dual, 1.0)
     before: Trail | None = None
-    share, step, count, calls = 0.0, _FIRST_STEP, 0, 0  # of 1/N_1
+    share, length, count, calls = 0.0, _FIRST_STEP, 0, 0  # of 1/N_1
 
     @functools.lru_cache(maxsize=1)
     def base(count: int, points: int) -> np.ndarray:
         return normals((count, given.features.shape[1]), points, (seed, 0))
 
-    while share < 1 or count < _SETTLING:
-        following = min(1.0, share + step)
-        start = _ahead(given, before, trail, width / following)
+    while share < 1 or count < (_SETTLING if trail.sample is None else 1):
+        following = min(1.0, share + length)
+        start = ahead(given, before, trail, width / following)
         if start.sample is None or activation is None:
-            after, reason, doubt = _step(given, activate, start, width / following, few, base)
+            after, reason, doubt = step(given, activate, start, width / following, few, base)
         else:
             calls += 1
-            after, reason, doubt = _moved_step(
-                given, activation, start, width / following, few, (seed, 0, calls)
+            after, reason, doubt = moved_step(
+                given, activation, start, width / following, few, REPLICATES, (seed, 0, calls)
             )
         more = 2 * few <= (most if doubt else min(most, _SURE))
         if after is None:
             # smaller steps and more points: where both fail the branch has ended
             before = None
-            if step > _FIRST_STEP and share < 1 and not (doubt and more):
-                step /= 2
+            if length > _FIRST_STEP and share < 1 and not (doubt and more):
+                length /= 2
             elif more:
                 few *= 2
-            elif step > _LAST_STEP and share < 1:
-                step /= 4
+            elif length > _LAST_STEP and share < 1:
+                length /= 4
             else:
                 raise ConvergenceError(
                     "expected a law of the neurons that connects to infinite width, got one that "
@@ -165,108 +135,11 @@ def follow(
             after = dataclasses.replace(after, sample=Sample(after.nodes.points(normal), cloud))
         elif doubt and more:
             few *= 2
-        step = min(step * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
+        length = min(length * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
         count += share == 1
         before, trail, share = trail, after, following
         tick(following, f"width {trail.width:.4g}")
     return trail
-
-
-def _ahead(given: Given, before: Trail | None, trail: Trail, width: float) -> Trail:
-    """Return the trail's end with S and a extrapolated in 1/n, as far as T + S stays positive."""
-    if before is None or not width < trail.width < before.width:
-        return trail
-    ratio = (1 / width - 1 / trail.width) / (1 / trail.width - 1 / before.width)
-    change = trail.moments - before.moments
-    lower = np.linalg.cholesky(given.noise + trail.moments)
-    largest = float(np.max(np.abs(np.linalg.eigvalsh(whiten(lower, change)))))
-    ratio = min(ratio, _FARTHEST / max(largest, 1e-12))
-    moments = trail.moments + ratio * change
-    dual = trail.dual + ratio * (trail.dual - before.dual)
-    return dataclasses.replace(trail, moments=moments, dual=dual)
-
-
-def _step(
-    given: Given,
-    activate: Activate,
-    trail: Trail,
-    width: float,
-    points: int,
-    base: Callable[[int, int], np.ndarray],
-) -> tuple[Trail | None, str, bool]:
-    """Return the next point of the trail, why there is none, and whether the points are too few."""
-    nodes, moments, dual = trail.nodes, trail.moments, trail.dual
-    while True:
-        lower = np.linalg.cholesky(given.noise + moments)
-        for _ in range(2):
-            nodes = nodes.fitted(given, activate, dual / np.sqrt(width), np.sqrt(width) * lower)
-        cloud = draw(given, activate, nodes, base(nodes.v.size, points), trail.share)
-        try:
-            law, residual, count = settle(
-                given, cloud, width, moments, dual, tolerance=_LOOSE, most=_MOST_LOOSE
-            )
-        except np.linalg.LinAlgError:
-            return None, "S is not positive definite", True
-        reason, doubt = _failure(law, residual)
-        if reason:
-            return None, reason, doubt
-        moments, dual = law.moments, law.dual
-        below, above = _uncovered(law, nodes, given.odd)
-        if below:
-            nodes = nodes.grown(True)
-        if above:
-            nodes = nodes.grown(False)
-        if not below and not above:
-            bulk = float(law.weight @ law.shrink)
-            density = law.effective / points
-            after = Trail(width, nodes, moments, dual, bulk, count, density)
-            return after, "", doubt
-
-
-def _moved_step(
-    given: Given,
-    activation: Activation,
-    trail: Trail,
-    width: float,
-    points: int,
-    seed: tuple[int, ...],
-) -> tuple[Trail | None, str, bool]:
-    """Do as `_step` does, on points that are moved along."""
-    assert trail.sample is not None
-    moments, dual, nodes = trail.moments, trail.dual, trail.nodes.v.size
-    count = max(1, points * nodes // REPLICATES)
-    try:
-        sample = trail.sample.carried(
-            given,
-            activation,
-            (width, moments, dual),
-            trail.share,
-            groups=REPLICATES,
-            count=count,
-            seed=seed,
-        )
-        law, residual, iterations = settle(
-            given, sample.cloud, width, moments, dual, tolerance=_LOOSE, most=_MOST_LOOSE
-        )
-    except np.linalg.LinAlgError:
-        return None, "S is not positive definite", True
-    reason, doubt = _failure(law, residual)
-    if reason:
-        return None, reason, doubt
-    bulk, density = float(law.weight @ law.shrink), law.effective / points
-    after = Trail(width, trail.nodes, law.moments, law.dual, bulk, iterations, density, sample)
-    return after, "", doubt
-
-
-def _failure(law: Law, residual: float) -> tuple[str, bool]:
-    """Return why the law is none, if it is, and whether the points are too few to tell."""
-    largest = float(np.max(law.shares))
-    if largest > _RUNAWAY:
-        return f"one point of {law.weight.size} carries {largest:.0%} of E[t²]", True
-    if law.effective < _FEWEST:
-        return f"{law.effective:.0f} effective points of E[t²]", True
-    doubt = law.effective < _EFFECTIVE
-    return (f"no fixed point ({residual:.1g})" if residual > _LOOSE else ""), doubt
 
 
 def solved(
@@ -387,14 +260,14 @@ def fit(
             one = solved(
                 given, activate, trail, count, (seed, 1 + index), start, activation, secants
             )
-            if one is None or not one.largest <= _RUNAWAY:
+            if one is None or not one.largest <= RUNAWAY:
                 if not last:
                     break
                 raise ConvergenceError(
                     "expected a law of the neurons that connects to infinite width, got one that "
                     f"runs away at width {width:.3g} with {count} points a node"
                 )
-            if not last and one.residual > TIGHT:
+            if not last and (one.residual > TIGHT or one.law.effective < EFFECTIVE):
                 break
             replicates.append(one)
             tick(1.0, f"{count} points, {one.iterations} iterations")
@@ -402,9 +275,9 @@ def fit(
             left_out = np.array([one.law.error_left_out(given) for one in replicates])
             spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
             wanted = tolerance if points is None else np.inf
-            least = min(one.law.effective for one in replicates)
+            mean = np.mean([one.law.effective for one in replicates])
             # what test patterns add to the spread, and training patterns do not show
-            if last or (spread <= wanted and (least >= _MANY_EFFECTIVE or count >= _MANY)):
+            if last or (spread <= wanted and (mean >= _ENOUGH_EFFECTIVE or count >= _MANY)):
                 return Fit(trail.nodes, count, replicates, spread, wanted)
             starts = [one.law for one in replicates]
         count *= 2

@@ -24,6 +24,7 @@ from ._points import Cloud, Given, square
 __all__ = ["Law", "at", "dual_value", "settle", "weights", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
+_BEYOND = 1e3  # the largest a, where Newton's method is stopped
 _DEPTH = 6  # of Anderson's mixing
 _LOWEST, _HIGHEST = -0.6, 1.5  # change of T + S relative to itself in one step
 
@@ -78,8 +79,9 @@ class _AtC:
     def __init__(self, given: Given, cloud: Cloud, width: float, lower: np.ndarray) -> None:
         self.given, self.cloud, self.width, self.lower = given, cloud, width, lower
         # of a small triangle against many points the inverse is twice as fast, and as accurate
-        white = cloud.phi @ scipy.linalg.lapack.dtrtri(lower, lower=1)[0].T
-        q = np.einsum("ip,ip->i", white, white) / width
+        inverse = scipy.linalg.lapack.dtrtri(lower, lower=1)[0]
+        white = scipy.linalg.blas.dtrmm(1.0, inverse, cloud.phi.T, lower=1)
+        q = np.einsum("pi,pi->i", white, white) / width
         self.shrink = 1 / (1 + q)
         self.log_base = cloud.log_prior - 0.5 * np.log1p(q)
         self.noise = given.noise - cloud.missed
@@ -111,9 +113,16 @@ class _AtC:
         """Return the factor of the Hessian, or of what it is without the points' error."""
         found = self.given.noise + self.moments(weight, pull)
         try:
-            return np.linalg.cholesky(found), True
+            return _cholesky(found), True
         except np.linalg.LinAlgError:
-            return np.linalg.cholesky(found + self.cloud.missed), True
+            return _cholesky(found + self.cloud.missed), True
+
+
+def _cholesky(matrix: np.ndarray) -> np.ndarray:
+    lower = np.linalg.cholesky(matrix)
+    if not np.all(np.isfinite(lower)):  # what is not finite has no factor either
+        raise np.linalg.LinAlgError("not finite")
+    return lower
 
 
 def _log_sum(log: np.ndarray) -> float:
@@ -136,7 +145,11 @@ def at(given: Given, cloud: Cloud, width: float, lower: np.ndarray, start: np.nd
     point, a, exact = _AtC(given, cloud, width, lower), start, False
     factor = (lower, True)
     value, weight, pull = point.value(a)
+    # (T + K1)a = y bounds a; beyond, points that miss the prior have made D a function without top
+    largest = _BEYOND * float(np.linalg.norm(given.y) / given.temperature + np.linalg.norm(start))
     for _ in range(200):
+        if not np.linalg.norm(a) <= largest:
+            raise np.linalg.LinAlgError("D has no maximum")
         slope = point.gradient(a, weight, pull)
         step = scipy.linalg.cho_solve(factor, slope)
         decrement = float(slope @ step)
@@ -218,7 +231,7 @@ def settle(
     last: Any = None
     best = np.inf
     for count in range(1, most + 1):
-        lower = np.linalg.cholesky(given.noise + moments)
+        lower = _cholesky(given.noise + moments)
         law = at(given, cloud, width, lower, dual)
         dual = law.dual
         residual = law.moments - moments

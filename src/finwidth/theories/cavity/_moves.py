@@ -57,7 +57,7 @@ def _trajectories(
         gradient = (force * slope) @ features - z
         return value.astype(z.dtype), gradient.astype(z.dtype)
 
-    def leap(_: int, state: tuple[Array, Array, Array, Array]):
+    def leap(_: Array, state: tuple[Array, Array, Array, Array]):
         z, p, _, gradient = state
         p = p + 0.5 * step * gradient
         z = z + step * p
