@@ -92,7 +92,9 @@ class Cavity(Theory):
     that connects to infinite width, and `finwidth.solve` raises ConvergenceError, which names the
     width that was reached.
 
-    The evidence is not computed (NaN).
+    Where few of the points carry the law, as with random labels, they are moved along it by
+    Hamiltonian trajectories. `n_roots` of the solution counts the fixed points found from other
+    starts. The evidence is not computed (NaN).
 
     References
     ----------

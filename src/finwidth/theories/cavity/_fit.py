@@ -117,7 +117,7 @@ def follow(
         if after is None:
             # smaller steps and more points: where both fail the branch has ended
             before = None
-            if length > _FIRST_STEP and share < 1 and not (doubt and more):
+            if length > _FIRST_STEP and share < 1 and not (doubt and 2 * few < _SURE):
                 length /= 2
             elif more:
                 few *= 2
