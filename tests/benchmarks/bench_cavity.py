@@ -8,7 +8,7 @@ included, but for the checks that any first call pays; "of sampling" is their ra
 
 With `--end` the branch of ReLU layers on the digits is followed through its end: q̄ = tr S/tr K is
 given, the width is what is solved for, on points that stay the same. Where the width turns back as
-q̄ goes on, the branch has a fold. Twice, with different points and four times as many.
+q̄ goes on, or comes to a halt, the branch has a fold. Twice, with different points and four times as many.
 
     python tests/benchmarks/bench_cavity.py --end
 """
@@ -138,8 +138,8 @@ def branch_end(console: Console) -> None:
         for points, seed in ((1024, 1), (4096, 2)):
             nodes, state = solution.fit.nodes, (law.moments, law.dual, float(np.log(80)))
             before: Any = None
-            for q_bar in (1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0):
-                if q_bar <= 1.4:  # from there on the points stay, so that the width is smooth
+            for q_bar in (1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4, 1.45):
+                if q_bar <= 1.25:  # from there on the points stay, so that the width is smooth
                     lower = np.linalg.cholesky(given.noise + state[0])
                     root = np.exp(state[2] / 2)
                     for _ in range(3):
