@@ -6,9 +6,9 @@ included, but for the checks that any first call pays; "of sampling" is their ra
 
     python tests/benchmarks/bench_cavity.py [--quick | --full] [--no-sampling]
 
-With `--end` the branch of ReLU layers on the digits is followed through its end: q̄ = tr S/tr K is
-given, the width is what is solved for, on points that stay the same. Where the width turns back as
-q̄ goes on, or comes to a halt, the branch has a fold. Twice, with different points and four times as many.
+With `--end` the branch of ReLU layers on the digits is followed towards its end: q̄ = tr S/tr K is
+given, the width is what is solved for, on points that stay the same at the end. Where the width
+no longer falls as q̄ grows, the branch has a fold. With 1024 points a node, then with 4096.
 
     python tests/benchmarks/bench_cavity.py --end
 """
@@ -123,7 +123,7 @@ def with_q_bar(
 
 
 def branch_end(console: Console) -> None:
-    """Print the width against q̄ through the end of the branch of ReLU layers on the digits."""
+    """Print the width against q̄ towards the end of the branch of ReLU layers on the digits."""
     data = load("digits")
     net, theory = fw.Network((80,), "relu"), Cavity(points=256, progress=False)
     solution = fw.solve(net, data.X_train, data.y_train, temperature=0.01, theory=theory)
