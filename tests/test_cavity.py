@@ -10,8 +10,9 @@ from scipy.special import erf
 import finwidth as fw
 from finwidth._numerics.precision import float64
 from finwidth.theories.cavity import Cavity
-from finwidth.theories.cavity._law import at, dual_value
-from finwidth.theories.cavity._points import Given, Nodes, draw, normals
+from finwidth.theories.cavity._law import at, dual_value, weights
+from finwidth.theories.cavity._moves import Sample
+from finwidth.theories.cavity._points import Cloud, Given, Nodes, draw, normals
 from finwidth.theories.cavity._values import activate
 
 FEW = Cavity(points=256, progress=False)
@@ -300,6 +301,84 @@ def test_points_reproduce_a_law_with_separated_modes() -> None:
     assert found == pytest.approx(np.sum(rho * exact_q) / np.sum(rho), rel=0.01)
 
 
+def test_moved_points_have_the_law_for_any_a_and_C() -> None:
+    """Drawn again and moved at one a and C; with their weights they give any other's moments."""
+    activation = fw.get_activation("erf")
+    features = np.array([[1.2, 0.3], [-0.4, 0.9], [0.8, -0.7]])
+    x, height = np.polynomial.hermite_e.hermegauss(60)
+    grid = np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1).reshape(-1, 2)
+    prior = np.outer(height, height).ravel() / np.sum(height) ** 2
+    values = erf(grid @ features.T)
+    kernel = (values * prior[:, None]).T @ values
+    given = Given(features, 1.0, 0.1, 0.1 * np.eye(3), np.array([2.0, -1.0, 0.5]), kernel, True)
+    rng = np.random.default_rng(0)
+    with float64():
+        z = rng.normal(size=(4096, 2))
+        phi = activate(activation, z @ features.T)
+        even = Cloud(phi, np.full(4096, -np.log(4096.0)), np.zeros((3, 3)), 0.0)
+        at_one = 5.0, kernel, np.linalg.solve(given.noise + kernel, given.y)
+        found = Sample(z, even).carried(
+            given, activation, at_one, 0.0, groups=2, count=2048, seed=(0,)
+        )
+        for a in (at_one[2], 0.5 * at_one[2]):
+            lower = np.linalg.cholesky(given.noise + 1.5 * kernel)
+            weight = weights(given, found.cloud, 5.0, lower, a)
+            whole = Cloud(values, np.log(prior), np.zeros((3, 3)), 0.0)
+            exact = weights(given, whole, 5.0, lower, a)
+            np.testing.assert_allclose(
+                (found.cloud.phi * weight[:, None]).T @ found.cloud.phi,
+                (values * exact[:, None]).T @ values,
+                atol=0.03,
+            )
+    assert not np.array_equal(found.points, z)
+    group = found.group(1)
+    np.testing.assert_array_equal(group.points, found.points[2048:])
+
+
+def test_the_identity_is_exact_at_leading_order() -> None:
+    """As many patterns as neurons: what is left is of relative order 1/N_1."""
+    rng, n = np.random.default_rng(1), 40
+    X, teacher, X_test = rng.normal(size=(n, n)), rng.normal(size=n), rng.normal(size=(50, n))
+    y, y_test = (2 * (x @ teacher) / np.sqrt(n) for x in (X, X_test))
+    net = fw.Network((n,), "identity")
+
+    def error(solution) -> float:
+        return float(solution.generalization_error(X_test, y_test).error)
+
+    exact = error(fw.mixture(net, X, y, temperature=0.1, theory="nested"))
+    found = error(fw.solve(net, X, y, temperature=0.1, theory=FEW))
+    wide = error(fw.solve(net, X, y, temperature=0.1, theory="infinite"))
+    assert found == pytest.approx(exact, rel=0.5 / n)
+    assert wide > (1 + 2 / n) * exact
+
+
+def test_a_law_that_runs_away_is_refused_with_the_width_that_was_reached() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(4, 3)), 2 * np.sign(rng.normal(size=4))
+    theory = Cavity(points=64, memory_limit="1MB", progress=False)
+    with pytest.raises(fw.ConvergenceError, match=r"runs away at width [\d.]+: .* points a node"):
+        fw.solve(fw.Network((1,), "relu"), X, y, temperature=0.01, theory=theory)
+
+
+def test_starts_elsewhere_lead_to_the_same_fixed_point() -> None:
+    problem = case("erf on a line")
+    assert problem.solve().n_roots == 1
+
+
+@pytest.mark.slow
+def test_random_labels_are_carried_by_moved_points() -> None:
+    """Long chains of neurons at their stationary state give 1.880 ± 0.004 for the equations."""
+    data = fw.load_dataset("random", n_train=60, n_test=100)
+    net = fw.Network((50,), "erf")
+    solution = fw.solve(
+        net, data.X_train, data.y_train, temperature=0.1, theory=Cavity(progress=False)
+    )
+    result = solution.generalization_error(data.X_test, data.y_test)
+    assert solution.order_parameters.attrs["effective_points"] > 1000
+    assert float(result.error_se) < 0.005 * float(result.error)
+    assert abs(float(result.error) - 1.880) < 4 * np.hypot(0.004, float(result.error_se))
+
+
 @pytest.mark.slow
 def test_error_bars_are_calibrated_over_seeds() -> None:
     X, y, X_test = noisy()
@@ -314,7 +393,7 @@ def test_error_bars_are_calibrated_over_seeds() -> None:
         found = predicted(dataclasses.replace(FEW, seed=1000 * seed))
         scores.append((found.mean - exact.mean) / found.standard_error)
         scores.append((found.variance - exact.variance) / found.variance_error)
-    # squares of Student's t with 3 degrees of freedom have mean 3
+    # squares of Student's t with 7 degrees of freedom have mean 7/5
     assert 0.3 < np.median(np.square(scores)) < 2.0
 
 

@@ -6,27 +6,35 @@ included, but for the checks that any first call pays; "of sampling" is their ra
 
     python tests/benchmarks/bench_cavity.py [--quick | --full] [--no-sampling]
 
-With `--end` the branch of narrow ReLU layers is followed to where it ends, with what says whether
-the points fail there: the effective number of those that carry E[t²], the largest share of one.
+With `--end` the branch of ReLU layers on the digits is followed towards its end: q̄ = tr S/tr K is
+given, the width is what is solved for, on points that stay the same at the end. Where the width
+no longer falls as q̄ grows, the branch has a fold. With 1024 points a node, then with 4096.
 
     python tests/benchmarks/bench_cavity.py --end
 """
 
 import argparse
+import functools
 import math
 import os
 import time
+from typing import Any
 
 # before NumPy and JAX start: one thread per linear-algebra call
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import finwidth as fw  # noqa: E402
+from finwidth._numerics.precision import float64  # noqa: E402
 from finwidth.theories.cavity import Cavity, CavitySolution  # noqa: E402
+from finwidth.theories.cavity._law import Law, at, whiten  # noqa: E402
+from finwidth.theories.cavity._points import Cloud, Given, draw, normals  # noqa: E402
+from finwidth.theories.cavity._values import activate  # noqa: E402
 
 QUICK = [("digits", 50, 0.01, "erf")]
 FULL = [
@@ -80,29 +88,80 @@ def sampled(
     return float(report.exact), float(report.mcse), seconds
 
 
+def with_q_bar(
+    given: Given, cloud: Cloud, start: tuple[np.ndarray, np.ndarray, float], q_bar: float
+) -> tuple[np.ndarray, np.ndarray, float, Law] | None:
+    """Fixed point with tr S = q̄ tr K: S, a, the width's logarithm, the law."""
+    moments, dual, log_width = start
+    history: list[tuple] = []
+    last = None
+    for _ in range(60):
+        lower = np.linalg.cholesky(given.noise + moments)
+        law = at(given, cloud, float(np.exp(log_width)), lower, dual)
+        dual = law.dual
+        excess = float(np.trace(law.moments) / np.trace(given.kernel) - q_bar)
+        residual = law.moments - moments
+        white = np.append(whiten(lower, residual).ravel(), 10 * excess)
+        if np.linalg.norm(white) < 1e-4:
+            return moments, dual, log_width, law
+        if last is not None:
+            now = (moments, residual, log_width, excess)
+            history = [*history, tuple(x - y for x, y in zip(now, last, strict=True))][-8:]
+        last = (moments, residual, log_width, excess)
+        step, longer = residual, excess  # a wider layer has a smaller q̄
+        if history:
+            changes = [np.append(whiten(lower, h[1]).ravel(), 10 * h[3]) for h in history]
+            gamma = np.linalg.lstsq(np.stack(changes, axis=1), white, rcond=1e-10)[0]
+            for g, (ds, dr, dw, de) in zip(gamma, history, strict=True):
+                step, longer = step - g * (ds + dr), longer - g * (dw + de)
+        spectrum = np.linalg.eigvalsh(whiten(lower, step))
+        cut = max(1.0, spectrum[0] / -0.6, spectrum[-1] / 1.5, abs(longer) / 0.3)
+        if cut > 1:
+            history, last = [], None
+        moments, log_width = moments + step / cut, log_width + longer / cut
+    return None
+
+
 def branch_end(console: Console) -> None:
-    """Print how the branch of ReLU layers on the digits ends."""
+    """Print the width against q̄ towards the end of the branch of ReLU layers on the digits."""
     data = load("digits")
-    table = Table(title="digits, relu, T = 0.01, 1024 points a node")
-    for name in ("N", "error", "q_bar", "effective points of E(t²)", "largest share"):
+    net, theory = fw.Network((80,), "relu"), Cavity(points=256, progress=False)
+    solution = fw.solve(net, data.X_train, data.y_train, temperature=0.01, theory=theory)
+    assert isinstance(solution, CavitySolution)
+    given, law = solution.given, solution.fit.replicates[0].law
+    share = solution.fit.replicates[0].share
+    function = functools.partial(activate, net.activation)
+    table = Table(title="digits, relu, T = 0.01: width at which q̄ is reached")
+    for name in ("points a node", "q_bar", "N", "effective points of E(t²)", "largest share"):
         table.add_column(name, justify="right")
-    for width in (120, 80, 64, 56):
-        theory = Cavity(points=1024, progress=False)
-        net = fw.Network((width,), "relu")
-        try:
-            solution = fw.solve(net, data.X_train, data.y_train, temperature=0.01, theory=theory)
-        except fw.ConvergenceError as error:
-            console.print(f"N = {width}: {error}", highlight=False)
-            continue
-        assert isinstance(solution, CavitySolution)
-        result = solution.generalization_error(data.X_test, data.y_test)
-        table.add_row(
-            str(width),
-            f"{float(result.error):.5f} ± {float(result.error_se):.5f}",
-            f"{float(solution.order_parameters.q_bar[0]):.3f}",
-            f"{solution.order_parameters.attrs['effective_points']:.0f}",
-            f"{max(one.largest for one in solution.fit.replicates):.1%}",
-        )
+    with float64():
+        for points, seed in ((1024, 1), (4096, 2)):
+            nodes, state = solution.fit.nodes, (law.moments, law.dual, float(np.log(80)))
+            before: Any = None
+            for q_bar in (1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4, 1.45):
+                if q_bar <= 1.25:  # from there on the points stay, so that the width is smooth
+                    lower = np.linalg.cholesky(given.noise + state[0])
+                    root = np.exp(state[2] / 2)
+                    for _ in range(3):
+                        nodes = nodes.fitted(given, function, state[1] / root, root * lower)
+                    base = normals(nodes.mean.shape, points, (seed,))
+                    cloud = draw(given, function, nodes, base, share)
+                    before = None
+                start = state
+                if before is not None:
+                    start = tuple(2 * x - y for x, y in zip(state, before, strict=True))
+                found = with_q_bar(given, cloud, start, q_bar)
+                if found is None:
+                    console.print(f"q_bar = {q_bar}: not found with {points} points a node")
+                    break
+                before, state = state, found[:3]
+                table.add_row(
+                    str(points),
+                    f"{q_bar:.2f}",
+                    f"{np.exp(state[2]):.2f}",
+                    f"{found[3].effective:.0f}",
+                    f"{np.max(found[3].shares):.1%}",
+                )
     console.print(table)
 
 
@@ -125,8 +184,11 @@ def main() -> None:
         return
     for name, width, temperature, activation in FULL if arguments.full else QUICK:
         data, net = load(name), fw.Network((width,), activation)
-        # the checks of a first call, which whatever comes first would pay for all
-        fw.solve(net, data.X_train, data.y_train, temperature=temperature, theory="infinite")
+        # checks and imports of a first call, which whatever comes first would pay for all
+        first = fw.solve(
+            net, data.X_train, data.y_train, temperature=temperature, theory="infinite"
+        )
+        first.generalization_error(data.X_test, data.y_test)
         value, bar, seconds, failure = solved(net, data, temperature)
         row = [
             f"{name}, {activation}, N = {width}, T = {temperature:g}",

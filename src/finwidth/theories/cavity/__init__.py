@@ -99,6 +99,10 @@ class Cavity(Theory):
     that connects to infinite width, and `finwidth.solve` raises ConvergenceError, which names the
     width that was reached.
 
+    Where few of the points carry the law, as with random labels, they are moved along it by
+    Hamiltonian trajectories. `n_roots` of the solution counts the fixed points found from other
+    starts.
+
     With D outputs the readout weight, a·φ = u and its tilt are vectors and q is a matrix for each
     neuron, q_de = φᵀC_deφ/N_1, in det(1 + q)^{−1/2} exp[u·(1 + q)⁻¹u/(2N_1)]: a and C are those of
     all outputs together. The solution is a `CavityOutputsSolution`.
@@ -205,7 +209,13 @@ class Cavity(Theory):
 
                 def solve(given: Given) -> Fit:
                     activation = functools.partial(activate, network.activation)
-                    return fit(given, activation, float(network.widths[0]), **settings)
+                    return fit(
+                        given,
+                        activation,
+                        float(network.widths[0]),
+                        **settings,
+                        activation=network.activation,
+                    )
 
                 if problem.likelihood.homogeneous:
                     found = solve(given)

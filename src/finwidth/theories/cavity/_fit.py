@@ -12,23 +12,23 @@ from collections.abc import Callable
 import numpy as np
 
 from ..._basics.errors import ConvergenceError
+from ...activations._activation import Activation
 from ._law import Law, settle
-from ._points import TOP, Activate, Given, Nodes, draw, normals
+from ._moves import Sample
+from ._points import Activate, Given, Nodes, draw, normals
+from ._steps import EFFECTIVE, RUNAWAY, Trail, ahead, moved_step, step
 
 __all__ = ["Fit", "Replicate", "fit"]
 
-REPLICATES = 4  # scramblings, whose spread is the error bar
+REPLICATES = 8  # scramblings, whose spread is the error bar
 _FIRST = 1024  # points of a node, where they are as many as it takes
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
 _QUICK = 5  # iterations after which the next step may be longer
 _SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
-_EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] there, wanted and needed
-_MANY_EFFECTIVE = 1500  # wanted at the end
-_LOOSE, TIGHT = 0.03, 1e-4
-_MOST_LOOSE, _MOST_TIGHT = 12, 60
-_COVERED = 0.97  # of E[t²] within the ladder
-_RUNAWAY = 0.25  # of E[t²] on a single point
+_MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1500, 750  # aimed at in the end, and needed on average
+TIGHT, _MOST_TIGHT = 1e-4, 60
+_THIN = 0.5  # effective points of E[t²] for each of a node, below which points are moved
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +47,8 @@ class Replicate:
         That of the `Cloud`.
     residual, iterations
         ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖ that was reached, and in how many iterations.
+    points
+        Hidden weights of the points, where they are not those that the nodes and `seed` give.
     """
 
     seed: tuple[int, ...]
@@ -55,36 +57,12 @@ class Replicate:
     share: float
     residual: float
     iterations: int
+    points: np.ndarray | None = None
 
     @property
     def largest(self) -> float:
         """Largest share of a single point in E[t²]."""
         return float(np.max(self.law.shares))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Trail:
-    """Where the way down from infinite width has come to."""
-
-    width: float
-    nodes: Nodes
-    moments: np.ndarray
-    dual: np.ndarray
-    share: float
-    iterations: int = 0
-    density: float = np.inf  # effective points of E[t²] for each point of a node
-
-
-def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
-    """Return whether too much of E[t²] lies below and above the ladder."""
-    t, share = law.pull, law.shares
-    if odd:
-        t = np.abs(t)
-    sides = []
-    for mine, outside in ((t < 0, t < nodes.v[0]), (t > 0, t > nodes.v[-1])):
-        total = np.sum(share[mine])
-        sides.append(bool(np.sum(share[outside]) > (1 - _COVERED) * total and total > 1e-3))
-    return (sides[0] and not odd and -nodes.v[0] < TOP, sides[1] and nodes.v[-1] < TOP)
 
 
 def follow(
@@ -96,6 +74,7 @@ def follow(
     few: int,
     most: int,
     tick: Callable[[float, str], None],
+    activation: Activation | None = None,
 ) -> Trail:
     """Follow the fixed point from infinite width to `width`.
 
@@ -105,6 +84,8 @@ def follow(
         As for `fit`.
     few, most
         Points of each node at first, and at most.
+    activation
+        σ once more, to move the points (`Sample`) where few of them carry E[t²]; None: never.
 
     Raises
     ------
@@ -115,77 +96,50 @@ def follow(
     dual = np.linalg.solve(given.noise + moments, given.y)
     nodes = Nodes.prior(given.features.shape[1], given.odd)
     trail = Trail(np.inf, nodes, moments, dual, 1.0)
-    share, step, count = 0.0, _FIRST_STEP, 0  # of 1/N_1
+    before: Trail | None = None
+    share, length, count, calls = 0.0, _FIRST_STEP, 0, 0  # of 1/N_1
 
     @functools.lru_cache(maxsize=1)
     def base(count: int, points: int) -> np.ndarray:
         return normals((count, given.features.shape[1]), points, (seed, 0))
 
-    while share < 1 or count < _SETTLING:
-        following = min(1.0, share + step)
-        after, reason, doubt = _step(given, activate, trail, width / following, few, base)
+    while share < 1 or count < (_SETTLING if trail.sample is None else 1):
+        following = min(1.0, share + length)
+        start = ahead(given, before, trail, width / following)
+        if start.sample is None or activation is None:
+            after, reason, doubt = step(given, activate, start, width / following, few, base)
+        else:
+            calls += 1
+            after, reason, doubt = moved_step(
+                given, activation, start, width / following, few, REPLICATES, (seed, 0, calls)
+            )
         more = 2 * few <= (most if doubt else min(most, _SURE))
-        if after is None or (doubt and more):
+        if after is None:
             # smaller steps and more points: where both fail the branch has ended
-            if step > _FIRST_STEP and share < 1:
-                step /= 2
+            before = None
+            if length > _FIRST_STEP and share < 1 and not (doubt and 2 * few < _SURE):
+                length /= 2
             elif more:
                 few *= 2
-            elif step > _LAST_STEP and share < 1:
-                step /= 4
+            elif length > _LAST_STEP and share < 1:
+                length /= 4
             else:
                 raise ConvergenceError(
                     "expected a law of the neurons that connects to infinite width, got one that "
                     f"runs away at width {width / following:.3g}: {reason} with {few} points a node"
                 )
             continue
-        step = min(step * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
+        if after.density < _THIN and after.sample is None and activation is not None:
+            normal = base(after.nodes.v.size, few)
+            cloud = draw(given, activate, after.nodes, normal, after.share)
+            after = dataclasses.replace(after, sample=Sample(after.nodes.points(normal), cloud))
+        elif doubt and more:
+            few *= 2
+        length = min(length * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
         count += share == 1
-        trail, share = after, following
+        before, trail, share = trail, after, following
         tick(following, f"width {trail.width:.4g}")
     return trail
-
-
-def _step(
-    given: Given,
-    activate: Activate,
-    trail: Trail,
-    width: float,
-    points: int,
-    base: Callable[[int, int], np.ndarray],
-) -> tuple[Trail | None, str, bool]:
-    """Return the next point of the trail, why there is none, and whether the points are too few."""
-    nodes, moments, dual = trail.nodes, trail.moments, trail.dual
-    while True:
-        lower = np.linalg.cholesky(given.noise + moments)
-        for _ in range(2):
-            nodes = nodes.fitted(given, activate, dual / np.sqrt(width), np.sqrt(width) * lower)
-        cloud = draw(given, activate, nodes, base(nodes.v.size, points), trail.share)
-        try:
-            law, residual, count = settle(
-                given, cloud, width, moments, dual, tolerance=_LOOSE, most=_MOST_LOOSE
-            )
-        except np.linalg.LinAlgError:
-            return None, "S is not positive definite", True
-        largest = float(np.max(law.shares))
-        if largest > _RUNAWAY:
-            reason = f"one point of {law.weight.size} carries {largest:.0%} of E[t²]"
-            return None, reason, True
-        if law.effective < _FEWEST:
-            return None, f"{law.effective:.0f} effective points of E[t²]", True
-        if residual > _LOOSE:
-            return None, f"no fixed point ({residual:.1g})", law.effective < _EFFECTIVE
-        moments, dual = law.moments, law.dual
-        below, above = _uncovered(law, nodes, given.odd)
-        if below:
-            nodes = nodes.grown(True)
-        if above:
-            nodes = nodes.grown(False)
-        if not below and not above:
-            bulk = float(law.weight @ law.shrink)
-            density = law.effective / points
-            after = Trail(width, nodes, moments, dual, bulk, count, density)
-            return after, "", law.effective < _EFFECTIVE
 
 
 def solved(
@@ -195,21 +149,44 @@ def solved(
     points: int,
     seed: tuple[int, ...],
     start: Law | None = None,
+    activation: Activation | None = None,
+    secants: list[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> Replicate | None:
     """Solve the equations at the trail's end on one scrambling of `points` points of each node.
 
     None where the points are too few for S to stay positive definite.
     """
-    base = normals(trail.nodes.mean.shape, points, seed)
-    cloud = draw(given, activate, trail.nodes, base, trail.share)
+    weights = None
+    if trail.sample is None or activation is None:
+        base = normals(trail.nodes.mean.shape, points, seed)
+        cloud = draw(given, activate, trail.nodes, base, trail.share)
+    else:
+        own = trail.sample.group(seed[-1] % trail.sample.groups).carried(
+            given,
+            activation,
+            (trail.width, trail.moments, trail.dual),
+            trail.share,
+            groups=1,
+            count=points * trail.nodes.v.size,
+            seed=(*seed, points),
+        )
+        weights, cloud = own.points, own.cloud
     moments, dual = (trail.moments, trail.dual) if start is None else (start.moments, start.dual)
     try:
         law, residual, count = settle(
-            given, cloud, trail.width, moments, dual, tolerance=TIGHT, most=_MOST_TIGHT
+            given,
+            cloud,
+            trail.width,
+            moments,
+            dual,
+            tolerance=TIGHT,
+            most=_MOST_TIGHT,
+            secants=secants,
         )
     except np.linalg.LinAlgError:
         return None
-    return Replicate(seed, law, np.exp(cloud.log_prior), cloud.share, residual, count)
+    prior = np.exp(cloud.log_prior)
+    return Replicate(seed, law, prior, cloud.share, residual, count, weights)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -245,6 +222,7 @@ def fit(
     tolerance: float,
     seed: int,
     tick: Callable[[float, str], None],
+    activation: Activation | None = None,
 ) -> Fit:
     """Follow the width, then solve on `points` points of a node, or as many as it takes.
 
@@ -262,9 +240,13 @@ def fit(
         Of the scramblings.
     tick
         Called after each fixed point.
+    activation
+        As for `follow`.
     """
     few, many = min(_FEW, most), min(_MANY, most)
-    trail = follow(given, activate, width, seed=seed, few=few, most=many, tick=tick)
+    trail = follow(
+        given, activate, width, seed=seed, few=few, most=many, tick=tick, activation=activation
+    )
     count = min(_FIRST, most) if points is None else points
     # no use in a start on points that the way there says are too few
     while points is None and 2 * count <= many and trail.density * count < _MANY_EFFECTIVE:
@@ -273,16 +255,19 @@ def fit(
     while True:
         last = points is not None or 2 * count > most
         replicates: list[Replicate] = []
+        secants: list[tuple[np.ndarray, np.ndarray]] = []
         for index, start in enumerate(starts):
-            one = solved(given, activate, trail, count, (seed, 1 + index), start)
-            if one is None or not one.largest <= _RUNAWAY:
+            one = solved(
+                given, activate, trail, count, (seed, 1 + index), start, activation, secants
+            )
+            if one is None or not one.largest <= RUNAWAY:
                 if not last:
                     break
                 raise ConvergenceError(
                     "expected a law of the neurons that connects to infinite width, got one that "
                     f"runs away at width {width:.3g} with {count} points a node"
                 )
-            if not last and one.residual > TIGHT:
+            if not last and (one.residual > TIGHT or one.law.effective < EFFECTIVE):
                 break
             replicates.append(one)
             tick(1.0, f"{count} points, {one.iterations} iterations")
@@ -290,9 +275,9 @@ def fit(
             left_out = np.array([one.law.error_left_out(given) for one in replicates])
             spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
             wanted = tolerance if points is None else np.inf
-            least = min(one.law.effective for one in replicates)
+            mean = np.mean([one.law.effective for one in replicates])
             # what test patterns add to the spread, and training patterns do not show
-            if last or (spread <= wanted and (least >= _MANY_EFFECTIVE or count >= _MANY)):
+            if last or (spread <= wanted and (mean >= _ENOUGH_EFFECTIVE or count >= _MANY)):
                 return Fit(trail.nodes, count, replicates, spread, wanted)
             starts = [one.law for one in replicates]
         count *= 2

@@ -21,9 +21,10 @@ from jaxtyping import Float
 
 from ._points import Cloud, Given, square
 
-__all__ = ["AtC", "Law", "at", "dual_value", "settle", "whiten"]
+__all__ = ["AtC", "Law", "at", "dual_value", "settle", "weights", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
+_BEYOND = 1e3  # the largest a, where Newton's method is stopped
 _DEPTH = 6  # of Anderson's mixing
 _LOWEST, _HIGHEST = -0.6, 1.5  # change of T + S relative to itself in one step
 
@@ -78,8 +79,9 @@ class AtC:
     def __init__(self, given: Given, cloud: Cloud, width: float, lower: np.ndarray) -> None:
         self.given, self.cloud, self.width, self.lower = given, cloud, width, lower
         # of a small triangle against many points the inverse is twice as fast, and as accurate
-        white = cloud.phi @ scipy.linalg.lapack.dtrtri(lower, lower=1)[0].T
-        q = np.einsum("ip,ip->i", white, white) / width
+        inverse = scipy.linalg.lapack.dtrtri(lower, lower=1)[0]
+        white = scipy.linalg.blas.dtrmm(1.0, inverse, cloud.phi.T, lower=1)
+        q = np.einsum("pi,pi->i", white, white) / width
         self.shrink = 1 / (1 + q)
         self.log_base = cloud.log_prior - 0.5 * np.log1p(q)
         self.noise = given.noise - cloud.missed
@@ -114,9 +116,16 @@ class AtC:
         """Return the factor of the Hessian, or of what it is without the points' error."""
         found = self.given.noise + self.moments(weight, pull)
         try:
-            return np.linalg.cholesky(found), True
+            return _cholesky(found), True
         except np.linalg.LinAlgError:
-            return np.linalg.cholesky(found + self.cloud.missed), True
+            return _cholesky(found + self.cloud.missed), True
+
+
+def _cholesky(matrix: np.ndarray) -> np.ndarray:
+    lower = np.linalg.cholesky(matrix)
+    if not np.all(np.isfinite(lower)):  # what is not finite has no factor either
+        raise np.linalg.LinAlgError("not finite")
+    return lower
 
 
 def _log_sum(log: np.ndarray) -> float:
@@ -148,7 +157,11 @@ def at(
     point, a, exact = equation(given, cloud, width, lower), start, False
     factor = (lower, True)
     value, weight, pull = point.value(a)
+    # (T + K1)a = y bounds a; beyond, points that miss the prior have made D a function without top
+    largest = _BEYOND * float(np.linalg.norm(given.y) / given.temperature + np.linalg.norm(start))
     for _ in range(200):
+        if not np.linalg.norm(a) <= largest:
+            raise np.linalg.LinAlgError("D has no maximum")
         slope = point.gradient(a, weight, pull)
         step = scipy.linalg.cho_solve(factor, slope)
         decrement = float(slope @ step)
@@ -174,6 +187,13 @@ def at(
     return point.law(a, weight, pull)
 
 
+def weights(
+    given: Given, cloud: Cloud, width: float, lower: np.ndarray, a: np.ndarray
+) -> np.ndarray:
+    """Return the points' probabilities at C = (lower lowerᵀ)⁻¹ and any a."""
+    return AtC(given, cloud, width, lower).value(a)[1]
+
+
 def dual_value(
     given: Given, cloud: Cloud, width: float, lower: np.ndarray, a: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -193,6 +213,7 @@ def settle(
     tolerance: float,
     most: int,
     equation: type[AtC] = AtC,
+    secants: list[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[Law, float, int]:
     """Solve S = G(S) on fixed points by Anderson's mixing.
 
@@ -208,23 +229,28 @@ def settle(
         Most iterations.
     equation
         What D is at fixed C.
+    secants
+        Changes of S and of G − S in earlier calls on other points of the same law, to start with;
+        those of this call are put there instead.
 
     Returns
     -------
     tuple
         The law, the norm that was reached, the iterations.
     """
-    history: list[tuple[np.ndarray, np.ndarray]] = []
+    history = [] if secants is None else list(secants)
     last: Any = None
     best = np.inf
     for count in range(1, most + 1):
-        lower = np.linalg.cholesky(given.noise + moments)
+        lower = _cholesky(given.noise + moments)
         law = at(given, cloud, width, lower, dual, equation)
         dual = law.dual
         residual = law.moments - moments
         white = whiten(lower, residual)
         size = float(np.linalg.norm(white))
         if size < tolerance or count == most:
+            if secants is not None:
+                secants[:] = history
             return law, size, count
         if size > 3 * best:
             history = []

@@ -1,6 +1,7 @@
 """What the cavity theory gives back: predictions from weighted neurons, with error bars."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from ..._basics.errors import ConvergenceError
 from ..._layers.dense import input_variances, whiten_inputs
 from ..._layers.stack import layer_rules
 from ..._numerics.factor import Factor
+from ..._numerics.precision import float64
 from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
 from ..._problem.nngp import nngp_block
@@ -21,6 +23,7 @@ from .._solution import Solution
 from ._fit import Fit, Replicate
 from ._law import Law
 from ._points import Given, normals
+from ._roots import distinct
 from ._values import activate
 
 __all__ = ["CavityPrediction", "CavitySolution", "Patterns", "jackknife", "pooled"]
@@ -28,7 +31,7 @@ __all__ = ["CavityPrediction", "CavitySolution", "Patterns", "jackknife", "poole
 _CHUNK = 4096  # points at once
 _RESIDUAL = 1e-4
 # nodes for the part of a test pattern that the training set does not span, by its deviation
-_RULES = ((0.0, 1), (0.3, 5), (0.8, 9), (1.5, 21), (math.inf, 65))
+_RULES = ((0.0, 1), (0.05, 3), (0.3, 5), (0.8, 9), (1.5, 21), (math.inf, 65))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,6 +173,24 @@ class CavitySolution(Solution):
     def _most_iterations(self) -> int:
         return max(replicate.iterations for replicate in self.fit.replicates)
 
+    @functools.cached_property
+    def n_roots(self) -> int:
+        """Number of distinct fixed points found from several starts (this one included).
+
+        Starts are the kernel of the prior, scaled down and up, that with neurons aligned with the
+        labels, and the fixed point of a layer half as wide. Takes about as long as the solution.
+        """
+        with float64():
+            return len(
+                distinct(
+                    self.given,
+                    self.network.activation,
+                    self.fit,
+                    float(self.network.widths[0]),
+                    self.fit.replicates[0].seed[0],
+                )
+            )
+
     @property
     def action(self) -> float:
         """Not computed: NaN."""
@@ -242,8 +263,11 @@ class CavitySolution(Solution):
         """Return m, k(x, X) and k(x, x) or k(x, x') at test patterns."""
         law, given, nodes = replicate.law, self.given, self.fit.nodes
         pull, second = law.weight * law.pull, law.weight * (law.shrink + law.pull**2)
-        points = nodes.points(normals(nodes.mean.shape, self.fit.points, replicate.seed))
-        linear: Any = 0.0
+        points = replicate.points
+        if points is None:
+            points = nodes.points(normals(nodes.mean.shape, self.fit.points, replicate.seed))
+        # of what is taken off, the same share of the points' error at test patterns
+        less = second - replicate.share * replicate.prior
         sums: Any = (0.0,) * 5
         for start in range(0, points.shape[0], _CHUNK):
             at = slice(start, start + _CHUNK)
@@ -251,21 +275,19 @@ class CavitySolution(Solution):
             phi = given.scale * activate(self.network.activation, z @ given.features.T)
             mean, squares = self._features(z, patterns, full)
             parts = (
+                mean.T @ pull[at],
                 phi.T @ pull[at],
-                mean.T @ (phi * second[at, None]),
-                mean.T @ (phi * prior[:, None]),
-                patterns.own_moment(squares, second[at]),
-                patterns.own_moment(squares, prior),
+                mean.T @ (phi * less[at, None]),
+                mean.T @ (prior * (phi @ law.dual)),
+                patterns.own_moment(squares, less[at]),
             )
-            linear = linear + mean.T @ pull[at]
             sums = tuple(a + b for a, b in zip(sums, parts, strict=True))
-        training, cross, prior_cross, own, prior_own = sums
-        missed = replicate.share * (prior_cross - patterns.cross)
-        cross = cross - np.outer(linear, training) - missed
+        linear, training, cross, prior_mean, own = sums
+        cross = cross - np.outer(linear, training) + replicate.share * patterns.cross
         outer = np.outer(linear, linear) if full else np.square(linear)
-        own = own - outer - replicate.share * (prior_own - patterns.own)
-        mean = np.sqrt(self.network.widths[0]) * linear - missed @ law.dual
-        return mean, cross, own
+        own = own - outer + replicate.share * patterns.own
+        missed = replicate.share * (prior_mean - patterns.cross @ law.dual)
+        return np.sqrt(self.network.widths[0]) * linear - missed, cross, own
 
     def _estimates(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (or covariance) at `X` by all scramblings, then without each."""
