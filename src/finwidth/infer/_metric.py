@@ -78,11 +78,11 @@ class SharedMetric(NamedTuple):
         for name, along in self.directions.items():
             root = jnp.sqrt(self.mass[name])
             slow_cos, slow_sin = jnp.cos(angle / root), jnp.sin(angle / root)
-            z, p = position[name] @ along, momentum[name] @ along
-            cos = slow_cos - jnp.cos(angle)
-            sin = jnp.sin(angle)
-            positions[name] = (cos * z + (slow_sin / root - sin) * p) @ along.T
-            momenta[name] = (cos * p - (slow_sin * root - sin) * z) @ along.T
+            # one product each way for both
+            z, p = jnp.stack([position[name], momentum[name]]) @ along
+            cos, sin = slow_cos - jnp.cos(angle), jnp.sin(angle)
+            moved = [cos * z + (slow_sin / root - sin) * p, cos * p - (slow_sin * root - sin) * z]
+            positions[name], momenta[name] = jnp.stack(moved) @ along.T
         return positions, momenta
 
 
