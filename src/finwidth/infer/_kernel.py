@@ -316,9 +316,11 @@ class ChainKernel(MCMCKernel, abc.ABC):
         """Return the state with its warm-up ended here, at the averaged step size."""
         check_state(state)
         adapt = state.adapt_state
-        ended = adapt._replace(step_size=jnp.exp(adapt.averaging[1]), num_warmup=state.i)
         keep = self._adapt_step_size & (state.i < adapt.num_warmup)
-        adapt = jax.tree.map(lambda new, old: jnp.where(keep, new, old), ended, adapt)
+        adapt = adapt._replace(
+            step_size=jnp.where(keep, jnp.exp(adapt.averaging[1]), adapt.step_size),
+            num_warmup=jnp.where(keep, state.i, adapt.num_warmup),
+        )
         return state._replace(adapt_state=adapt)
 
     def refresh(
