@@ -1,15 +1,25 @@
-"""Step-size adaptation in warm-up: dual averaging towards a target acceptance."""
+"""Adaptation in warm-up: step size by dual averaging towards a target acceptance, and metric."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from numpyro.infer.hmc_util import dual_averaging
 
-__all__ = ["AdaptState", "init_adapt", "pool_adapt", "update_adapt"]
+from ._metric import SharedMetric, gather, is_due, learn, pool_metrics
+from ._model import Values
+
+__all__ = [
+    "AdaptState",
+    "gather_gradients",
+    "init_adapt",
+    "pool_adapt",
+    "renew_metric",
+    "update_adapt",
+]
 
 # Hoffman & Gelman (2014), sec. 3.2.1
 _T0, _GAMMA = 10, 0.05
@@ -27,22 +37,50 @@ class AdaptState(NamedTuple):
         State of `numpyro.infer.hmc_util.dual_averaging` for the logarithm of the step size.
     num_warmup
         Number of transitions that adapt; afterwards `step_size` stays.
+    metric
+        What is shared by rows, of kernels that learn it; else ().
     """
 
     step_size: Array
     averaging: tuple[Array, ...]
     num_warmup: Array
+    metric: SharedMetric | tuple[()] = ()
 
 
-def init_adapt(step_size: float, num_warmup: int | Array) -> AdaptState:
+def init_adapt(
+    step_size: float, num_warmup: int | Array, metric: SharedMetric | tuple[()] = ()
+) -> AdaptState:
     """Return the adaptation state before the first transition."""
     size = jnp.asarray(step_size, jnp.result_type(float))
+    count = jnp.asarray(num_warmup, jnp.result_type(int))
     # as in Hoffman & Gelman (2014): pull towards steps ten times the first, because steps that
     # turn out too large cost less than steps that are too small
+    return AdaptState(size, _towards(10 * size), count, metric)
+
+
+def _towards(size: Array) -> tuple[Array, ...]:
     *averaging, _ = _INIT()
-    return AdaptState(
-        size, (*averaging, jnp.log(10 * size)), jnp.asarray(num_warmup, jnp.result_type(int))
-    )
+    return (*averaging, jnp.log(size))
+
+
+def renew_metric(adapt: AdaptState, i: Array) -> AdaptState:
+    """Return the state before transition `i`: where it is time, with a metric learnt anew.
+
+    The search for its step size starts again, from twice the one before.
+    """
+    metric = adapt.metric
+    if not isinstance(metric, SharedMetric) or not metric.moment:
+        return adapt
+
+    def renewed(adapt: AdaptState) -> AdaptState:
+        averaging = jax.tree.map(
+            lambda new, old: jnp.asarray(new, old.dtype),
+            _towards(2 * adapt.step_size),
+            adapt.averaging,
+        )
+        return adapt._replace(averaging=averaging, metric=learn(metric))
+
+    return lax.cond(is_due(i, adapt.num_warmup), renewed, lambda adapt: adapt, adapt)
 
 
 def _step_size(averaging: tuple[Array, ...], finished: Array) -> Array:
@@ -62,6 +100,17 @@ def _bounded(gradient: Array, averaging: tuple[Array, ...], longest: float) -> A
     return jnp.maximum(gradient, lowest * (count + _T0) - average * (count + _T0 - 1))
 
 
+def gather_gradients(adapt: AdaptState, i: Array, whitened: Callable[[], Values]) -> AdaptState:
+    """Return the state with the gradients after transition `i` of the warm-up in its metric."""
+    metric = adapt.metric
+    if not isinstance(metric, SharedMetric) or not metric.moment:
+        return adapt
+    metric = lax.cond(
+        i < adapt.num_warmup, lambda old: gather(old, whitened()), lambda old: old, metric
+    )
+    return adapt._replace(metric=metric)
+
+
 def update_adapt(
     adapt: AdaptState, i: Array, accept_prob: Array, target: float, longest: float
 ) -> AdaptState:
@@ -74,8 +123,8 @@ def update_adapt(
     if math.isfinite(longest):
         gradient = _bounded(gradient, adapt.averaging, longest)
     averaging = _UPDATE(gradient, adapt.averaging)
-    updated = AdaptState(
-        _step_size(averaging, i + 1 >= adapt.num_warmup), averaging, adapt.num_warmup
+    updated = adapt._replace(
+        step_size=_step_size(averaging, i + 1 >= adapt.num_warmup), averaging=averaging
     )
     return jax.tree.map(lambda new, old: jnp.where(i < adapt.num_warmup, new, old), updated, adapt)
 
@@ -86,5 +135,7 @@ def pool_adapt(adapts: Sequence[AdaptState], i: Array) -> AdaptState:
         lambda *leaves: jnp.mean(jnp.stack(leaves), axis=0).astype(leaves[0].dtype),
         *[adapt.averaging for adapt in adapts],
     )
-    num_warmup = adapts[0].num_warmup
-    return AdaptState(_step_size(averaging, i >= num_warmup), averaging, num_warmup)
+    num_warmup, metric = adapts[0].num_warmup, adapts[0].metric
+    if isinstance(metric, SharedMetric):
+        metric = pool_metrics([cast(SharedMetric, adapt.metric) for adapt in adapts])
+    return AdaptState(_step_size(averaging, i >= num_warmup), averaging, num_warmup, metric)

@@ -17,8 +17,16 @@ from numpyro.util import is_prng_key
 from .._basics.arrays import shown
 from .._basics.checks import check_iterable, check_number
 from .._basics.errors import InputError
-from ._adapt import AdaptState, init_adapt, pool_adapt, update_adapt
+from ._adapt import (
+    AdaptState,
+    gather_gradients,
+    init_adapt,
+    pool_adapt,
+    renew_metric,
+    update_adapt,
+)
 from ._arguments import check_call, check_keys, check_num_warmup, check_sites
+from ._metric import SharedMetric
 from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
 from ._state import ChainState, Transition, check_finite, check_state
 
@@ -81,8 +89,16 @@ class ChainKernel(MCMCKernel, abc.ABC):
     def _evaluate(self, target: Any, z: Values) -> tuple[Array, Values]:
         """Return the potential energy at `z` and its gradient."""
 
+    def _metric(self, target: Any) -> SharedMetric | tuple[()]:
+        """Return the metric before the first transition, of a kernel that learns one."""
+        return ()
+
+    def _whitened(self, target: Any, gradient: Values) -> Values:
+        """Return the gradient in the coordinates of the metric, by site."""
+        return gradient
+
     @abc.abstractmethod
-    def _plan(self, rng_key: Array, step_size: Array) -> Any:
+    def _plan(self, rng_key: Array, adapt: AdaptState) -> Any:
         """Return what a transition decides without looking at the position."""
 
     @abc.abstractmethod
@@ -172,6 +188,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
             sites = latent_sites(self._model, model_args, model_kwargs)
             z = check_init_params(init_params, sites, n_chains)
         target = self._target(model_args, model_kwargs)
+        metric = self._metric(target)
 
         def start(z: Values, key: Array) -> ChainState:
             potential, gradient = self._evaluate(target, z)
@@ -186,7 +203,7 @@ class ChainKernel(MCMCKernel, abc.ABC):
                 accept_prob=zero,
                 mean_accept_prob=zero,
                 diverging=jnp.asarray(False),
-                adapt_state=init_adapt(self._step_size, num_warmup),
+                adapt_state=init_adapt(self._step_size, num_warmup, metric),
                 rng_key=key,
             )
 
@@ -215,13 +232,18 @@ class ChainKernel(MCMCKernel, abc.ABC):
         # chains side by side hold equal copies of `i` and `adapt_state`, and share one plan
         shared = (state.i, state.adapt_state, plan_key)
         i, adapt, plan_key = shared if single else jax.tree.map(lambda leaf: leaf[0], shared)
-        move = partial(self._transition, target, self._plan(plan_key, adapt.step_size))
+        if self._adapt_step_size:
+            adapt = renew_metric(adapt, i)
+        move = partial(self._transition, target, self._plan(plan_key, adapt))
         moved = (move if single else jax.vmap(move))(
             key, state.z, state.z_grad, state.potential_energy
         )
         mean = jnp.mean(moved.accept_prob)
         if self._adapt_step_size:
             adapt = update_adapt(adapt, i, mean, self._target_accept_prob, self._longest_step)
+            whitened = partial(self._whitened, target)
+            whitened = whitened if single else jax.vmap(whitened)
+            adapt = gather_gradients(adapt, i, lambda: whitened(moved.z_grad))
         if not single:
             adapt = jax.tree.map(
                 lambda new, old: jnp.broadcast_to(new, old.shape), adapt, state.adapt_state
@@ -294,9 +316,11 @@ class ChainKernel(MCMCKernel, abc.ABC):
         """Return the state with its warm-up ended here, at the averaged step size."""
         check_state(state)
         adapt = state.adapt_state
-        ended = AdaptState(jnp.exp(adapt.averaging[1]), adapt.averaging, state.i)
         keep = self._adapt_step_size & (state.i < adapt.num_warmup)
-        adapt = jax.tree.map(lambda new, old: jnp.where(keep, new, old), ended, adapt)
+        adapt = adapt._replace(
+            step_size=jnp.where(keep, jnp.exp(adapt.averaging[1]), adapt.step_size),
+            num_warmup=jnp.where(keep, state.i, adapt.num_warmup),
+        )
         return state._replace(adapt_state=adapt)
 
     def refresh(

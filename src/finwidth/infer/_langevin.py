@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from .._basics.arrays import shown
 from .._basics.checks import LARGEST_COUNT, check_count
 from .._basics.errors import InputError
+from ._adapt import AdaptState
 from ._kernel import ChainKernel
 from ._model import Model, Values, latent_sites, negative_log_joint, unconstrained_shape
 from ._state import ChainState, Transition, choose, metropolis
@@ -142,8 +143,8 @@ class Langevin(ChainKernel):
     def _evaluate(self, target: Any, z: Values) -> tuple[Array, Values]:
         return target(z)
 
-    def _plan(self, rng_key: Array, step_size: Array) -> Array:
-        return step_size
+    def _plan(self, rng_key: Array, adapt: AdaptState) -> Array:
+        return adapt.step_size
 
     def _transition(
         self,

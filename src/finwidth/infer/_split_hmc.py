@@ -1,15 +1,18 @@
 """Hamiltonian Monte Carlo that integrates a Gaussian prior exactly and only kicks the rest."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
+from jax.flatten_util import ravel_pytree
 
 from .._basics.checks import LARGEST_COUNT, check_count, check_number
+from ._adapt import AdaptState
 from ._gaussian import GaussianPrior, check_gaussian, gaussian_prior
 from ._kernel import ChainKernel
+from ._metric import SharedMetric, init_metric
 from ._model import Model, Values, negative_log_likelihood
 from ._state import Transition, choose, metropolis
 
@@ -26,19 +29,27 @@ class PhasePoint(NamedTuple):
 
 
 def split_step(
-    likelihood: Callable[[Array], tuple[Array, Array]], step_size: Array | float, point: PhasePoint
+    likelihood: Callable[[Array], tuple[Array, Array]],
+    step_size: Array | float,
+    point: PhasePoint,
+    rotate: Callable[[Array, Array, Array | float], tuple[Array, Array]] | None = None,
 ) -> PhasePoint:
     """Return the point after one step of the Gaussian-split integrator.
 
     Half a kick by ∇U, a rotation of (z, p) by the angle `step_size` (the exact flow of
-    |z|²/2 + |p|²/2), half a kick. Symplectic, reversible, of second order in the step size, exact
-    for U = 0. One evaluation of `likelihood`, which returns U and ∇U.
+    |z|²/2 + |p|²/2, or `rotate`, that of another metric), half a kick. Symplectic, reversible, of
+    second order in the step size, exact for U = 0. One evaluation of `likelihood`, which returns U
+    and ∇U.
     """
     p = point.p - 0.5 * step_size * point.u_grad
-    cos, sin = jnp.cos(step_size), jnp.sin(step_size)
-    z, p = cos * point.z + sin * p, cos * p - sin * point.z
+    z, p = (_rotate if rotate is None else rotate)(point.z, p, step_size)
     u, u_grad = likelihood(z)
     return PhasePoint(z, p - 0.5 * step_size * u_grad, u, u_grad)
+
+
+def _rotate(z: Array, p: Array, angle: Array | float) -> tuple[Array, Array]:
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return cos * z + sin * p, cos * p - sin * z
 
 
 class _Target(NamedTuple):
@@ -46,6 +57,24 @@ class _Target(NamedTuple):
 
     prior: GaussianPrior
     likelihood: Callable[[Array], tuple[Array, Array]]
+
+    def by_site(self, z: Array) -> Values:
+        """Return the whitened coordinates of each site."""
+        return ravel_pytree(self.prior.loc)[1](z)
+
+    def flat(self, some: Values) -> Array:
+        """Return the flat coordinates of which `some` sites are given, 0 elsewhere."""
+        return ravel_pytree(
+            {name: some.get(name, jnp.zeros_like(loc)) for name, loc in self.prior.loc.items()}
+        )[0]
+
+
+class _Plan(NamedTuple):
+    """What a transition decides without looking at the position."""
+
+    num_steps: Array
+    step_size: Array
+    metric: SharedMetric
 
 
 class SplitHMC(ChainKernel):
@@ -55,7 +84,8 @@ class SplitHMC(ChainKernel):
     observed sites and factors) the Hamiltonian ½|z|² + ½|p|² + U(z) is split: U kicks the
     momentum, the Gaussian part is a rotation of (z, p) and is done exactly. Where the prior
     dominates, as it does for most directions of a wide network, the step size is not limited by it.
-    There is no mass matrix to learn: the prior is the metric.
+    The prior is the metric, but for a few stiff directions of the rows of a site, such as the
+    weights of a layer's units: all rows share them and their masses, which the warm-up learns.
 
     Trajectories have length `trajectory` × Uniform(1 − `jitter`, 1 + `jitter`), in
     radians of the prior's rotation, drawn independently of the position and, for chains side by
@@ -76,7 +106,7 @@ class SplitHMC(ChainKernel):
     step_size
         First step size; the only one with ``num_warmup=0`` or ``adapt_step_size=False``.
     adapt_step_size
-        Whether the warm-up adapts the step size, up to the longest trajectory.
+        Whether the warm-up adapts the step size, up to the longest trajectory, and the metric.
     max_num_steps
         Most steps (gradients) of a trajectory. It shortens the trajectory, never lengthens the
         step; a ``num_steps`` that reaches it tells.
@@ -145,43 +175,64 @@ class SplitHMC(ChainKernel):
         potential = u + 0.5 * white @ white + target.prior.log_normalizer()
         return potential, target.prior.unwhiten_gradient(u_grad + white)
 
-    def _plan(self, rng_key: Array, step_size: Array) -> tuple[Array, Array]:
-        """Return the number of steps and the step size of a trajectory.
+    def _metric(self, target: _Target) -> SharedMetric:
+        return init_metric({name: loc.shape for name, loc in target.prior.loc.items()})
+
+    def _whitened(self, target: _Target, gradient: Values) -> Values:
+        return target.by_site(target.prior.whiten_gradient(gradient))
+
+    def _plan(self, rng_key: Array, adapt: AdaptState) -> _Plan:
+        """Return the number of steps and the step size of a trajectory, and the metric.
 
         The step shrinks from the adapted one until a whole number of steps gives the length, so
         the length is the one drawn, whatever the step. Rounding the length to whole steps of the
         adapted size was not cheaper per effective sample.
         """
+        step_size, metric = adapt.step_size, cast(SharedMetric, adapt.metric)
         low, high = 1 - self._jitter, 1 + self._jitter
         length = self._trajectory * random.uniform(rng_key, minval=low, maxval=high)
         steps = jnp.clip(jnp.ceil(length / step_size), 1, self._max_num_steps)
-        return steps.astype(jnp.result_type(int)), jnp.minimum(step_size, length / steps)
+        count = steps.astype(jnp.result_type(int))
+        return _Plan(count, jnp.minimum(step_size, length / steps), metric)
 
     def _transition(
         self,
         target: _Target,
-        plan: tuple[Array, Array],
+        plan: _Plan,
         rng_key: Array,
         z: Values,
         z_grad: Values,
         potential: Array,
     ) -> Transition:
-        num_steps, step_size = plan
+        num_steps, step_size, metric = plan
         prior, constant = target.prior, target.prior.log_normalizer()
         momentum_key, accept_key = random.split(rng_key)
         white = prior.whiten(z)
+        noise = random.normal(momentum_key, white.shape, white.dtype)
+
+        def rotate(z: Array, p: Array, angle: Array | float) -> tuple[Array, Array]:
+            z_extra, p_extra = metric.turned(target.by_site(z), target.by_site(p), angle)
+            z, p = _rotate(z, p, angle)
+            return z + target.flat(z_extra), p + target.flat(p_extra)
+
+        def kinetic(p: Array) -> Array:
+            return 0.5 * p @ p + metric.kinetic(target.by_site(p))
+
         start = PhasePoint(
             white,
-            random.normal(momentum_key, white.shape, white.dtype),
+            noise + target.flat(metric.drawn(target.by_site(noise))),
             potential - 0.5 * white @ white - constant,
             prior.whiten_gradient(z_grad) - white,
         )
         end = lax.fori_loop(
-            0, num_steps, lambda _, point: split_step(target.likelihood, step_size, point), start
+            0,
+            num_steps,
+            lambda _, point: split_step(target.likelihood, step_size, point, rotate),
+            start,
         )
         end_potential = end.u + 0.5 * end.z @ end.z + constant
-        old_energy = potential + 0.5 * start.p @ start.p
-        new_energy = end_potential + 0.5 * end.p @ end.p
+        old_energy = potential + kinetic(start.p)
+        new_energy = end_potential + kinetic(end.p)
         accepted, accept_prob, diverging = metropolis(accept_key, new_energy - old_energy)
         end_z, end_grad = prior.unwhiten(end.z), prior.unwhiten_gradient(end.u_grad + end.z)
         z, z_grad, potential, energy = choose(
