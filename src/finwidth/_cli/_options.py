@@ -258,9 +258,7 @@ class Given(frozenset[str]):
         )
 
 
-def options(
-    *refused: str, **defaults: Any
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def options(*refused: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make the fields of a command's option groups its command-line options.
 
     A parameter of type `Given` is told which of all its options the command line gives.
