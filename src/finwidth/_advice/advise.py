@@ -85,12 +85,13 @@ def advise(
         five in six are below it); ``accuracy_error`` the mean of |accuracy − exact|;
         ``cancelled`` that of how far bias² and variance are off in opposite directions, in units of
         the exact error (a theory with more than 0.1 is right by accident, and comes after all
-        others); ``share_solved``; ``trust``: "measured" (a point with the same features is in the map),
-        "near", "far", or "none", more than three steps away; ``seconds`` (of all cores where the
-        map has them) at the nearest point, with ``seconds_patterns`` patterns: at large P they grow
-        as P³. Dimensions (theory, neighbour), nearest first: ``distance``, ``relative_error``
-        (signed), ``z``, ``exact_error``, and which point it is; with feature, ``difference``: by
-        how many steps point and problem differ (distance² is the sum of squares).
+        others); ``share_solved``; ``trust``: "measured" (a point with the same features is in
+        the map), "near", "far", or "none", more than three steps away; ``seconds`` (of all cores
+        where the map has them) at the nearest point, with ``seconds_patterns`` patterns: at large P
+        they grow as P³. Dimensions (theory, neighbour), nearest first: ``distance``,
+        ``relative_error`` (signed), ``z``, ``exact_error``, and which point it is; with feature,
+        ``difference``: by how many steps point and problem differ (distance² is the sum of
+        squares).
 
         A step is a factor of two in P/N_1, of four in P, of √10 in T (in units of the labels' mean
         square), or a layer; one for another activation of the same parity, several outputs,
@@ -103,8 +104,8 @@ def advise(
         units of the labels' variance; ``loo_accuracy`` (with ``loo_accuracy_se``) where labels are
         classes, NaN elsewhere, both for patterns like those of training; with a test set
         ``test_theory`` and its ``test_error``, ``test_accuracy`` (of a draw) and
-        ``test_accuracy_mean``, as `Solution.scores` has them, of ``test_patterns`` patterns; ``sampling_seconds`` at the nearest
-        point; ``tolerance``.
+        ``test_accuracy_mean``, as `Solution.scores` has them, of ``test_patterns`` patterns;
+        ``sampling_seconds`` at the nearest point; ``tolerance``.
 
     Raises
     ------

@@ -156,7 +156,9 @@ def _best(
     if largest > 2 * error and largest > tolerance:
         worst = int(np.nanargmax(np.abs(row["relative_error"].values)))
         steps = float(row["distance"][worst])
-        parts.append(f"At another point shown, {steps:.1f} steps away, it is {_percent(largest)} off.")
+        parts.append(
+            f"At another point shown, {steps:.1f} steps away, it is {_percent(largest)} off."
+        )
     if str(row["trust"].values) == "far":
         parts.append("That is far: sample one such problem before you rely on it.")
     return parts
@@ -172,8 +174,8 @@ def _by_accident(result: "xr.Dataset", best: str) -> list[str]:
         if nearer and float(row["cancelled"]) > ACCIDENT and str(row["trust"].values) != "none":
             found.append(
                 f"theory={name!r} is {_percent(float(row['expected_error']))} off by accident: "
-                f"{_percent(float(row['cancelled']))} of the error cancel between its bias² and its "
-                "variance: do not use them."
+                f"{_percent(float(row['cancelled']))} of the error cancel between its bias² and "
+                "variance: use neither."
             )
     return found
 
