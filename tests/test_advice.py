@@ -72,7 +72,10 @@ def test_scores_of_the_test_set_are_a_theory_s(known):
     net = fw.Network((50,), "erf")
     nested = fw.solve(net, DIGITS.X_train, DIGITS.y_train, temperature=0.01)
     scores = nested.scores(DIGITS.X_test, DIGITS.y_test)
-    assert known.attrs["test_theory"] == "nested"
+    assert known.attrs["test_theory"] == "nested" and known.attrs["test_patterns"] == 100
+    right = float(scores["accuracy"])
+    error = 100 * np.sqrt(right * (1 - right) / 100)
+    assert f"A test set of 100 leaves ±{error:.1f} points" in known.attrs["verdict"]
     for name in ("error", "accuracy", "accuracy_mean"):
         assert known.attrs[f"test_{name}"] == pytest.approx(float(scores[name]), rel=1e-9)
 
@@ -109,6 +112,26 @@ def test_theories_are_asked_where_they_are_defined():
     assert defined("erf", widths=(5,)) == everywhere | {"mixture"} | ONE_LAYER
     block = fw.Dense(5), fw.Residual(5)
     assert not defined("erf", layers=block) & (ONE_LAYER | {"wishart"})
+
+
+def test_a_small_error_by_cancellation_is_no_reason_to_use_a_theory():
+    """Deep ReLU: bias² of infinite width is far too high, and its variance as far too low."""
+    found = advice((10, 10, 10), "relu", data=SMALL)
+    row = found.sel(theory="infinite")
+    assert float(row["expected_error"]) < found["expected_error"].min("theory") + 1e-9
+    there = fw.load_error_map()
+    place = (there["widths"] == "10,10,10") & (there["activation"] == "relu")
+    point = there.isel(point=np.flatnonzero(place & (there["temperature"] == 0.01))[0])
+    off = [
+        float(point[name].sel(theory="infinite") - point[f"exact_{name}"])
+        for name in ("bias2", "variance")
+    ]
+    assert off[1] < 0 < off[0]
+    expected = min(np.abs(off)) / float(point["exact_error"])
+    assert float(row["cancelled"]) == pytest.approx(expected)
+    assert found.attrs["recommended"] == "sample" and found["theory"].values[-1] == "infinite"
+    verdict = found.attrs["verdict"]
+    assert verdict.startswith("Only sampling will do") and "by accident" in verdict
 
 
 @pytest.mark.slow

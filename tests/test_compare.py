@@ -227,7 +227,7 @@ def test_chains_that_have_not_mixed_are_not_judged():
     outcome, sentence = verdict(FakeTheory(), make_tree(f))
     assert outcome == "not judged"
     assert sentence.startswith("Not judged: the chains have not mixed (R-hat 1.")
-    assert "for f(x_test[4]), limit 1.01); run longer" in sentence
+    assert "for f at x_test[4], limit 1.01); run longer" in sentence
 
 
 def test_a_wrong_theory_is_not_judged_either_when_the_chains_have_not_mixed():
@@ -270,7 +270,7 @@ def test_non_finite_draws_are_not_judged(value):
     f[1, 7, 2] = value
     outcome, sentence = verdict(FakeTheory(), make_tree(f))
     assert outcome == "not judged"
-    assert "non-finite values at f(x_test[2])" in sentence
+    assert "non-finite values of f at x_test[2]" in sentence
 
 
 def test_non_finite_conditional_variances_are_not_judged():

@@ -19,6 +19,7 @@ import finwidth as fw
 from finwidth._basics.arrays import check_inputs, check_labels
 from finwidth._basics.checks import check_choice, check_count, check_number
 from finwidth._basics.errors import InputError
+from finwidth._problem.label_kinds import check_label_kind
 
 VALUES = np.array([[1.0, -2.0], [0.5, 4.0], [3.0, 0.0]])
 WHOLE = np.array([[1, -2], [0, 4], [3, 0]])
@@ -284,3 +285,64 @@ def test_numbers_and_names_are_refused_in_one_line(value):
         with pytest.raises(InputError, match="^expected ") as raised:
             check()
         assert "\n" not in str(raised.value) and len(str(raised.value)) < 200
+
+
+NET, SOFT = fw.Network((4,), "erf"), fw.Network((4,), "erf", outputs=3)
+IMAGES = np.random.default_rng(0).normal(size=(12, 8, 8, 3))
+X12 = IMAGES[:, :, 0, 0]
+CLASSES = np.arange(12) % 3
+
+
+def _solve(net, X, y, **options):
+    return fw.solve(net, X, y, **({"temperature": 0.1, "theory": "infinite"} | options))
+
+
+SAID = {
+    "words": (NET, X12, np.array(["cat", "dog"] * 6), {}, r"np.where\(y == 'cat', 1, -1\) makes"),
+    "images": (NET, IMAGES, np.ones(12), {}, r"X.reshape\(len\(X\), -1\) makes flat patterns"),
+    "a column": (NET, X12, np.ones((12, 1)), {}, r"got shape \(12, 1\): y\[:, 0\]"),
+    "one-hot rows": (SOFT, X12, np.eye(3)[CLASSES], {"likelihood": "softmax"}, r"y.argmax\(1\)"),
+    "class numbers": (SOFT, X12, CLASSES, {}, r"np.eye\(3\)\[y\] of the numbers of classes"),
+    "booleans": (NET, X12, np.arange(12) > 5, {}, r"got booleans: np.where\(y, 1, -1\)"),
+    "temperatures": (NET, X12, np.ones(12), {"temperature": [0.1]}, "solve_many takes several"),
+    "another name": (NET, X12, np.ones(12), {"theory": "NNGP"}, "it is called 'infinite'"),
+    "no plugin": (NET, X12, np.ones(12), {"theory": "qqq"}, "is its plugin installed"),
+    "channels": (
+        fw.Network(layers=(fw.Convolution(4, 5),), activation="erf"),
+        IMAGES,
+        np.ones(12),
+        {},
+        r"channels come second, X.transpose\(0, 3, 1, 2\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_a_usual_mistake_is_told_what_to_write(kind, unchecked_types):
+    net, X, y, options, message = SAID[kind]
+    with pytest.raises(InputError, match=message) as raised:
+        _solve(net, X, y, **options)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_width_alone_and_a_temperature_of_zero(unchecked_types):
+    with pytest.raises(InputError, match=r"got 10: widths=\(10,\)"):
+        fw.Network(10)
+    with pytest.raises(InputError, match="the smallest T that changes nothing more"):
+        fw.sample(NET, X12, np.ones(12), temperature=0.0)
+
+
+def test_channels_last_and_class_numbers_are_warned_of():
+    """And are not where they are meant: as floats, as −1 and +1, with channels in their place."""
+    net = fw.Network(layers=(fw.Convolution(4, 3),), activation="erf")
+    with pytest.warns(fw.AccuracyWarning, match=r"transpose\(0, 3, 1, 2\)"):
+        net.layers[0].check_inputs(IMAGES)
+    net.layers[0].check_inputs(IMAGES.transpose(0, 3, 1, 2))
+    for y in (CLASSES, CLASSES % 2):
+        with pytest.warns(fw.AccuracyWarning, match="got their numbers 0 … "):
+            check_label_kind(y, regression=True)
+        check_label_kind(y.astype(float), regression=True)
+        check_label_kind(y, regression=False)
+        check_label_kind(np.eye(3, dtype=int)[y], regression=True)
+    check_label_kind(2 * (CLASSES % 2) - 1, regression=True)
+    check_label_kind(np.zeros(12, int), regression=True)

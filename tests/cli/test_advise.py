@@ -21,12 +21,20 @@ def test_advice_in_json_and_on_disk(run_json, folder):
 
 def assert_said(result):
     assert result.exit_code == 0
-    for word in ("theory", "nested", "steps", "T = 0.01", "On the test set"):
+    for word in ("theory", "nested", "steps", "T = 0.01", "Quick estimate"):
         assert word in result.stdout
 
 
 def test_advice_in_words(run):
-    assert_said(run("advise", "--width", "50"))
+    result = run("advise", "--width", "50")
+    assert_said(result)
+    rows = [line.split("│") for line in result.stdout.splitlines() if line.startswith("│")]
+    assert rows and all(row[1].strip() in fw.list_theories() for row in rows)  # nothing is broken
+
+
+def test_help_lists_no_option_that_is_refused(run):
+    words = run("advise", "--help").stdout.split()
+    assert "--data-seed" in words and "--theory" not in words and "--seed" not in words
 
 
 @pytest.mark.slow

@@ -87,6 +87,8 @@ def test_new_writes_a_folder_and_says_what_to_do_with_it(run, folder):
         "  pip install -e mine/finwidth-soft-step",
         "  finwidth plugins check soft_step",
         "  finwidth demo --activation soft_step",
+        "without pip, in finwidth's repository: make plugin "
+        f"DIR={folder.resolve() / 'mine/finwidth-soft-step'}",
     ]
     for arguments in (("soft_step", "--out", "mine"), ("Soft",), ("erf",), ("x", "--kind", "y")):
         refused = run("plugins", "new", *arguments)

@@ -78,6 +78,12 @@ def test_points_of_options():
         ("exact", 1, 0.01),
         ("exact", 2, 0.01),
     ]
+    pair = Points(
+        data=["digits:classes=3,8,train=10", "digits:train=20,classes=3,8"], width=4
+    ).grid()
+    assert [(len(p.data.y_train), p.network.widths) for p in pair] == [(10, (4,)), (20, (4,))]
+    by_field = Points(data=["digits:train=10"], classes=(3, 8), width=4).grid()
+    assert np.array_equal(next(iter(by_field)).data.X_train, next(iter(pair)).data.X_train)
     classes = Points(classes=(0, 1, 2), likelihood=["softmax", "gaussian"], widths=[(4,)]).grid()
     found = [(p.likelihood.name, p.temperature, p.network.outputs) for p in classes]
     assert found == [("softmax", 1.0, 3), ("gaussian", 0.01, 3)]
@@ -114,7 +120,9 @@ def test_interrupted_sweep_says_how_to_go_on(run, folder, monkeypatch):
         ("[grid", "expected FILE = a TOML file .*Expected ']'"),
         ("[gird]", "expected FILE = a TOML file with the tables .*, got 'gird'"),
         ("grid = 3", "expected FILE = a TOML file with the tables .*, got 'grid'"),
-        ("[grid]\nwidth = 3", "expected options of \\[grid\\] out of .*, got 'width'"),
+        ("[grid]\nwidht = 3", "expected options of \\[grid\\] out of .*, got 'widht'"),
+        ("[grid]\nwidth = 3\nwidths = 4", r"expected --widths or --width, got both: \[4\], 3"),
+        ("[grid]\ntrain = [5, 6]", r"= int, got .*for several: --data digits:train=10 --data"),
         ("[grid]\nwidths = []", r"expected widths of \[grid\] = one value or several, got \[\]"),
         ("[grid]\nwidths = [2.5]", r"expected widths of \[grid\] = int, got 2.5"),
         ("[grid]\nwidths = [true]", r"expected widths of \[grid\] = int, got True"),
@@ -139,6 +147,12 @@ def test_wrong_files(run, folder, unchecked_types, text, message):
     [
         (["absent.toml"], "expected FILE = a TOML file .*'absent.toml'"),
         (["grid.toml", "--widths", "3"], "expected no options of the grid .* got --widths"),
+        (
+            ["--train", "5", "--train", "6"],
+            "expected --train once, got it 2 times .*:train=10 --data",
+        ),
+        (["--width", "5", "--width", "6"], "expected --width once, .*for several: --widths 10,20"),
+        (["--data", "digits:train=3,8"], "such as digits:classes=3,8,train=10, got 'digits:train="),
         (["--load", "0"], "expected load = a float > 0, got 0.0"),
         (["--depth", "0"], "expected depth = an int of at least 1, got 0"),
         (["--theory", "nestde"], "expected theory = .*'nestde'"),

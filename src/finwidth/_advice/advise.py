@@ -18,7 +18,7 @@ from .nearest import Known, Measured, trust
 from .outside import LeftOut, leave_one_out
 from .shipped import load_error_map
 from .tested import check_test_set, on_test_set
-from .words import verdict
+from .words import ACCIDENT, verdict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,12 +83,15 @@ def advise(
         ``expected_error``² and the square of the median difference between two points of the map
         that are as far apart (of the points of the shipped map, each predicted from the others,
         five in six are below it); ``accuracy_error`` the mean of |accuracy − exact|;
-        ``share_solved``; ``trust``: "measured" (a point with the same features is in the map),
-        "near", "far", or "none", more than three steps away; ``seconds`` (of all cores where the
-        map has them) at the nearest point, with ``seconds_patterns`` patterns: at large P they grow
-        as P³. Dimensions (theory, neighbour), nearest first: ``distance``, ``relative_error``
-        (signed), ``z``, ``exact_error``, and which point it is; with feature, ``difference``: by
-        how many steps point and problem differ (distance² is the sum of squares).
+        ``cancelled`` that of how far bias² and variance are off in opposite directions, in units of
+        the exact error (a theory with more than 0.1 is right by accident, and comes after all
+        others); ``share_solved``; ``trust``: "measured" (a point with the same features is in
+        the map), "near", "far", or "none", more than three steps away; ``seconds`` (of all cores
+        where the map has them) at the nearest point, with ``seconds_patterns`` patterns: at large P
+        they grow as P³. Dimensions (theory, neighbour), nearest first: ``distance``,
+        ``relative_error`` (signed), ``z``, ``exact_error``, and which point it is; with feature,
+        ``difference``: by how many steps point and problem differ (distance² is the sum of
+        squares).
 
         A step is a factor of two in P/N_1, of four in P, of √10 in T (in units of the labels' mean
         square), or a layer; one for another activation of the same parity, several outputs,
@@ -101,8 +104,8 @@ def advise(
         units of the labels' variance; ``loo_accuracy`` (with ``loo_accuracy_se``) where labels are
         classes, NaN elsewhere, both for patterns like those of training; with a test set
         ``test_theory`` and its ``test_error``, ``test_accuracy`` (of a draw) and
-        ``test_accuracy_mean``, as `Solution.scores` has them; ``sampling_seconds`` at the nearest
-        point; ``tolerance``.
+        ``test_accuracy_mean``, as `Solution.scores` has them, of ``test_patterns`` patterns;
+        ``sampling_seconds`` at the nearest point; ``tolerance``.
 
     Raises
     ------
@@ -142,11 +145,11 @@ def advise(
     )
     test = on_test_set(problem, X_test, y_test) if tested else {}
     best = _best(result)
-    good = best is not None and float(result["expected_error"].sel(theory=best)) <= tolerance
+    good = best is not None and _good(result.sel(theory=best), tolerance)
     seconds, nearest = measured.sampling_seconds()
     return result.assign_attrs(
         recommended=best if good else "sample",
-        verdict=verdict(result, measured, best, tolerance, outside, features, test),
+        verdict=verdict(result, measured, best, good, tolerance, outside, features, test),
         labels=said(features) if outside is not None else "not known",
         sampling_seconds=seconds,
         tolerance=tolerance,
@@ -182,13 +185,21 @@ def _defined(problem: Problem) -> list[str]:
 def _rank(known: Known) -> tuple[Any, ...]:
     error = known.expected_error
     nearest = float(known.distance.min(initial=math.inf))
-    return (trust(nearest) == "none", not math.isfinite(error), error, known.seconds)
+    accident = known.cancelled > ACCIDENT
+    return (trust(nearest) == "none", not math.isfinite(error), accident, error, known.seconds)
+
+
+def _good(row: "xr.Dataset", tolerance: float) -> bool:
+    """Return whether a theory is within the tolerance, and not by accident."""
+    return float(row["expected_error"]) <= tolerance and not float(row["cancelled"]) > ACCIDENT
 
 
 def _best(result: "xr.Dataset") -> str | None:
     """Return the cheapest of the theories that are as good as the best, None if none is known."""
     trusted = np.isin(result["trust"].values, _TRUSTED)
     errors = np.where(trusted, result["expected_error"].values, np.nan)
+    by_merit = np.where(result["cancelled"].values > ACCIDENT, np.nan, errors)
+    errors = by_merit if np.any(np.isfinite(by_merit)) else errors
     if not np.any(np.isfinite(errors)):
         return None
     as_good = errors <= np.nanmin(errors) + _SAME
@@ -206,6 +217,7 @@ def _by_theory(known: dict[str, Known]) -> dict[str, Any]:
             one.largest_error,
             one.likely_error,
             one.accuracy_error,
+            one.cancelled,
             trust(float(one.distance.min(initial=math.inf))),
             one.share_solved,
             one.seconds,
@@ -218,6 +230,7 @@ def _by_theory(known: dict[str, Known]) -> dict[str, Any]:
         "largest_error",
         "likely_error",
         "accuracy_error",
+        "cancelled",
         "trust",
         "share_solved",
         "seconds",

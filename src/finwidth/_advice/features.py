@@ -57,6 +57,15 @@ class Features(NamedTuple):
         """How far the inputs explain the labels: 0 (error below 0.25), 1, or 2 (above 0.75)."""
         return int(np.searchsorted(_LEVELS, self.error)) if math.isfinite(self.error) else 1
 
+    @property
+    def deep_means(self) -> bool:
+        """Whether there are three dense layers or more, of an activation that is not odd.
+
+        There no theory is right (theory.md, section 8): a pair of numbers stands for a matrix.
+        """
+        dense = self.network == "dense"
+        return dense and self.depth >= 3 and _parity(self.activation) != "odd"
+
 
 FEATURES = (
     "load",

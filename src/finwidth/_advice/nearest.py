@@ -41,6 +41,9 @@ class Known(NamedTuple):
         At which share of the nearest it has a solution.
     accuracy_error
         Mean of |accuracy − exact accuracy| likewise; NaN where no labels are classes.
+    cancelled
+        By how much bias² and variance are off in opposite directions, in units of the exact error,
+        likewise: the smaller of both deviations; NaN where the map has not both.
     seconds
         At the nearest point with a solution; NaN where nothing says it.
     seconds_patterns
@@ -54,6 +57,7 @@ class Known(NamedTuple):
     likely_error: float
     share_solved: float
     accuracy_error: float
+    cancelled: float
     seconds: float
     seconds_patterns: int
 
@@ -103,7 +107,7 @@ class Measured:
         """Return what is known of a theory; of one that the map has not, nothing."""
         if theory not in self.dataset["theory"].values:
             nothing = np.zeros(0)
-            none = (math.nan,) * 6
+            none = (math.nan,) * 7
             return Known(nothing.astype(int), nothing, *none, seconds_patterns=0)
         relative = self.of("relative_error", theory)
         solved = np.isfinite(relative)
@@ -134,9 +138,18 @@ class Measured:
             2.0 * math.hypot(expected, beyond),
             share,
             self._mean(np.abs(right), count),
+            self._mean(self._cancelled(theory), count),
             float(self.seconds(theory)[timed[0]]) if timed else math.nan,
             int(self.dataset["n_patterns"][timed[0]]) if timed else 0,
         )
+
+    def _cancelled(self, theory: str) -> np.ndarray:
+        bias2, variance = (
+            (self.of(name, theory) - self._exact(f"exact_{name}"))
+            / np.abs(self.dataset["exact_error"].values)
+            for name in ("bias2", "variance")
+        )
+        return np.where(bias2 * variance > 0, 0.0, np.minimum(np.abs(bias2), np.abs(variance)))
 
     def _exact(self, name: str) -> np.ndarray:
         if name in self.dataset:

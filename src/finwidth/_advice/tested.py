@@ -28,13 +28,13 @@ def check_test_set(problem: Problem, X_test: Any, y_test: Any) -> bool:
 
 
 def on_test_set(problem: Problem, X_test: Any, y_test: Any) -> dict[str, Any]:
-    """Return ``test_theory`` and its scores on a test set, as ``test_error`` and so on."""
+    """Return ``test_theory``, ``test_patterns`` and scores on them, as ``test_error`` and so on."""
     solution = _solved(problem)
     if solution is None:
         return {}
     scores = solution.scores(X_test, y_test)
     found = {f"test_{name}": float(scores[name]) for name in _SCORES if name in scores}
-    return {"test_theory": solution.theory} | found
+    return {"test_theory": solution.theory, "test_patterns": len(y_test)} | found
 
 
 def _solved(problem: Problem) -> Solution | None:

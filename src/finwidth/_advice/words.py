@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .features import FEATURES, Features, said
 from .nearest import FAR, Measured
 from .outside import LeftOut
@@ -11,7 +13,9 @@ from .outside import LeftOut
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["point_text", "verdict"]
+__all__ = ["ACCIDENT", "point_text", "verdict"]
+
+ACCIDENT = 0.1  # of the error that cancels between bias² and variance: nothing to rely on
 
 _SHOWN = {
     "load": "P/N",
@@ -28,6 +32,7 @@ def verdict(
     result: "xr.Dataset",
     measured: Measured,
     best: str | None,
+    good: bool,
     tolerance: float,
     outside: LeftOut | None,
     features: Features,
@@ -43,6 +48,8 @@ def verdict(
         The map.
     best
         The theory that is best, or None.
+    good
+        Whether it is good enough.
     tolerance
         By how much it may be off.
     outside
@@ -52,9 +59,11 @@ def verdict(
     test
         What a quick theory says of the test set; empty without one.
     """
-    parts = _nothing(result, measured) if best is None else _best(result, best, tolerance)
+    if best is None:
+        parts = _nothing(result, measured)
+    else:
+        parts = _best(result, best, good, tolerance, features) + _by_accident(result, best)
     seconds, nearest = measured.sampling_seconds()
-    good = best is not None and float(result["expected_error"].sel(theory=best)) <= tolerance
     if not good and math.isfinite(seconds):
         patterns = int(measured.dataset["n_patterns"][nearest])
         parts.append(f"Sampling took {seconds:.0f} s at the nearest point, of {patterns} patterns.")
@@ -70,23 +79,36 @@ def verdict(
                 "like those of training."
             )
     if test:
-        parts.append(_of_test(test))
+        parts.append(_of_test(test, result, features.n_patterns))
     return " ".join(parts)
 
 
-def _of_test(test: Mapping[str, Any]) -> str:
-    """Return what to expect on the test set."""
-    known = []
+def _of_test(test: Mapping[str, Any], result: "xr.Dataset", n_train: int) -> str:
+    """Return what to expect on the test set, and what it says of other patterns."""
+    known, others = [], ""
+    name, n_test = test["test_theory"], test["test_patterns"]
     if "test_accuracy" in test:
+        right = test["test_accuracy"]
         known.append(
-            f"an accuracy of {100 * test['test_accuracy']:.1f} % of a draw and "
+            f"an accuracy of {100 * right:.1f} % of a draw and "
             f"{100 * test['test_accuracy_mean']:.1f} % of the mean"
+        )
+        error = 100 * math.sqrt(max(right * (1.0 - right), 0.0) / n_test)
+        others = (
+            f" A test set of {n_test} leaves ±{error:.1f} points of accuracy, and another split "
+            "has another one (seed of load_dataset, --data-seed)."
         )
     if "test_error" in test:
         known.append(f"an error of {test['test_error']:.3g}")
     if "test_log_loss" in test:
         known.append(f"a log loss of {test['test_log_loss']:.3g}")
-    return f"On the test set theory={test['test_theory']!r} says: {', '.join(known)}."
+    row = result.sel(theory=name)
+    off = math.nan if str(row["trust"].values) == "none" else float(row["expected_error"])
+    own = f" (its error: expect {_percent(off)} off)" if math.isfinite(off) else ""
+    return (
+        f"Quick estimate by theory={name!r}{own} for these {n_train} training and {n_test} test "
+        f"patterns: {', '.join(known)}.{others}"
+    )
 
 
 def _nothing(result: "xr.Dataset", measured: Measured) -> list[str]:
@@ -102,27 +124,60 @@ def _nothing(result: "xr.Dataset", measured: Measured) -> list[str]:
     ]
 
 
-def _best(result: "xr.Dataset", best: str, tolerance: float) -> list[str]:
+def _best(
+    result: "xr.Dataset", best: str, good: bool, tolerance: float, features: Features
+) -> list[str]:
     row = result.sel(theory=best)
     error, largest = float(row["expected_error"]), float(row["largest_error"])
     likely = float(row["likely_error"])
-    if error <= tolerance:
-        beyond = f", most likely less than {_percent(likely)}" if math.isfinite(likely) else ""
-        parts = [f"Use theory={best!r}: expect its test error to be {_percent(error)} off{beyond}."]
-    else:
+    beyond = f", most likely less than {_percent(likely)}" if math.isfinite(likely) else ""
+    if not good:
         parts = [
-            f"Only sampling will do to {_percent(tolerance)}: of theory={best!r}, the best that is "
-            f"known here, expect a test error that is {_percent(error)} off."
+            f"Only sampling will do to {_percent(tolerance)}: of theory={best!r}, as good as any "
+            f"here, expect a test error that is {_percent(error)} off."
         ]
+    elif features.deep_means:
+        parts = [
+            f"No theory is right here (deep, and its activation is not odd), but theory={best!r} "
+            f"may do to {_percent(tolerance)}: expect its test error to be {_percent(error)} off"
+            f"{beyond}."
+        ]
+    elif largest > tolerance:
+        parts = [
+            f"With care theory={best!r} will do: expect its test error to be {_percent(error)} off"
+            f"{beyond}."
+        ]
+    else:
+        parts = [f"Use theory={best!r}: expect its test error to be {_percent(error)} off{beyond}."]
     parts.append(_source(row))
-    if largest > 2 * error and largest > tolerance:
-        parts.append(f"It is up to {_percent(largest)} off at the points shown.")
     accuracy = float(row["accuracy_error"])
     if math.isfinite(accuracy):
         parts.append(f"There its accuracy was {100 * accuracy:.2g} points off.")
+    if largest > 2 * error and largest > tolerance:
+        worst = int(np.nanargmax(np.abs(row["relative_error"].values)))
+        steps = float(row["distance"][worst])
+        parts.append(
+            f"At another point shown, {steps:.1f} steps away, it is {_percent(largest)} off."
+        )
     if str(row["trust"].values) == "far":
         parts.append("That is far: sample one such problem before you rely on it.")
     return parts
+
+
+def _by_accident(result: "xr.Dataset", best: str) -> list[str]:
+    """Return what to say of theories that are nearer than the best, by cancellation alone."""
+    error = float(result["expected_error"].sel(theory=best))
+    found = []
+    for name in map(str, result["theory"].values):
+        row = result.sel(theory=name)
+        nearer = name == best or float(row["expected_error"]) < error
+        if nearer and float(row["cancelled"]) > ACCIDENT and str(row["trust"].values) != "none":
+            found.append(
+                f"theory={name!r} is {_percent(float(row['expected_error']))} off by accident: "
+                f"{_percent(float(row['cancelled']))} of the error cancel between its bias² and "
+                "variance: use neither."
+            )
+    return found
 
 
 def _percent(value: float) -> str:

@@ -72,7 +72,11 @@ def as_float64(name: str, value: Any, shape: str) -> np.ndarray:
         return _from_objects(name, array, expected)
     # beyond NumPy's own kinds: bfloat16 and its like, of ml_dtypes
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float64):
-        raise InputError(f"{expected}, got dtype {array.dtype}")
+        words = array.dtype.kind in "US" and array.size > 0 and name.startswith("y")
+        hint = (
+            f": np.where({name} == {array.flat[0].item()!r}, 1, -1) makes labels" if words else ""
+        )
+        raise InputError(f"{expected}, got dtype {array.dtype}{hint}")
     return _exactly(name, array)
 
 
@@ -224,7 +228,8 @@ def check_inputs_shape(got: tuple[int, ...], name: str = "X", n_inputs: int | No
     """Raise InputError if `got` is not the shape (pattern, input) of some patterns."""
     shape = f"(pattern, {'input' if n_inputs is None else n_inputs})"
     if len(got) != 2:
-        raise InputError(f"expected {name} = an array of shape {shape}, got shape {got}")
+        hint = f": {name}.reshape(len({name}), -1) makes flat patterns" if len(got) > 2 else ""
+        raise InputError(f"expected {name} = an array of shape {shape}, got shape {got}{hint}")
     if got[0] == 0 or got[1] == 0:
         raise InputError(f"expected {name} = at least one pattern and one input, got shape {got}")
     if n_inputs is not None and got[1] != n_inputs:
@@ -253,8 +258,19 @@ def check_labels_shape(
         what = "one label" if outputs == 1 else f"{outputs} labels, one an output,"
         raise InputError(
             f"expected {name} = an array of shape {expected}, {what} for each row of {of}, "
-            f"got shape {got}"
+            f"got shape {got}{_other_labels(got, n_patterns, name, outputs)}"
         )
+
+
+def _other_labels(got: tuple[int, ...], n_patterns: int, name: str, outputs: int) -> str:
+    """Return how labels of a shape that is usual elsewhere become those that are wanted."""
+    if got == (n_patterns, 1):
+        return f": {name}[:, 0]"
+    if outputs == 1 and len(got) == 2 and got[0] == n_patterns:
+        return f": {name}.argmax(1) of one-hot rows, or outputs={got[1]} with likelihood='gaussian'"
+    if outputs > 1 and got == (n_patterns,):
+        return f": np.eye({outputs})[{name}] of the numbers of classes"
+    return ""
 
 
 def _labels_shape(n_patterns: int, outputs: int) -> tuple[int, ...]:

@@ -49,6 +49,11 @@ def check_number(
 
 def check_temperature(temperature: Any, *, zero: bool = True) -> float:
     """Return the temperature as a float, or raise InputError; `zero` says whether T = 0 may be."""
+    if isinstance(temperature, (list, tuple)):
+        raise InputError(
+            f"expected temperature = one float, got {shown(temperature)}: finwidth.solve_many "
+            "takes several"
+        )
     return check_number("temperature", temperature, 0.0, include_low=zero)
 
 

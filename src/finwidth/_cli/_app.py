@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from .._basics.errors import ConvergenceError, FinwidthError
+from .._basics.errors import ConvergenceError, FinwidthError, InputError
 
 __all__ = ["app", "command_line", "complain", "say"]
 
@@ -95,7 +95,26 @@ def _usage(error: Any) -> str:
     return f"expected arguments as '{command} --help' lists them, got: {message}"
 
 
-app = typer.Typer(
+class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an option of one value that is given twice: the last would win in silence."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for param in order:
+            one = not getattr(param, "multiple", True) and not getattr(param, "is_flag", True)
+            if one and order.count(param) > 1:
+                raise InputError(
+                    f"expected {param.opts[0]} once, got it {order.count(param)} times "
+                    f"({getattr(param, 'help', '')})"
+                )
+        return super().parse_args(ctx, args)
+
+
+class _App(typer.Typer):
+    def command(self, *args: Any, **more: Any) -> Any:
+        return super().command(*args, **{"cls": _Command} | more)
+
+
+app = _App(
     name="finwidth",
     cls=_Commands,
     help="Bayesian neural networks of finite width: theory, exact posterior, comparison.",

@@ -5,7 +5,17 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .._basics.errors import InputError
-from ._option import CLASSES, data_options, float_option, int_option, named, option, widths_option
+from ._option import (
+    CLASSES,
+    data_options,
+    float_option,
+    int_option,
+    named,
+    option,
+    parse_labels,
+    width_option,
+    widths_option,
+)
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
@@ -26,8 +36,8 @@ class Problems:
         list[str],
         option(
             "--data",
-            "Data set, with options: digits, random:n_inputs=50,train=120, mnist:path=FILE; "
-            "repeatable, like all options down to --theory.",
+            "Data set, with options: digits:classes=3,8, random:n_inputs=50,train=120, "
+            "mnist:path=FILE; repeatable, like all options down to --theory.",
             metavar="NAME[:OPTION=VALUE,…]",
         ),
     ] = several("digits")
@@ -40,6 +50,7 @@ class Problems:
             "Default: 20,50,200 if there is no --load.",
         ),
     ] = several()
+    width: Annotated[int | None, width_option()] = None
     load: Annotated[list[float], float_option("--load", "P/N instead of a width.")] = several()
     temperature: Annotated[list[float], float_option("--temperature", "T.")] = several(0.01)
     theory: Annotated[
@@ -49,7 +60,14 @@ class Problems:
             "Theory, mixture or fluctuations. Default: all.",
         ),
     ] = several()
-    train: Annotated[int, int_option("--train", "Number of training patterns P.")] = 100
+    train: Annotated[
+        int,
+        int_option(
+            "--train",
+            "Number of training patterns P; for several: --data digits:train=10 --data "
+            "digits:train=20.",
+        ),
+    ] = 100
     test: Annotated[int, int_option("--test", "Number of test patterns.")] = 100
     data_seed: Annotated[
         int | None, int_option("--data-seed", "Seed of the order or of generated data.")
@@ -60,6 +78,10 @@ class Problems:
     def all_widths(self) -> list[int]:
         """All widths that are given, or the default ones where there is no load either."""
         widths = [width for part in self.widths for width in part]
+        if self.width is not None:
+            if widths:
+                raise InputError(f"expected --widths or --width, got both: {widths}, {self.width}")
+            widths = [self.width]
         return widths if widths or self.load else [20, 50, 200]
 
     def dataset(self, text: str, **more: Any) -> "Dataset":
@@ -74,12 +96,27 @@ class Problems:
             "seed": self.data_seed,
         }
         try:
-            pairs = [named(part) for part in rest.split(",")] if rest else []
+            pairs = [named(part) for part in _parts(rest)] if rest else []
         except ValueError:
-            raise InputError(f"expected --data = NAME[:OPTION=VALUE,…], got {text!r}") from None
+            raise InputError(
+                f"expected --data = NAME[:OPTION=VALUE,…], such as digits:classes=3,8,train=10, "
+                f"got {text!r}"
+            ) from None
         options = common | data_options("--data", pairs, allowed=common) | more
+        options["classes"] = parse_labels(options["classes"])
         n_train, n_test = options.pop("train"), options.pop("test")
         return fw.load_dataset(name, n_train=n_train, n_test=n_test, **options)
+
+
+def _parts(text: str) -> list[str]:
+    """Return the OPTION=VALUE between commas; the value of classes has commas of its own."""
+    found: list[str] = []
+    for part in text.split(","):
+        if "=" not in part and found and found[-1].startswith("classes="):
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

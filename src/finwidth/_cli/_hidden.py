@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .._basics.errors import InputError
-from ._option import named, option, widths_option
+from ._option import named, option, width_option, widths_option
 
 if TYPE_CHECKING:
     from .._layers.layer import Layer
@@ -56,8 +56,17 @@ def parse_layer(text: str) -> "Layer":
         given[name] = float(value) if whole else value
     try:
         return found(**{size: width}, **given)
-    except TypeError as error:  # an option without a default
-        raise InputError(f"{expected} with all that {found.name} needs, got {error}") from None
+    except TypeError:  # an option without a default
+        raise InputError(
+            f"{expected} with all that {found.name} needs, such as {_example(found)}, got {text!r}"
+        ) from None
+
+
+def _example(kind: "type[Layer]") -> str:
+    """Return the shortest text of a layer of a kind."""
+    size, *options = inspect.signature(kind).parameters.values()
+    needed = [f",{one.name}=3" for one in options if one.default is inspect.Parameter.empty]
+    return f"{kind.name}:5{''.join(needed)}"
 
 
 def parse_layers(texts: Sequence[str]) -> "tuple[Layer, ...]":
@@ -103,12 +112,17 @@ class Widths:
             shown="20,50,200",
         ),
     ] = dataclasses.field(default_factory=list)
+    width: Annotated[int | None, width_option()] = None
     layer: Annotated[list[str], LAYER] = dataclasses.field(default_factory=list)
 
     def fields(self) -> list[dict[str, Any]]:
         """Return what `Network` is given for each; layers without --widths are one network."""
         widths = [width for part in self.widths for width in part]
         layers = parse_layers(self.layer)
+        if self.width is not None:
+            if widths:
+                raise InputError(f"expected --widths or --width, got both: {widths}, {self.width}")
+            widths = [self.width]
         if len(set(widths)) < len(widths):
             raise InputError(f"expected --widths = different widths, got {widths}")
         if layers and not widths:

@@ -15,7 +15,9 @@ __all__ = [
     "int_option",
     "named",
     "option",
+    "parse_labels",
     "temperature_option",
+    "width_option",
     "widths_option",
 ]
 
@@ -42,7 +44,8 @@ def _scalar(text: str) -> int | float | str:
     return text.strip()
 
 
-def _labels(text: Any) -> tuple[Any, ...] | None:
+def parse_labels(text: Any) -> tuple[Any, ...] | None:
+    """Return the labels of A,B,…, None of the word none."""
     if not isinstance(text, str):
         return text
     return None if text == "none" else tuple(_scalar(part) for part in text.split(","))
@@ -156,11 +159,16 @@ def widths_option(help_text: str, shown: bool | str = True) -> Any:
     )
 
 
+def width_option() -> Any:
+    """Return the option for a grid of one width, as commands of one network spell it."""
+    return int_option("--width", "The width of one network; for several: --widths 10,20.")
+
+
 CLASSES = option(
     "--classes",
     "Labels of y = -1 and y = +1, or of more classes; 'none', for a regression, takes labels as "
     "numbers.",
-    kind=_labels,
+    kind=parse_labels,
     metavar="A,B[,C…]",
     expected="two labels or more separated by commas",
     shown="0,1",

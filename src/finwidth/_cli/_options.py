@@ -4,11 +4,12 @@ A command takes the groups it needs as parameters (`Setting`, `Sampling`, …); 
 the fields of each group into command-line options and gives the command the filled group.
 """
 
+import copy
 import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -257,13 +258,15 @@ class Given(frozenset[str]):
         )
 
 
-def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def options(*refused: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make the fields of a command's option groups its command-line options.
 
     A parameter of type `Given` is told which of all its options the command line gives.
 
     Parameters
     ----------
+    *refused
+        Fields that this command has no use for: it refuses them, and --help has them not.
     **defaults
         Defaults of this command that differ from those of the groups.
     """
@@ -276,7 +279,7 @@ def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., No
         for name, parameter in inspect.signature(function).parameters.items():
             if dataclasses.is_dataclass(hints[name]):
                 groups[name] = hints[name]
-                parameters += _fields(hints[name], defaults)
+                parameters += _fields(hints[name], refused, defaults)
             elif hints[name] is Given:
                 given.append(name)
                 parameters.append(
@@ -306,7 +309,9 @@ def options(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., No
     return decorate
 
 
-def _fields(group: Any, defaults: dict[str, Any]) -> list[inspect.Parameter]:
+def _fields(
+    group: Any, refused: Collection[str], defaults: dict[str, Any]
+) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(group, include_extras=True)
     found = []
     for field in dataclasses.fields(group):
@@ -318,7 +323,17 @@ def _fields(group: Any, defaults: dict[str, Any]) -> list[inspect.Parameter]:
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=defaults.get(field.name, default),
-                annotation=hints[field.name],
+                annotation=_hidden(hints[field.name])
+                if field.name in refused
+                else hints[field.name],
             )
         )
     return found
+
+
+def _hidden(hint: Any) -> Any:
+    """Return an option that --help does not list."""
+    kind, info = typing.get_args(hint)
+    info = copy.copy(info)
+    info.hidden = True
+    return Annotated[kind, info]

@@ -40,7 +40,7 @@ def read_table(path: Path, groups: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill(table: str, values: dict[str, Any], group: Any) -> Any:
-    hints = typing.get_type_hints(group)
+    hints = typing.get_type_hints(group, include_extras=True)
     names = [field.name for field in dataclasses.fields(group)]
     filled = {}
     for given, value in values.items():
@@ -49,7 +49,13 @@ def _fill(table: str, values: dict[str, Any], group: Any) -> Any:
             raise InputError(f"expected options of [{table}] out of {names}, got {given!r}")
         if name in filled:
             raise InputError(f"expected {name} of [{table}] once, got it twice")
-        filled[name] = _value(f"{name} of [{table}]", value, hints[name])
+        hint, info = typing.get_args(hints[name])
+        try:
+            filled[name] = _value(f"{name} of [{table}]", value, hint)
+        except InputError as error:
+            if isinstance(value, list) and typing.get_origin(hint) is not list:
+                raise InputError(f"{error} ({info.help})") from None
+            raise
     return group(**filled)
 
 

@@ -21,7 +21,7 @@ _OF_POINTS = ("data", "activation", "network", "widths", "n_patterns", "load")
 
 
 @app.command()
-@options()
+@options(*_NO_USE)
 def advise(
     given: Given,
     setting: Setting,
@@ -73,8 +73,8 @@ def advise(
         return
     print(advice.attrs["verdict"])
     print_table(
-        "Expected deviation of the test error from the exact one",
-        ("theory", "expected", "likely below", "largest", "solved", "known", "seconds", "at P ="),
+        "Deviation of the test error from the exact one: expected, likely below, largest",
+        ("theory", "expect", "likely", "largest", "solved", "known", "s at P"),
         [_row(advice.sel(theory=name)) for name in advice["theory"].values],
     )
     print("Nearest measured points, by steps, with each theory's deviation:")
@@ -84,15 +84,13 @@ def advise(
 
 def _row(row: "xr.Dataset") -> tuple[str, ...]:
     seconds = float(row["seconds"])
+    quick = "<0.1" if seconds < 0.1 else f"{seconds:.2g}"
     return (
         str(row["theory"].values),
-        _percent(float(row["expected_error"])),
-        _percent(float(row["likely_error"])),
-        _percent(float(row["largest_error"])),
+        *(_percent(float(row[f"{which}_error"])) for which in ("expected", "likely", "largest")),
         _percent(float(row["share_solved"]), digits=0),
         str(row["trust"].values),
-        f"{seconds:.2g}" if math.isfinite(seconds) else "–",
-        str(int(row["seconds_patterns"])) if math.isfinite(seconds) else "–",
+        f"{quick} at {int(row['seconds_patterns'])}" if math.isfinite(seconds) else "–",
     )
 
 

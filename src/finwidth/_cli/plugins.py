@@ -98,6 +98,7 @@ def _kind(name: str, kind: str | None) -> str:
     from .._basics.checks import check_choice
     from .._plugins.hooks import PACKAGES
     from .._plugins.kit import KINDS
+    from .._plugins.shelf import NOT_INSTALLED
 
     if kind is not None:
         return check_choice("--kind", kind, KINDS)
@@ -114,7 +115,10 @@ def _kind(name: str, kind: str | None) -> str:
         )
     if not found:
         several = sorted({one for known in names.values() for one in known})
-        check_choice("NAME", base, several)
+        try:
+            check_choice("NAME", base, several)
+        except InputError as error:
+            raise InputError(f"{error} ({NOT_INSTALLED})") from None
     return found[0]
 
 
@@ -160,3 +164,7 @@ def new(
         f"finwidth {use}",
     ):
         print(f"  {line}")
+    print(
+        "without pip, in finwidth's repository: "
+        f"make plugin DIR={shlex.quote(str(folder.resolve()))}"
+    )

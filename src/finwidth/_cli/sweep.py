@@ -137,7 +137,7 @@ class Points(Problems):
         if self.depth != [1]:
             raise InputError(f"expected --depth or --layer, got both: {self.depth}, {self.layer}")
         layers = parse_layers(self.layer)
-        if not self.widths and not self.load:
+        if not self.widths and self.width is None and not self.load:
             return [{"layers": layers}]
         widths = dict.fromkeys([*self.all_widths, *loads])
         return [{"layers": resized(layers, width)} for width in widths]

@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from .._basics.checks import check_choice, check_count, check_flag
-from .._basics.errors import InputError
+from .._basics.errors import InputError, warn
 from .._plugins.hooks import hookimpl
 from .architecture import Architecture
 from .covariance import Covariance
@@ -32,6 +32,7 @@ from .patches import Patches
 __all__ = ["Convolution", "Patchwise", "patch_grid"]
 
 _POOLING = ("none", "average")
+_SECOND = "channels come second, {name}.transpose(0, 3, 1, 2)"
 
 
 class Patchwise(OrderParameter):
@@ -174,13 +175,27 @@ class Convolution(Layer):
         if len(shape) not in (3, 4) or 0 in shape:
             raise InputError(what)
         if min(shape[-2:]) < self.patch:
+            hint = f": {_SECOND.format(name=name)}" if _channels_last(shape) else ""
             raise InputError(
                 f"expected {name} = images of at least {self.patch} × {self.patch} pixels for "
-                f"{self!r}, got shape {shape}"
+                f"{self!r}, got shape {shape}{hint}"
             )
         if like is not None and shape[1:] != like:
             wanted = str(("pattern", *like)).replace("'", "")
             raise InputError(f"expected {name} = an array of shape {wanted}, got shape {shape}")
+
+    def check_inputs(
+        self, X: Any, name: str = "X", like: tuple[int, ...] | None = None
+    ) -> np.ndarray:
+        """Return checked images, with a warning where channels seem to come last."""
+        images = super().check_inputs(X, name, like)
+        if _channels_last(images.shape):
+            warn(
+                f"expected {name} = images of shape (pattern, channel, row, column), got shape "
+                f"{images.shape}: {_SECOND.format(name=name)}",
+                about="channels last",
+            )
+        return images
 
     def _places(self, shape: tuple[int, ...]) -> Int[np.ndarray, "tap patch"]:
         """Return where in a flat image the entries of each patch are."""
@@ -277,6 +292,11 @@ class Convolution(Layer):
         if self.pooling == "none":
             return x
         return jnp.mean(x.reshape(self.width, -1, x.shape[-1]), axis=1)
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    """Return whether the last axis is likely one of colours, the others rows and columns."""
+    return len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > shape[3]
 
 
 def patch_grid(layer: Convolution, shape: tuple[int, ...]) -> tuple[int, int]:

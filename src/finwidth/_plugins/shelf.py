@@ -2,7 +2,7 @@
 
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._basics.arrays import shown
@@ -11,7 +11,9 @@ from .._basics.errors import InputError, PluginError
 from . import registry
 from .loader import PluginRecord, built_in_names, built_in_record
 
-__all__ = ["Shelf"]
+__all__ = ["NOT_INSTALLED", "Shelf"]
+
+NOT_INSTALLED = "is its plugin installed? 'finwidth plugins list' says"
 
 
 class Shelf[T]:
@@ -36,6 +38,8 @@ class Shelf[T]:
         The hook through which plugins add items, if they may.
     check
         Raises PluginError for an item that breaks its protocol.
+    aka
+        What some items are called elsewhere, in lower case: a message then names the item.
     """
 
     def __init__(
@@ -48,10 +52,11 @@ class Shelf[T]:
         attribute: str = "",
         hook: str = "",
         check: Callable[[T], None] | None = None,
+        aka: Mapping[str, str] | None = None,
     ) -> None:
         self.package, self.kind, self.hook = package, kind, hook
         self._item_type, self._public, self._attribute = item_type, public, attribute
-        self._check = check
+        self._check, self._aka = check, aka or {}
         self._loaded: dict[str, T] = {}
         self._lock = threading.RLock()
 
@@ -80,7 +85,13 @@ class Shelf[T]:
         except InputError as error:
             failed = registry.failed_plugins([self.hook]) if self.hook else []
             reasons = "; ".join(str(record.error) for record in failed)
-            raise InputError(f"{error}; left out: {reasons}" if reasons else str(error)) from None
+            said = f"{error}; left out: {reasons}" if reasons else str(error)
+            other = self._aka.get(name.lower()) if isinstance(name, str) else None
+            if other is not None:
+                said += f" (here it is called {other!r})"
+            elif self.hook and isinstance(name, str) and "did you mean" not in said:
+                said += f" ({NOT_INSTALLED})"
+            raise InputError(said) from None
         return self._built_in(name) if name in own else added[name][0]
 
     def items(self) -> dict[str, T]:

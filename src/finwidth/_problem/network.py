@@ -23,10 +23,11 @@ _WIDEST = 2**53  # what a float64 can count to
 
 def _widths(value: Any) -> tuple[int, ...]:
     expected = "expected widths = a non-empty tuple of positive ints, one per hidden layer"
+    hint = f": widths=({value},)" if type(value) is int else ""
     try:
         widths = check_sequence("widths", value, "ints")
     except InputError:
-        raise InputError(f"{expected}, got {shown(value)}") from None
+        raise InputError(f"{expected}, got {shown(value)}{hint}") from None
     if not widths:
         raise InputError(f"{expected}, got an empty sequence")
     for width in widths:

@@ -21,6 +21,7 @@ from .._layers.stack import Stack, layer_rules
 from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
 from .._numerics.tiles import assemble
 from ..activations._contract import validate_kernel
+from .label_kinds import check_label_kind
 from .label_scale import check_label_scale
 from .network import Network, check_network
 from .nngp import nngp_block
@@ -225,7 +226,9 @@ def make_problem(
         memory_limit = int(check_memory("memory_limit", memory_limit))
     likelihood = choose_likelihood(likelihood)
     X = network.layers[0].check_inputs(X)
+    labels = y
     y = check_labels(y, X.shape[0], outputs=1 if likelihood.one_label else network.outputs)
+    check_label_kind(labels, regression=likelihood.homogeneous)
     temperature = likelihood.temperature(temperature)
     y = likelihood.check(y)
     likelihood.check_classes(y, network.outputs)

@@ -248,7 +248,7 @@ def report_of(
             "pattern_z_limit": pattern_limit,
         },
     )
-    labels = [point_name(index) for index in np.ndindex(y_test.shape)]
+    labels = [point_name(report, index) for index in np.ndindex(y_test.shape)]
     labels += [f"the {list(sampled)[i]}" for i in watched]
     outcome, sentence = verdict(
         report, dict(zip(labels, zip(r_hat, ess, strict=True), strict=True)), said.converged

@@ -101,7 +101,7 @@ def _obstacle(
         return f"the theory's {' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite"
     bad = np.argwhere(np.isnan(report.mean_exact.values))
     if bad.size:
-        return f"the chains hold non-finite values at {point_name(bad[0])}" + (
+        return f"the chains hold non-finite values of {point_name(report, bad[0])}" + (
             f" and {len(bad) - 1} further {_points(report)}" if len(bad) > 1 else ""
         )
     n_chains, n_draws = int(report.n_chains), int(report.n_draws)
@@ -176,10 +176,10 @@ def _agreement(report: "xr.Dataset", name: str) -> str:
     )
 
 
-def point_name(index: Sequence[Any] | np.ndarray) -> str:
-    """Return how f at a test pattern, or one output of it, is called."""
-    point, *output = index
-    return f"f{''.join(f'_{d}' for d in output)}(x_test[{point}])"
+def point_name(report: "xr.Dataset", index: Sequence[Any] | np.ndarray) -> str:
+    """Return the variable whose chains were looked at, and the test pattern and output."""
+    variable = "f" if report.attrs["estimator"] == "draws of f" else "f_mean"
+    return f"{variable} at {_point(index)}"
 
 
 def _point(index: Sequence[Any] | np.ndarray) -> str:

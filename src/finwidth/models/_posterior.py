@@ -14,10 +14,11 @@ import jax
 import numpy as np
 from jax import Array
 
-from .._basics.arrays import check_labels, shown
+from .._basics.arrays import as_number, check_labels, shown
 from .._basics.checks import check_temperature
 from .._basics.errors import InputError, PluginError
 from .._layers.layer import Site
+from .._problem.label_kinds import check_label_kind
 from .._problem.label_scale import check_label_scale
 from .._problem.network import Network, check_network
 from ..activations._contract import validate_kernel
@@ -205,8 +206,18 @@ def make_posterior(
     labels = 1 if getattr(given.get("likelihood"), "one_label", False) else net.outputs
     first = net.layers[0]
     X = first.check_inputs(X)
+    raw = y
     y = check_labels(y, X.shape[0], outputs=labels)
-    temperature = check_temperature(temperature, zero=False)
+    check_label_kind(raw, regression=given.get("likelihood") is None)
+    try:
+        temperature = check_temperature(temperature, zero=False)
+    except InputError as error:
+        if as_number(temperature) == 0:
+            raise InputError(
+                f"{error}: for T → 0 the smallest T that changes nothing more (the how-to page on "
+                "low temperature)"
+            ) from None
+        raise
     for activation in dict.fromkeys(net.activations):
         validate_kernel(activation)
     if X_test is not None:

@@ -157,6 +157,7 @@ SHELF: Shelf[Theory] = Shelf(
     Theory,
     "finwidth.theories.Theory",
     hook="finwidth_register_theories",
+    aka={"nngp": "infinite", "gp": "infinite"},
 )
 
 

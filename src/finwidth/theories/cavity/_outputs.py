@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from ..._basics.errors import ConvergenceError
+from ..._basics.errors import ConvergenceError, InputError
 from ..._numerics.factor import Factor
 from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
@@ -91,6 +91,20 @@ class CavityOutputsSolution(CavitySolution):
 
     fit: OutputsFit  # pyright: ignore[reportIncompatibleVariableOverride]
     directions: Float[np.ndarray, "output output"]
+
+    @property
+    def n_roots(self) -> int:
+        """Not counted for several outputs.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "expected one output to count the fixed points of theory='cavity', got "
+            f"{self.network.outputs}"
+        )
 
     def _q_bars(self) -> np.ndarray:
         prior = np.trace(self.given.kernel) * self.network.outputs
