@@ -14,6 +14,9 @@ import typer
 from typer.testing import CliRunner
 
 from finwidth._cli import app
+from finwidth._cli._grid import Accuracy
+from finwidth._cli._toml import read_table
+from finwidth._cli.sweep import Points
 from finwidth._plugins import registry as _plugins
 
 ROOT = Path(__file__).parents[1]
@@ -137,6 +140,16 @@ def test_documented_command_and_its_options_exist(page: str, line: str) -> None:
     for word in words:
         if word.startswith("-") and not re.fullmatch(r"-[\d.]+", word):
             assert word.split("=")[0] in known, f"{page} shows {word} in: {line}"
+
+
+def test_documented_grids_are_grids(tmp_path: Path) -> None:
+    texts = [text for page in PAGES for language, _, text in blocks(page) if language == "toml"]
+    texts = [text for text in texts if text.startswith("[grid]")]
+    assert texts
+    for text in texts:
+        (tmp_path / "grid.toml").write_text(text, "utf-8")
+        tables = read_table(tmp_path / "grid.toml", {"grid": Points, "sampling": Accuracy})
+        assert len(tables["grid"].grid()) > 1
 
 
 def test_the_reference_has_the_help_of_every_command() -> None:

@@ -95,7 +95,8 @@ def imported(*folders: str) -> set[str]:
     """Return the distributions that the files of some folders import, finwidth itself aside."""
     roots: set[str] = set()
     plugins = {path.name for path in ROOT.glob("plugins/*/src/*")}
-    own = {"finwidth", *plugins} | {path.stem for path in ROOT.glob("tests/*.py")}
+    scripts = (*ROOT.glob("tests/*.py"), *ROOT.glob("tests/benchmarks/*.py"))
+    own = {"finwidth", *plugins} | {path.stem for path in scripts}
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
             if path.parent == ROOT / "tests" / "data":
