@@ -327,7 +327,7 @@ def test_a_usual_mistake_is_told_what_to_write(kind, unchecked_types):
 
 def test_a_width_alone_and_a_temperature_of_zero(unchecked_types):
     with pytest.raises(InputError, match=r"got 10: widths=\(10,\)"):
-        fw.Network(10)
+        fw.Network(10)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="the smallest T that changes nothing more"):
         fw.sample(NET, X12, np.ones(12), temperature=0.0)
 

@@ -23,7 +23,15 @@ WRONG = [
         ["solve", "--width", "10,20"],
         r"expected --width = .* \(two layers: --width 10 --width 20\), got '10,20'",
     ),
-    (["demo", "--width", "10"], "got: No such option: --width .*--widths"),
+    (
+        ["demo", "--width", "10", "--widths", "9"],
+        r"expected --widths or --width, got both: \[9\], 10",
+    ),
+    (
+        ["solve", "--train", "9", "--train", "8"],
+        r"expected --train once, got it 2 times \(Number of",
+    ),
+    (["solve", "--layer", "conv:5"], "such as convolution:5,patch=3, got 'conv:5'"),
     (["solve", "--weight-precision", "0"], "expected weight_precision = .*, got 0.0"),
     (["solve", "--weight-precision", "1,1,1"], r"expected weight_precision = .*got 3 value"),
     (["solve", "--weight-precision", "1,a"], "expected --weight-precision = .*, got '1,a'"),

@@ -76,7 +76,7 @@ def test_presets_and_grids_make_points():
         (["--activation", "ref"], "expected activation = .*'ref'"),
         (["--widths", "0"], "expected widths = .*, got 0"),
         (["--widths", "2.5"], "expected --widths = ints separated by commas, .*, got '2.5'"),
-        (["--width", "20"], "got: No such option: --width .*--widths"),
+        (["--width", "2", "--width", "3"], "expected --width once, .*for several: --widths 10,20"),
         (["--load", "0"], "expected load = a float > 0, got 0.0"),
         (["--depth", "0"], "expected depth = an int of at least 1, got 0"),
         (["--temperature", "0"], "expected temperature = a finite float > 0, got 0.0"),

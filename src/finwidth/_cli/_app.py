@@ -104,7 +104,7 @@ class _Command(TyperCommand):
             if one and order.count(param) > 1:
                 raise InputError(
                     f"expected {param.opts[0]} once, got it {order.count(param)} times "
-                    f"({getattr(param, 'help', '')})"
+                    f"({str(getattr(param, 'help', '')).rstrip('.')})"
                 )
         return super().parse_args(ctx, args)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from .._basics.errors import InputError
 from ._option import (
     CLASSES,
+    all_widths,
     data_options,
     float_option,
     int_option,
@@ -77,11 +78,7 @@ class Problems:
     @property
     def all_widths(self) -> list[int]:
         """All widths that are given, or the default ones where there is no load either."""
-        widths = [width for part in self.widths for width in part]
-        if self.width is not None:
-            if widths:
-                raise InputError(f"expected --widths or --width, got both: {widths}, {self.width}")
-            widths = [self.width]
+        widths = all_widths(self.widths, self.width)
         return widths if widths or self.load else [20, 50, 200]
 
     def dataset(self, text: str, **more: Any) -> "Dataset":

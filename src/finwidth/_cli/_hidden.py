@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .._basics.errors import InputError
-from ._option import named, option, width_option, widths_option
+from ._option import all_widths, named, option, width_option, widths_option
 
 if TYPE_CHECKING:
     from .._layers.layer import Layer
@@ -117,12 +117,8 @@ class Widths:
 
     def fields(self) -> list[dict[str, Any]]:
         """Return what `Network` is given for each; layers without --widths are one network."""
-        widths = [width for part in self.widths for width in part]
+        widths = all_widths(self.widths, self.width)
         layers = parse_layers(self.layer)
-        if self.width is not None:
-            if widths:
-                raise InputError(f"expected --widths or --width, got both: {widths}, {self.width}")
-            widths = [self.width]
         if len(set(widths)) < len(widths):
             raise InputError(f"expected --widths = different widths, got {widths}")
         if layers and not widths:

@@ -10,6 +10,7 @@ from .._basics.errors import InputError
 __all__ = [
     "CLASSES",
     "PRECISIONS",
+    "all_widths",
     "data_options",
     "float_option",
     "int_option",
@@ -162,6 +163,14 @@ def widths_option(help_text: str, shown: bool | str = True) -> Any:
 def width_option() -> Any:
     """Return the option for a grid of one width, as commands of one network spell it."""
     return int_option("--width", "The width of one network; for several: --widths 10,20.")
+
+
+def all_widths(widths: Iterable[Iterable[int]], width: int | None) -> list[int]:
+    """Return what --widths and --width give, of which only one may be given."""
+    several = [one for part in widths for one in part]
+    if several and width is not None:
+        raise InputError(f"expected --widths or --width, got both: {several}, {width}")
+    return several if width is None else [width]
 
 
 CLASSES = option(

@@ -54,7 +54,7 @@ def _fill(table: str, values: dict[str, Any], group: Any) -> Any:
             filled[name] = _value(f"{name} of [{table}]", value, hint)
         except InputError as error:
             if isinstance(value, list) and typing.get_origin(hint) is not list:
-                raise InputError(f"{error} ({info.help})") from None
+                raise InputError(f"{error} ({info.help.rstrip('.')})") from None
             raise
     return group(**filled)
 
