@@ -127,30 +127,33 @@ def test_one_output_of_the_equations_of_several_is_that_of_one() -> None:
             seed=0,
             tick=lambda share, state: None,
         )
-    # both have four scramblings, of the same law
+    # of the same law
     for name in ("dual", "moments"):
         parts = [
             np.array([getattr(replicate.law, name) for replicate in fit.replicates])
             for fit in (one.fit, several)
         ]
-        bar = np.sqrt(sum(np.var(part, axis=0, ddof=1) / 4 for part in parts))
+        bar = np.sqrt(sum(np.var(part, axis=0, ddof=1) / len(part) for part in parts))
         assert np.all(np.abs(np.mean(parts[0], 0) - np.mean(parts[1], 0)) < 6 * bar + 1e-4)
 
 
 @pytest.mark.slow
 def test_identity_is_exact_at_leading_order() -> None:
     """Where width and patterns grow together the distance to the exact mixture falls."""
-    rng = np.random.default_rng(1)
     distances = []
     for factor in (1, 4):
-        inputs = rng.normal(size=(5 * factor, 3 * factor))
-        more = rng.normal(size=(10, 3 * factor))
-        labels = 2 * inputs[:, :2] + 0.3 * rng.normal(size=(5 * factor, 2))
-        net = fw.Network((4 * factor,), "identity", outputs=2)
-        found = fw.solve(net, inputs, labels, temperature=0.1, theory=FEW).predict(more)
-        exact = fw.mixture(net, inputs, labels, temperature=0.1).predict(more)
-        distances.append(np.mean(np.abs(found.variance / exact.variance - 1)))
-    assert distances[1] < 0.4 * distances[0]
+        apart = []
+        for seed in (1, 2, 3):
+            rng = np.random.default_rng(seed)
+            inputs = rng.normal(size=(5 * factor, 3 * factor))
+            more = rng.normal(size=(10, 3 * factor))
+            labels = 2 * inputs[:, :2] + 0.3 * rng.normal(size=(5 * factor, 2))
+            net = fw.Network((4 * factor,), "identity", outputs=2)
+            found = fw.solve(net, inputs, labels, temperature=0.1, theory=FEW).predict(more)
+            exact = fw.mixture(net, inputs, labels, temperature=0.1).predict(more)
+            apart.append(np.mean(np.abs(found.variance / exact.variance - 1)))
+        distances.append(np.mean(apart))
+    assert distances[1] < 0.5 * distances[0]
 
 
 def test_a_test_error_has_an_error_bar(solved) -> None:
