@@ -156,6 +156,14 @@ def test_where_nothing_near_was_measured_it_says_so():
     assert np.isnan(classes.attrs["loo_accuracy"])
 
 
+def test_one_output_says_nothing_of_several_where_the_equations_are_others():
+    both = np.column_stack([DIGITS.y_train, -DIGITS.y_train])
+    found = fw.advise(fw.Network((50,), "erf", outputs=2), DIGITS.X_train, both, temperature=0.01)
+    trust = found["trust"].to_series()
+    assert trust["cavity"] == "none" and trust["nested"] == "near"
+    assert found.attrs["recommended"] != "cavity"
+
+
 def test_errors_differ_more_between_points_further_apart():
     """A theory whose error is the distance to a point, and one that is always as far off."""
     line = np.arange(12.0)

@@ -14,7 +14,7 @@ from .._problem.problem import Problem, make_problem
 from .._results.map_summary import is_map
 from ..theories._theory import SHELF, check_covered
 from .features import FEATURES, of_problem, said
-from .nearest import Known, Measured, trust
+from .nearest import UNKNOWN, Known, Measured, trust
 from .outside import LeftOut, leave_one_out
 from .shipped import load_error_map
 from .tested import check_test_set, on_test_set
@@ -137,7 +137,10 @@ def advise(
     measured = Measured(dataset, features)
     if not measured.distance.size:
         raise InputError("expected error_map = a map with a point of R-hat ≤ 1.01, got none")
-    known = {name: measured.near(name, neighbours) for name in _defined(problem)}
+    known = {
+        name: measured.near(name, neighbours) if _like_the_map(problem, name) else UNKNOWN
+        for name in _defined(problem)
+    }
     known = {name: known[name] for name in sorted(known, key=lambda name: _rank(known[name]))}
     result = xr.Dataset(
         _by_theory(known) | _by_neighbour(measured, known, neighbours),
@@ -180,6 +183,11 @@ def _defined(problem: Problem) -> list[str]:
             continue
         found.append(name)
     return found
+
+
+def _like_the_map(problem: Problem, name: str) -> bool:
+    """Return whether points of the map, which have one output, say something of the problem."""
+    return problem.network.outputs == 1 or SHELF.get(name).outputs_alike
 
 
 def _rank(known: Known) -> tuple[Any, ...]:

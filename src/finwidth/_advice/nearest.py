@@ -13,7 +13,7 @@ from .spread import pairwise, spread
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["FAR", "NEAR", "Known", "Measured", "trust"]
+__all__ = ["FAR", "NEAR", "UNKNOWN", "Known", "Measured", "trust"]
 
 NEAR, FAR = 1.5, 3.0  # steps
 _AS_NEAR = 1.0  # by how many steps a point may be further than the nearest, to count beside it
@@ -62,6 +62,9 @@ class Known(NamedTuple):
     seconds_patterns: int
 
 
+UNKNOWN = Known(np.zeros(0, int), np.zeros(0), *(math.nan,) * 7, seconds_patterns=0)
+
+
 def trust(distance: float) -> str:
     """Return how far a measurement at this distance goes: measured, near, far, none."""
     if distance == 0:
@@ -106,9 +109,7 @@ class Measured:
     def near(self, theory: str, neighbours: int) -> Known:
         """Return what is known of a theory; of one that the map has not, nothing."""
         if theory not in self.dataset["theory"].values:
-            nothing = np.zeros(0)
-            none = (math.nan,) * 7
-            return Known(nothing.astype(int), nothing, *none, seconds_patterns=0)
+            return UNKNOWN
         relative = self.of("relative_error", theory)
         solved = np.isfinite(relative)
         asked = solved

@@ -50,6 +50,7 @@ class Theory(abc.ABC):
     slow: bool = False
     any_likelihood: bool = False  # whether `solve` takes other likelihoods than the Gaussian
     several_outputs: bool = False  # whether `solve` takes networks of more than one output
+    outputs_alike: bool = True  # whether its error and cost with several are much those with one
 
     def record(self) -> dict[str, Any] | None:
         """Return, as plain JSON types, what the theory's numbers depend on besides the problem.

@@ -127,6 +127,7 @@ class Cavity(Theory):
 
     name = "cavity"
     several_outputs = True
+    outputs_alike = False  # other equations, with some hundred nodes
 
     def __post_init__(self) -> None:
         checked_fields = {
