@@ -167,7 +167,7 @@ def test_one_patch_is_the_dense_layer(activation):
 def test_one_output_is_that_of_the_matrix_over_patches(activation):
     with float64():
         problem = make_problem(net(activation, outputs=1, bias_precision=BIAS), X, Y[:, 0], T)
-        found, conditioned = search(problem, OutputKernels(problem), None)
+        ((found, conditioned),) = search([problem], OutputKernels(problem), None)
     expected = fw.solve(problem.network, X, Y[:, 0], temperature=T)
     q_bar = expected.order_parameters.q_bar.values[0]
     np.testing.assert_allclose(found.q_bar, q_bar, atol=1e-10)
