@@ -30,6 +30,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_output_stderr = "remove"  # progress, and what libraries say of the notebook itself
 
 autosummary_generate = True
 autodoc_member_order = "bysource"

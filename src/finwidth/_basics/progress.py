@@ -1,6 +1,7 @@
 """A progress line on stderr."""
 
 import contextlib
+import importlib.util
 import io
 import sys
 from types import TracebackType
@@ -55,7 +56,11 @@ class Progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         shown = enabled and sys.stderr is not None  # a program of windows alone has none
-        self._console = Console(file=cast(IO[str], Patient(sys.stderr)) if shown else None)
+        self._console = Console(
+            file=cast(IO[str], Patient(sys.stderr)) if shown else None,
+            # a bar in a notebook takes ipywidgets: without, rich would warn and show none
+            force_jupyter=None if importlib.util.find_spec("ipywidgets") else False,
+        )
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
