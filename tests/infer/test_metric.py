@@ -12,7 +12,7 @@ SHAPES = {"W": (7, 4), "b": (7,)}
 
 
 def metric_of(directions, mass):
-    return init_metric(SHAPES)._replace(
+    return init_metric(SHAPES, 6.0)._replace(
         directions={"W": jnp.asarray(directions)}, mass={"W": jnp.asarray(mass)}
     )
 
@@ -50,7 +50,7 @@ def test_the_stiff_direction_is_found_and_noise_is_not():
     rng = np.random.default_rng(1)
     stiff = np.array([3.0, 0.0, -4.0, 0.0]) / 5
     with float64():
-        metric = init_metric(SHAPES)
+        metric = init_metric(SHAPES, 6.0)
         assert set(metric.mass) == {"W"}
         assert np.all(metric.mass["W"] == 1)
         chains = []
@@ -69,7 +69,9 @@ def test_the_stiff_direction_is_found_and_noise_is_not():
 
 def test_gradients_that_are_not_finite_leave_the_priors_metric():
     with float64():
-        spoilt = gather(init_metric(SHAPES), {"W": jnp.full((7, 4), jnp.nan), "b": jnp.zeros(7)})
+        spoilt = gather(
+            init_metric(SHAPES, 6.0), {"W": jnp.full((7, 4), jnp.nan), "b": jnp.zeros(7)}
+        )
         learnt = learn(spoilt)
     assert isinstance(learnt, SharedMetric)
     assert np.all(np.asarray(learnt.mass["W"]) == 1)

@@ -223,7 +223,7 @@ def make_plan(
     return Plan(
         posterior=posterior,
         sampler=chosen,
-        options=_options(chosen, sampler_options, dtype),
+        options=_options(posterior, chosen, sampler_options, dtype),
         num_warmup=check_count(
             "num_warmup",
             chosen.num_warmup if num_warmup is None else num_warmup,
@@ -297,7 +297,9 @@ def _sites_to_keep(posterior: Posterior, keep: Any, draws: int, dtype: str) -> t
     return tuple(name for name in sites if name in names)
 
 
-def _options(sampler: Sampler, sampler_options: Any, dtype: str) -> dict[str, Any]:
+def _options(
+    posterior: Posterior, sampler: Sampler, sampler_options: Any, dtype: str
+) -> dict[str, Any]:
     """Return the options of the sampler's kernel, or raise InputError where it refuses them."""
     options = {} if sampler_options is None else sampler_options
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
@@ -308,7 +310,7 @@ def _options(sampler: Sampler, sampler_options: Any, dtype: str) -> dict[str, An
     sampler.make(_no_model, dict(options))
     for name, value in options.items():
         _check_range(f"sampler_options[{name!r}]", value, dtype)
-    return dict(options)
+    return {**posterior.default_options.get(sampler.name, {}), **options}
 
 
 def _no_model() -> None:

@@ -24,8 +24,6 @@ __all__ = ["SharedMetric", "gather", "init_metric", "is_due", "learn", "pool_met
 
 # More than this many directions were never stiff, and each costs a little in every step.
 _DIRECTIONS = 6
-# A stiff direction is as stiff as its mean for no row, but several times so for a few.
-_STIFFER = 6.0
 # Larger blocks are left alone: their moments would take the memory of many chains.
 _LARGEST = 512
 # The metric is learnt anew after 25, 75, 175, … transitions, each time from those since the last.
@@ -47,6 +45,8 @@ class SharedMetric(NamedTuple):
         Number of rows in `moment`, by site.
     chains
         Number of chains whose mean `moment` is.
+    stiffness
+        s of the mass 1 + s(λ − 1) of a direction of mean Hessian λ.
     """
 
     directions: Values
@@ -54,6 +54,7 @@ class SharedMetric(NamedTuple):
     moment: Values
     samples: Values
     chains: Array
+    stiffness: Array
 
     def drawn(self, noise: Values) -> Values:
         """Return what makes momenta of these masses out of standard normal ones, to be added."""
@@ -86,7 +87,7 @@ class SharedMetric(NamedTuple):
         return positions, momenta
 
 
-def init_metric(shapes: Mapping[str, tuple[int, ...]]) -> SharedMetric:
+def init_metric(shapes: Mapping[str, tuple[int, ...]], stiffness: float) -> SharedMetric:
     """Return the prior's metric for sites of these shapes, those that have rows."""
     widths = {
         name: shape[-1]
@@ -99,6 +100,7 @@ def init_metric(shapes: Mapping[str, tuple[int, ...]]) -> SharedMetric:
         {name: jnp.zeros((width, width)) for name, width in widths.items()},
         {name: jnp.zeros(()) for name in widths},
         jnp.ones(()),
+        jnp.asarray(stiffness, jnp.result_type(float)),
     )
 
 
@@ -136,9 +138,9 @@ def learn(metric: SharedMetric) -> SharedMetric:
         directions[name] = jnp.where(
             jnp.all(jnp.isfinite(vectors)), vectors, metric.directions[name]
         )
-        mass[name] = jnp.where(stiff, 1 + _STIFFER * (values - 1), 1.0)
+        mass[name] = jnp.where(stiff, 1 + metric.stiffness * (values - 1), 1.0)
     moment, samples = jax.tree.map(jnp.zeros_like, (metric.moment, metric.samples))
-    return SharedMetric(directions, mass, moment, samples, metric.chains)
+    return metric._replace(directions=directions, mass=mass, moment=moment, samples=samples)
 
 
 def pool_metrics(metrics: Sequence[SharedMetric]) -> SharedMetric:

@@ -107,6 +107,10 @@ class SplitHMC(ChainKernel):
         First step size; the only one with ``num_warmup=0`` or ``adapt_step_size=False``.
     adapt_step_size
         Whether the warm-up adapts the step size, up to the longest trajectory, and the metric.
+    stiffness
+        s of the mass 1 + s(λ − 1) that all rows of a site give to a direction along which the
+        expected Hessian, averaged over rows, is λ > 1. More than 1 where a few rows at a time are
+        much stiffer than their mean; 0 keeps the prior's metric.
     max_num_steps
         Most steps (gradients) of a trajectory. It shortens the trajectory, never lengthens the
         step; a ``num_steps`` that reaches it tells.
@@ -132,6 +136,7 @@ class SplitHMC(ChainKernel):
         target_accept_prob: float = 0.8,
         step_size: float = 0.1,
         adapt_step_size: bool = True,
+        stiffness: float = 6.0,
         max_num_steps: int = 1000,
     ) -> None:
         super().__init__(
@@ -142,6 +147,7 @@ class SplitHMC(ChainKernel):
         )
         self._trajectory = check_number("trajectory", trajectory, 0.0)
         self._jitter = check_number("jitter", jitter, 0.0, 1.0, include_low=True)
+        self._stiffness = check_number("stiffness", stiffness, 0.0, include_low=True)
         self._max_num_steps = check_count("max_num_steps", max_num_steps, 1, LARGEST_COUNT)
 
     @property
@@ -176,7 +182,8 @@ class SplitHMC(ChainKernel):
         return potential, target.prior.unwhiten_gradient(u_grad + white)
 
     def _metric(self, target: _Target) -> SharedMetric:
-        return init_metric({name: loc.shape for name, loc in target.prior.loc.items()})
+        shapes = {name: loc.shape for name, loc in target.prior.loc.items()}
+        return init_metric(shapes, self._stiffness)
 
     def _whitened(self, target: _Target, gradient: Values) -> Values:
         return target.by_site(target.prior.whiten_gradient(gradient))

@@ -80,6 +80,8 @@ class Posterior(abc.ABC):
         What comparisons call its draws: "exact" where it is the network's own posterior.
     default_sampler
         Name of the sampler if none is named.
+    default_options
+        Options of samplers, by name, where the sampler's own are not the best.
     predictions
         What is stored of f at the test points: "f", a draw; "f_mean" and "f_variance", its exact
         moments given the latent sites.
@@ -99,6 +101,7 @@ class Posterior(abc.ABC):
     name: ClassVar[str]
     kind: ClassVar[str]
     default_sampler: ClassVar[str] = "split_hmc"
+    default_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     predictions: ClassVar[tuple[str, ...]] = ("f", "f_mean", "f_variance")
     essential: ClassVar[tuple[str, ...]] = ()
     several_outputs: ClassVar[bool] = False

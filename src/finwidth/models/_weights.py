@@ -273,6 +273,7 @@ class Weights(Posterior):
     kind: ClassVar[str] = "exact"
     predictions: ClassVar[tuple[str, ...]] = ("f",)
     essential: ClassVar[tuple[str, ...]] = ("v", "b_out")
+    default_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {"split_hmc": {"stiffness": 1.0}}
     several_outputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -288,10 +289,8 @@ class Weights(Posterior):
         """Return the likelihood's record; InputError where it has none."""
         record = self.likelihood.record()
         if record is None:
-            raise InputError(
-                "expected a likelihood with a record, with a checkpoint to be found again by it, "
-                f"got {self.likelihood!r}"
-            )
+            wanted = "a likelihood with a record, with a checkpoint to be found again by it"
+            raise InputError(f"expected {wanted}, got {self.likelihood!r}")
         return {} if self.likelihood == GAUSSIAN else {"likelihood": record}
 
     @property
@@ -335,6 +334,7 @@ class Marginal(Weights):
     """The same posterior with the readout integrated exactly."""
 
     name: ClassVar[str] = "marginal"
+    default_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     predictions: ClassVar[tuple[str, ...]] = ("f", "f_mean", "f_variance")
 
     def check(self) -> None:
