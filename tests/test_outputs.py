@@ -404,7 +404,7 @@ def test_what_is_not_covered_is_refused_in_one_line():
             fw.solve(net, X, wrong, temperature=0.2)
     with pytest.raises(fw.InputError, match=r"expected y_test = .*\(4, 3\)"):
         solved("erf").generalization_error(X_TEST, Y_TEST[:, :2])
-    for theory in ("adaptive", "corrected", "perturbative", "cavity"):
+    for theory in ("adaptive", "corrected", "perturbative"):
         with pytest.raises(fw.InputError, match="expected outputs = 1 with .*, got 3"):
             fw.solve(net, X, Y, temperature=0.2, theory=theory)
     with pytest.raises(fw.InputError, match="a larger temperature, or a kernel"):
