@@ -271,6 +271,7 @@ VALID: dict[str, Any] = {
     "standardise_y": True,
     "start": None,
     "step_size": 0.1,
+    "stiffness": 6.0,
     "stride": 1,
     "store": "runs",
     "target": None,
