@@ -33,7 +33,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +346,6 @@ def compare(
 
 def table(rows: list[dict[str, float | str]]) -> Table:
     """One posterior's rows, for reading."""
-    result = Table(title=str(rows[0]["posterior"]), title_justify="left")
     columns = (
         ("error ± MCSE", lambda row: f"{row['error']:.4f} ± {row['mcse']:.4f}"),
         ("R-hat", lambda row: f"{row['r_hat']:.3f}"),
@@ -362,13 +361,28 @@ def table(rows: list[dict[str, float | str]]) -> Table:
             for reference in REFERENCES
         ),
     )
-    result.add_column("error / slowest f(x) / worth")
+
+    def mark(row: dict[str, float | str]) -> str:
+        low = min(float(row["ess_error"]), float(row["ess_f"])) < ENOUGH
+        return " (low ESS)" if low else ""
+
+    return written(rows, "error / slowest f(x) / worth", columns, mark)
+
+
+def written(
+    rows: list[dict[str, float | str]],
+    first: str,
+    columns: Iterable[tuple[str, Callable[[dict[str, Any]], str]]],
+    mark: Callable[[dict[str, float | str]], str],
+) -> Table:
+    """A table of one posterior's rows: the method, with what `mark` says of it, and columns."""
+    result = Table(title=str(rows[0]["posterior"]), title_justify="left")
+    columns = list(columns)
+    result.add_column(first)
     for title, _ in columns:
         result.add_column(title, justify="right")
     for row in rows:
-        low = min(float(row["ess_error"]), float(row["ess_f"])) < ENOUGH
-        name = f"{row['method']}{' (low ESS)' if low else ''}"
-        result.add_row(name, *(text(row) for _, text in columns))
+        result.add_row(f"{row['method']}{mark(row)}", *(text(row) for _, text in columns))
     return result
 
 
@@ -386,7 +400,6 @@ def pair(key: str, form: str):
 
 def rival_table(rows: list[dict[str, float | str]]) -> Table:
     """One posterior's rows, fewest gradients per effective sample of the test error first."""
-    result = Table(title=str(rows[0]["posterior"]), title_justify="left")
     columns = (
         ("error ± MCSE", lambda row: f"{row['error']:.4f} ± {row['mcse']:.4f}"),
         ("R-hat", lambda row: f"{row['r_hat']:.3f}"),
@@ -397,13 +410,12 @@ def rival_table(rows: list[dict[str, float | str]]) -> Table:
         ("ESS/CPU s", lambda row: f"{row['ess_error_per_cpu_second']:.3g}"),
         ("all in", lambda row: f"{row['ess_all_in_per_cpu_second']:.3g}"),
     )
-    result.add_column("")
-    for title, _ in columns:
-        result.add_column(title, justify="right")
-    for row in sorted(rows, key=lambda row: float(row["gradients_per_ess_error"])):
-        name = f"{row['method']}{' (rough)' if float(row['ess_error']) < ENOUGH else ''}"
-        result.add_row(name, *(text(row) for _, text in columns))
-    return result
+
+    def mark(row: dict[str, float | str]) -> str:
+        return " (rough)" if float(row["ess_error"]) < ENOUGH else ""
+
+    by_cost = sorted(rows, key=lambda row: float(row["gradients_per_ess_error"]))
+    return written(by_cost, "", columns, mark)
 
 
 def rival_runs(size: float, only: list[str]) -> Iterator[tuple[Posterior, list[Any]]]:

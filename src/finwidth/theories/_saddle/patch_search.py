@@ -66,8 +66,8 @@ def function(matrix: Square, of: Callable[[np.ndarray], np.ndarray]) -> Square:
 
 
 def symmetric(matrix: np.ndarray) -> np.ndarray:
-    """Return the symmetric part."""
-    return 0.5 * (matrix + matrix.T)
+    """Return the symmetric part of a matrix, or of each of a stack."""
+    return 0.5 * (matrix + np.swapaxes(matrix, -1, -2))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from .patch_action import DataTerm, Evaluation, evaluate
 from .patch_kernels import Square
-from .patch_search import GOAL, TOLERANCE, Found, find_minimum, find_saddle, function
+from .patch_search import GOAL, TOLERANCE, Found, find_minimum, find_saddle, function, symmetric
 
 __all__ = ["find_stationary"]
 
@@ -84,16 +84,16 @@ class _Place:
 
     def of_gradient(self, gradient: Stack) -> Stack:
         """Return a gradient in the matrices as one in S."""
-        return _symmetric(self.roots @ gradient @ self.roots)
+        return symmetric(self.roots @ gradient @ self.roots)
 
     def of_change(self, change: Stack) -> Stack:
         """Return a change of the matrices as one of S."""
-        return _symmetric(self.inverse_roots @ change @ self.inverse_roots)
+        return symmetric(self.inverse_roots @ change @ self.inverse_roots)
 
     def moved(self, step: Stack) -> Stack:
         """Return the matrices a step S away, positive definite for any step."""
         factors = np.stack([function(one, np.exp) for one in step])
-        return _symmetric(self.roots @ factors @ self.roots)
+        return symmetric(self.roots @ factors @ self.roots)
 
     def divided(self, slopes: Stack) -> Stack:
         """Return P⁻¹ of gradients in S, P being the prior's part of the Jacobian."""
@@ -107,10 +107,6 @@ class _Place:
         dq = r @ gradients[..., 1, :, :] @ r / self.width + turned
         dq = dq + np.swapaxes(turned, -1, -2) - dr
         return self.of_change(np.stack([dq, dr], axis=-3))
-
-
-def _symmetric(matrices: Stack) -> Stack:
-    return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
 
 
 class _Search:
@@ -179,7 +175,7 @@ class _Search:
         """Return the stationary point, or what Newton's method makes of the last one."""
         if self.best is None:
             return None
-        q_bar, r, residual = self.best.sample.point[0], self.best.sample.point[-1], 0.0
+        q_bar, r = self.best.sample.point[0], self.best.sample.point[-1]
         residual = self.best.residual
         if residual <= TOLERANCE:
             return Found(q_bar, r, residual, True, "")

@@ -5,7 +5,6 @@ it are solved on quasi-Monte-Carlo points, so that results carry the error bar o
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ from ._outputs import CavityOutputsSolution, solve_outputs
 from ._outputs_points import room_for_outputs
 from ._points import MOST_COORDINATES, Given, room_for
 from ._solution import CavityPrediction, CavitySolution
-from ._values import activate
 
 __all__ = ["Cavity", "CavityOutputsSolution", "CavityPrediction", "CavitySolution"]
 
@@ -209,14 +207,7 @@ class Cavity(Theory):
             else:
 
                 def solve(given: Given) -> Fit:
-                    activation = functools.partial(activate, network.activation)
-                    return fit(
-                        given,
-                        activation,
-                        float(network.widths[0]),
-                        **settings,
-                        activation=network.activation,
-                    )
+                    return fit(given, network.activation, float(network.widths[0]), **settings)
 
                 if problem.likelihood.homogeneous:
                     found = solve(given)

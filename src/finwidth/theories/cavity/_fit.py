@@ -7,7 +7,8 @@ their spread is the error that the finite number of points makes.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,32 @@ from ..._basics.errors import ConvergenceError
 from ...activations._activation import Activation
 from ._law import Law, settle
 from ._moves import Sample
-from ._points import Activate, Given, Nodes, draw, normals
+from ._points import Cloud, Given, Nodes, draw, normals
 from ._steps import EFFECTIVE, RUNAWAY, Trail, ahead, moved_step, step
+from ._values import activate
 
-__all__ = ["Fit", "Replicate", "fit"]
+__all__ = [
+    "FIRST_STEP",
+    "LAST_STEP",
+    "LONGEST_STEP",
+    "MANY_EFFECTIVE",
+    "QUICK",
+    "SETTLING",
+    "TIGHT",
+    "Fit",
+    "Replicate",
+    "fit",
+    "fit_at",
+    "replicated",
+]
 
 REPLICATES = 8  # scramblings, whose spread is the error bar
 _FIRST = 1024  # points of a node, where they are as many as it takes
-_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
-_QUICK = 5  # iterations after which the next step may be longer
-_SETTLING = 3  # more steps at the final width, where the nodes come to rest
+FIRST_STEP, LONGEST_STEP, LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
+QUICK = 5  # iterations after which the next step may be longer
+SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
-_MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1500, 750  # aimed at in the end, and needed on average
+MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1500, 750  # aimed at in the end, and needed on average
 TIGHT, _MOST_TIGHT = 1e-4, 60
 _THIN = 0.5  # effective points of E[t²] for each of a node, below which points are moved
 
@@ -54,7 +69,7 @@ class Replicate:
     seed: tuple[int, ...]
     law: Law
     prior: np.ndarray
-    share: float
+    share: float | np.ndarray
     residual: float
     iterations: int
     points: np.ndarray | None = None
@@ -67,47 +82,45 @@ class Replicate:
 
 def follow(
     given: Given,
-    activate: Activate,
+    activation: Activation,
     width: float,
     *,
     seed: int,
     few: int,
     most: int,
     tick: Callable[[float, str], None],
-    activation: Activation | None = None,
 ) -> Trail:
     """Follow the fixed point from infinite width to `width`.
 
     Parameters
     ----------
-    given, activate, width, seed, tick
+    given, activation, width, seed, tick
         As for `fit`.
     few, most
         Points of each node at first, and at most.
-    activation
-        σ once more, to move the points (`Sample`) where few of them carry E[t²]; None: never.
 
     Raises
     ------
     ConvergenceError
         If the law runs away on the way; the message names the width.
     """
+    function = functools.partial(activate, activation)
     moments = given.kernel.copy()
     dual = np.linalg.solve(given.noise + moments, given.y)
     nodes = Nodes.prior(given.features.shape[1], given.odd)
     trail = Trail(np.inf, nodes, moments, dual, 1.0)
     before: Trail | None = None
-    share, length, count, calls = 0.0, _FIRST_STEP, 0, 0  # of 1/N_1
+    share, length, count, calls = 0.0, FIRST_STEP, 0, 0  # of 1/N_1
 
     @functools.lru_cache(maxsize=1)
     def base(count: int, points: int) -> np.ndarray:
         return normals((count, given.features.shape[1]), points, (seed, 0))
 
-    while share < 1 or count < (_SETTLING if trail.sample is None else 1):
+    while share < 1 or count < (SETTLING if trail.sample is None else 1):
         following = min(1.0, share + length)
         start = ahead(given, before, trail, width / following)
-        if start.sample is None or activation is None:
-            after, reason, doubt = step(given, activate, start, width / following, few, base)
+        if start.sample is None:
+            after, reason, doubt = step(given, function, start, width / following, few, base)
         else:
             calls += 1
             after, reason, doubt = moved_step(
@@ -117,11 +130,11 @@ def follow(
         if after is None:
             # smaller steps and more points: where both fail the branch has ended
             before = None
-            if length > _FIRST_STEP and share < 1 and not (doubt and 2 * few < _SURE):
+            if length > FIRST_STEP and share < 1 and not (doubt and 2 * few < _SURE):
                 length /= 2
             elif more:
                 few *= 2
-            elif length > _LAST_STEP and share < 1:
+            elif length > LAST_STEP and share < 1:
                 length /= 4
             else:
                 raise ConvergenceError(
@@ -129,13 +142,13 @@ def follow(
                     f"runs away at width {width / following:.3g}: {reason} with {few} points a node"
                 )
             continue
-        if after.density < _THIN and after.sample is None and activation is not None:
+        if after.density < _THIN and after.sample is None:  # few of the points carry E[t²]
             normal = base(after.nodes.v.size, few)
-            cloud = draw(given, activate, after.nodes, normal, after.share)
+            cloud = draw(given, function, after.nodes, normal, after.share)
             after = dataclasses.replace(after, sample=Sample(after.nodes.points(normal), cloud))
         elif doubt and more:
             few *= 2
-        length = min(length * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
+        length = min(length * (1.5 if after.iterations <= QUICK else 0.75), LONGEST_STEP)
         count += share == 1
         before, trail, share = trail, after, following
         tick(following, f"width {trail.width:.4g}")
@@ -144,22 +157,21 @@ def follow(
 
 def solved(
     given: Given,
-    activate: Activate,
+    activation: Activation,
     trail: Trail,
     points: int,
     seed: tuple[int, ...],
-    start: Law | None = None,
-    activation: Activation | None = None,
-    secants: list[tuple[np.ndarray, np.ndarray]] | None = None,
+    start: Law | None,
+    secants: list[tuple[np.ndarray, np.ndarray]],
 ) -> Replicate | None:
     """Solve the equations at the trail's end on one scrambling of `points` points of each node.
 
     None where the points are too few for S to stay positive definite.
     """
     weights = None
-    if trail.sample is None or activation is None:
+    if trail.sample is None:
         base = normals(trail.nodes.mean.shape, points, seed)
-        cloud = draw(given, activate, trail.nodes, base, trail.share)
+        cloud = draw(given, functools.partial(activate, activation), trail.nodes, base, trail.share)
     else:
         own = trail.sample.group(seed[-1] % trail.sample.groups).carried(
             given,
@@ -171,22 +183,27 @@ def solved(
             seed=(*seed, points),
         )
         weights, cloud = own.points, own.cloud
-    moments, dual = (trail.moments, trail.dual) if start is None else (start.moments, start.dual)
+    at = trail if start is None else start
+    found = replicated(given, cloud, trail.width, (at.moments, at.dual), seed, secants=secants)
+    return found and dataclasses.replace(found, points=weights)
+
+
+def replicated(
+    given: Given,
+    cloud: Cloud,
+    width: float,
+    start: tuple[np.ndarray, np.ndarray],
+    seed: tuple[int, ...],
+    **settings: Any,
+) -> Replicate | None:
+    """Solve on a cloud, from S and a, by `settle` with `settings`; None where S is not positive."""
     try:
         law, residual, count = settle(
-            given,
-            cloud,
-            trail.width,
-            moments,
-            dual,
-            tolerance=TIGHT,
-            most=_MOST_TIGHT,
-            secants=secants,
+            given, cloud, width, *start, tolerance=TIGHT, most=_MOST_TIGHT, **settings
         )
     except np.linalg.LinAlgError:
         return None
-    prior = np.exp(cloud.log_prior)
-    return Replicate(seed, law, prior, cloud.share, residual, count, weights)
+    return Replicate(seed, law, np.exp(cloud.log_prior), cloud.share, residual, count)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -214,7 +231,7 @@ class Fit:
 
 def fit(
     given: Given,
-    activate: Activate,
+    activation: Activation,
     width: float,
     *,
     points: int | None,
@@ -222,13 +239,12 @@ def fit(
     tolerance: float,
     seed: int,
     tick: Callable[[float, str], None],
-    activation: Activation | None = None,
 ) -> Fit:
     """Follow the width, then solve on `points` points of a node, or as many as it takes.
 
     Parameters
     ----------
-    given, activate, width
+    given, activation, width
         The problem, σ, N_1.
     points
         Points of each node; None doubles them until `tolerance` is met or `most` are reached.
@@ -240,26 +256,76 @@ def fit(
         Of the scramblings.
     tick
         Called after each fixed point.
-    activation
-        As for `follow`.
     """
     few, many = min(_FEW, most), min(_MANY, most)
-    trail = follow(
-        given, activate, width, seed=seed, few=few, most=many, tick=tick, activation=activation
-    )
+    trail = follow(given, activation, width, seed=seed, few=few, most=many, tick=tick)
     count = min(_FIRST, most) if points is None else points
     # no use in a start on points that the way there says are too few
-    while points is None and 2 * count <= many and trail.density * count < _MANY_EFFECTIVE:
+    while points is None and 2 * count <= many and trail.density * count < MANY_EFFECTIVE:
         count *= 2
-    starts: list[Law | None] = [None] * REPLICATES
-    while True:
-        last = points is not None or 2 * count > most
-        replicates: list[Replicate] = []
+
+    def solve(count: int, starts: Sequence[Law | None]) -> Iterator[Replicate | None]:
         secants: list[tuple[np.ndarray, np.ndarray]] = []
         for index, start in enumerate(starts):
-            one = solved(
-                given, activate, trail, count, (seed, 1 + index), start, activation, secants
-            )
+            yield solved(given, activation, trail, count, (seed, 1 + index), start, secants)
+
+    def enough(count: int, effective: Sequence[float]) -> bool:
+        return float(np.mean(effective)) >= _ENOUGH_EFFECTIVE or count >= _MANY
+
+    return fit_at(
+        given,
+        trail.nodes,
+        solve,
+        width,
+        count,
+        fixed=points is not None,
+        least=EFFECTIVE,
+        enough=enough,
+        most=most,
+        tolerance=tolerance,
+        tick=tick,
+    )
+
+
+def fit_at(
+    given: Given,
+    nodes: Nodes,
+    solve: Callable[[int, Sequence[Law | None]], Iterable[Replicate | None]],
+    width: float,
+    count: int,
+    *,
+    fixed: bool,
+    least: int,
+    enough: Callable[[int, Sequence[float]], bool],
+    most: int,
+    tolerance: float,
+    tick: Callable[[float, str], None],
+) -> Fit:
+    """Solve on scramblings of `count` points of a node, or on twice as many until it is enough.
+
+    Parameters
+    ----------
+    given, nodes, width
+        The problem, the nodes at the end of the way, N_1.
+    solve
+        Gives the replicates of so many points, each from a law or, None, from the way's end.
+    count
+        Points of a node at first.
+    fixed
+        Whether there are no more of them.
+    least
+        Effective points below which no replicate is worth to be continued.
+    enough
+        Whether points of a node, and effective ones of each replicate, are enough: what test
+        patterns add to the spread, and training patterns do not show.
+    most, tolerance, tick
+        As for `fit`.
+    """
+    starts: list[Law | None] = [None] * REPLICATES
+    while True:
+        last = fixed or 2 * count > most
+        replicates: list[Replicate] = []
+        for one in solve(count, starts):
             if one is None or not one.largest <= RUNAWAY:
                 if not last:
                     break
@@ -267,17 +333,16 @@ def fit(
                     "expected a law of the neurons that connects to infinite width, got one that "
                     f"runs away at width {width:.3g} with {count} points a node"
                 )
-            if not last and (one.residual > TIGHT or one.law.effective < EFFECTIVE):
+            if not last and (one.residual > TIGHT or one.law.effective < least):
                 break
             replicates.append(one)
             tick(1.0, f"{count} points, {one.iterations} iterations")
         else:
             left_out = np.array([one.law.error_left_out(given) for one in replicates])
             spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
-            wanted = tolerance if points is None else np.inf
-            mean = np.mean([one.law.effective for one in replicates])
-            # what test patterns add to the spread, and training patterns do not show
-            if last or (spread <= wanted and (mean >= _ENOUGH_EFFECTIVE or count >= _MANY)):
-                return Fit(trail.nodes, count, replicates, spread, wanted)
+            wanted = np.inf if fixed else tolerance
+            effective = [one.law.effective for one in replicates]
+            if last or (spread <= wanted and enough(count, effective)):
+                return Fit(nodes, count, replicates, spread, wanted)
             starts = [one.law for one in replicates]
         count *= 2

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from ._points import Cloud, Given, square
 
-__all__ = ["AtC", "Law", "at", "dual_value", "settle", "weights", "whiten"]
+__all__ = ["AtC", "Law", "at", "dual_value", "log_sum", "settle", "weights", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
 _BEYOND = 1e3  # the largest a, where Newton's method is stopped
@@ -92,7 +92,7 @@ class AtC:
         u = self.cloud.phi @ (a / np.sqrt(self.width))
         pull = u * self.shrink
         log = self.log_base + 0.5 * u * pull
-        top = _log_sum(log)
+        top = log_sum(log)
         norm = self.width * top
         value = float(self.given.y @ a - 0.5 * a @ (self.noise @ a) - norm)
         return value, np.exp(log - top), pull
@@ -128,7 +128,8 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     return lower
 
 
-def _log_sum(log: np.ndarray) -> float:
+def log_sum(log: np.ndarray) -> float:
+    """Return log Σ exp."""
     top = float(np.max(log))
     return top + float(np.log(np.sum(np.exp(log - top))))
 

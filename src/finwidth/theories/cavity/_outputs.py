@@ -2,18 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
-from ..._basics.errors import ConvergenceError, InputError
+from ..._basics.errors import InputError
 from ..._numerics.factor import Factor
-from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
-from ._outputs_fit import OutputsFit, OutputsReplicate, fit_outputs
+from ._fit import Replicate
+from ._outputs_fit import fit_outputs
 from ._outputs_law import all_outputs, second_weights
 from ._points import Given, normals
 from ._solution import CavityPrediction, CavitySolution, Patterns, jackknife, pooled
@@ -83,13 +82,10 @@ class CavityOutputsSolution(CavitySolution):
 
     Attributes
     ----------
-    fit
-        The nodes and the fixed points.
     directions
         Those of the outputs that the equations were solved in, as columns.
     """
 
-    fit: OutputsFit  # pyright: ignore[reportIncompatibleVariableOverride]
     directions: Float[np.ndarray, "output output"]
 
     @property
@@ -106,12 +102,16 @@ class CavityOutputsSolution(CavitySolution):
             f"{self.network.outputs}"
         )
 
+    def _law(self, mean: np.ndarray, spread: np.ndarray) -> Prediction:
+        variance = np.einsum("xdd->xd", spread).copy()
+        return Prediction(mean, variance, output_covariance=spread)
+
     def _q_bars(self) -> np.ndarray:
         prior = np.trace(self.given.kernel) * self.network.outputs
         return np.array([np.trace(one.law.moments) / prior for one in self.fit.replicates])
 
-    def _outputs_moments(
-        self, replicate: OutputsReplicate, patterns: Patterns, full: bool
+    def _moments(
+        self, replicate: Replicate, patterns: Patterns, full: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return m, k(x, X) and k(x, x) or k(x, x'), outputs first, at test patterns."""
         law, given, nodes = replicate.law, self.given, self.fit.nodes
@@ -149,13 +149,13 @@ class CavityOutputsSolution(CavitySolution):
         mean = np.sqrt(self.network.widths[0]) * linear - np.einsum("dexp,ep->dx", missed, dual)
         return mean, cross, own
 
-    def _outputs_estimates(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _estimates(self, X: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray]:
         """Mean (x, d) and covariance (x, d, [z,] e) by all scramblings, then without each."""
         bias, means, spreads = self.problem.output_bias, [], []
         outputs, turn = self.network.outputs, self.directions
         patterns, unit = Patterns(self, X, full), np.eye(outputs)
         for replicate in self.fit.replicates:
-            mean, cross, own = self._outputs_moments(replicate, patterns, full)
+            mean, cross, own = self._moments(replicate, patterns, full)
             constant = bias * np.ones((cross.shape[-1],) * 2)
             factor = Factor(replicate.law.moments + np.kron(unit, constant), self.temperature)
             cross += bias * unit[:, :, None, None]
@@ -169,17 +169,11 @@ class CavityOutputsSolution(CavitySolution):
             spreads.append(turned.transpose(2, 0, 3, 1) if full else turned.transpose(2, 0, 1))
         spread = pooled(np.asarray(spreads))
         pairs = "xdxd->xd" if full else "xdd->xd"
-        least = np.min(np.einsum(pairs, spread[0]))
-        if not least >= 0:
-            raise ConvergenceError(
-                "expected variances of theory='cavity' that are positive, got "
-                f"{least:.1e} with {self.fit.points} points a node: more of them",
-                self,
-            )
+        self._check_variances(np.einsum(pairs, spread[0]))
         return pooled(np.asarray(means)), spread
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> CavityPrediction:
-        means, spreads = self._outputs_estimates(X_test, full_covariance)
+        means, spreads = self._estimates(X_test, full_covariance)
         mean, mean_error = jackknife(means)
         spread, error = jackknife(spreads)
         covariance = None
@@ -195,24 +189,3 @@ class CavityOutputsSolution(CavitySolution):
             standard_error=mean_error,
             variance_error=variance_error,
         )
-
-    def _scores(
-        self, X_test: np.ndarray, y_test: np.ndarray, chosen: Sequence[Observable]
-    ) -> xr.Dataset:
-        """Return the quantities, and their standard errors `error_se` and so on."""
-        blocks = [self._outputs_estimates(block, False) for block in self._blocks(X_test)]
-        means, spreads = (np.concatenate(part, axis=1) for part in zip(*blocks, strict=True))
-
-        def law(mean: np.ndarray, spread: np.ndarray) -> Prediction:
-            variance = np.einsum("xdd->xd", spread).copy()
-            return Prediction(mean, variance, output_covariance=spread)
-
-        whole = law(jackknife(means)[0], jackknife(spreads)[0])
-        result = xr.Dataset(predictions(chosen, whole, y_test))
-        parts = [
-            predictions(chosen, law(*part), y_test) for part in zip(means, spreads, strict=True)
-        ]
-        for name in list(result.data_vars):
-            values = np.array([part[str(name)] for part in parts])
-            result[f"{name}_se"] = float(jackknife(values)[1])
-        return result

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from ._law import AtC, Law
+from ._law import AtC, Law, log_sum
 from ._points import Cloud, Given, square
 
 __all__ = ["OutputsCloud", "OutputsEquation", "OutputsLaw", "all_outputs", "second_weights"]
@@ -133,12 +133,9 @@ class OutputsEquation(AtC):
         u = self.cloud.phi @ (a.reshape(outputs, -1).T / np.sqrt(self.width))
         pull = np.einsum("ide,ie->id", self.shrink, u)
         log = self.log_base + 0.5 * np.einsum("id,id->i", u, pull)
-        top = float(np.max(log))
-        weight = np.exp(log - top)
-        total = float(np.sum(weight))
-        norm = self.width * (top + np.log(total))
-        value = float(self.given.y @ a - 0.5 * a @ (self.noise @ a) - norm)
-        return value, weight / total, pull
+        top = log_sum(log)
+        value = float(self.given.y @ a - 0.5 * a @ (self.noise @ a) - self.width * top)
+        return value, np.exp(log - top), pull
 
     def gradient(self, a: np.ndarray, weight: np.ndarray, pull: np.ndarray) -> np.ndarray:
         mean = np.sqrt(self.width) * (self.cloud.phi.T @ (weight[:, None] * pull)).T.ravel()

@@ -41,13 +41,14 @@ def distinct(given: Given, activation: Activation, fit: Fit, width: float, seed:
         Of the points.
     """
     first = fit.replicates[0]
+    share = float(first.share)
     function = functools.partial(activate, activation)
     sample = None
     if first.points is not None:
         phi = given.scale * function(first.points @ given.features.T)
-        missed = first.share * (square(phi, first.prior) - given.kernel)
-        sample = Sample(first.points, Cloud(phi, np.log(first.prior), missed, first.share))
-    known = Trail(width, fit.nodes, first.law.moments, first.law.dual, first.share, sample=sample)
+        missed = share * (square(phi, first.prior) - given.kernel)
+        sample = Sample(first.points, Cloud(phi, np.log(first.prior), missed, share))
+    known = Trail(width, fit.nodes, first.law.moments, first.law.dual, share, sample=sample)
 
     def base(count: int, points: int) -> np.ndarray:
         return normals((count, given.features.shape[1]), points, (seed, 99))

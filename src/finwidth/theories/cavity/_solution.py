@@ -301,14 +301,17 @@ class CavitySolution(Solution):
             less = half.T @ half if full else np.einsum("ij,ij->j", half, half)
             spreads.append(own + bias - less)
         spread = pooled(np.asarray(spreads))
-        least = np.min(np.diag(spread[0]) if full else spread[0])
+        self._check_variances(np.diag(spread[0]) if full else spread[0])
+        return pooled(np.asarray(means)), spread
+
+    def _check_variances(self, variances: np.ndarray) -> None:
+        least = np.min(variances)
         if not least >= 0:
             raise ConvergenceError(
                 "expected variances of theory='cavity' that are positive, got "
                 f"{least:.1e} with {self.fit.points} points a node: more of them",
                 self,
             )
-        return pooled(np.asarray(means)), spread
 
     def _predict_block(self, X_test: np.ndarray, full_covariance: bool) -> CavityPrediction:
         means, spreads = self._estimates(X_test, full_covariance)

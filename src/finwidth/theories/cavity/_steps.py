@@ -10,11 +10,22 @@ from ._law import Law, settle, whiten
 from ._moves import Sample
 from ._points import TOP, Activate, Given, Nodes, draw
 
-__all__ = ["EFFECTIVE", "LOOSE", "RUNAWAY", "Trail", "ahead", "moved_step", "step"]
+__all__ = [
+    "COVERED",
+    "EFFECTIVE",
+    "LOOSE",
+    "MOST_LOOSE",
+    "RUNAWAY",
+    "Trail",
+    "ahead",
+    "failure",
+    "moved_step",
+    "step",
+]
 
 EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] on the way, wanted and needed
-LOOSE, _MOST_LOOSE = 0.03, 12
-_COVERED = 0.97  # of E[t²] within the ladder
+LOOSE, MOST_LOOSE = 0.03, 12
+COVERED = 0.97  # of E[t²] within the ladder
 RUNAWAY = 0.25  # of E[t²] on a single point
 _FARTHEST = 0.5  # change of T + S, relative to itself, that is extrapolated
 
@@ -41,7 +52,7 @@ def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
     sides = []
     for mine, outside in ((t < 0, t < nodes.v[0]), (t > 0, t > nodes.v[-1])):
         total = np.sum(share[mine])
-        sides.append(bool(np.sum(share[outside]) > (1 - _COVERED) * total and total > 1e-3))
+        sides.append(bool(np.sum(share[outside]) > (1 - COVERED) * total and total > 1e-3))
     low, high = -float(nodes.v[0]), float(nodes.v[-1])
     return (sides[0] and not odd and low < TOP, sides[1] and high < TOP)
 
@@ -77,11 +88,11 @@ def step(
         cloud = draw(given, activate, nodes, base(nodes.v.size, points), trail.share)
         try:
             law, residual, count = settle(
-                given, cloud, width, moments, dual, tolerance=LOOSE, most=_MOST_LOOSE
+                given, cloud, width, moments, dual, tolerance=LOOSE, most=MOST_LOOSE
             )
         except np.linalg.LinAlgError:
             return None, "S is not positive definite", True
-        reason, doubt = _failure(law, residual)
+        reason, doubt = failure(law, residual)
         if reason:
             return None, reason, doubt
         moments, dual = law.moments, law.dual
@@ -121,11 +132,11 @@ def moved_step(
             seed=seed,
         )
         law, residual, iterations = settle(
-            given, sample.cloud, width, moments, dual, tolerance=LOOSE, most=_MOST_LOOSE
+            given, sample.cloud, width, moments, dual, tolerance=LOOSE, most=MOST_LOOSE
         )
     except np.linalg.LinAlgError:
         return None, "S is not positive definite", True
-    reason, doubt = _failure(law, residual)
+    reason, doubt = failure(law, residual)
     if reason:
         return None, reason, doubt
     bulk, density = float(law.weight @ law.shrink), law.effective / points
@@ -133,7 +144,7 @@ def moved_step(
     return after, "", doubt
 
 
-def _failure(law: Law, residual: float) -> tuple[str, bool]:
+def failure(law: Law, residual: float) -> tuple[str, bool]:
     """Return why the law is none, if it is, and whether the points are too few to tell."""
     largest = float(np.max(law.shares))
     if largest > RUNAWAY:
