@@ -17,10 +17,12 @@ thread and takes inputs that are constant or dependent out of it.
 With `--rivals` other people's samplers, of rivals.py, run on the same posteriors beside finwidth's.
 There one measure serves all: the ESS of the test error of drawn f. Gradients of the warm-up are
 given as a share of those of the sampling, and "all in" counts the CPU seconds of warm-up and
-sampling, compilation left out. `--size 0.2` takes a fifth of the transitions, `--only TEXT` the
-rows and posteriors whose names hold a text.
+sampling, compilation left out; the last column is its ratio to weight-space NUTS run by finwidth's
+driver. `--size 0.2` takes a fifth of the transitions, `--draws 500` as many draws of each of
+finwidth's chains, `--only TEXT` the rows and posteriors whose names hold a text.
 
-    python tests/benchmarks/bench_samplers.py --rivals [--size 1] [--only TEXT ...] [--json]
+    python tests/benchmarks/bench_samplers.py --rivals [--size 1] [--draws 500] [--only TEXT ...]
+        [--json]
 
 MNIST comes from mnist01.npz (x_train, y_train, x_test, y_test) in the folder $FINWIDTH_DATA, or
 in ../shared/data next to the repository; without it, Gaussian inputs of the same size.
@@ -133,10 +135,14 @@ FULL = (
 )
 
 
-# Three easy and three hard posteriors, and one of heavy tails.
+# An easy pair of digits, three harder ones, and heavy tails.
 RIVAL_POSTERIORS = (
     QUICK[0][0],
-    *(Posterior(f"digits {pair}", (n,), 0.01, "erf") for pair in ("3/8", "4/9") for n in (20, 50)),
+    *(
+        Posterior(f"digits {pair}", (n,), 0.01, "erf")
+        for pair in ("3/8", "4/9", "2/7")
+        for n in (20, 50)
+    ),
     Posterior("digits", (50,), 0.01, "relu"),
 )
 OURS = (
@@ -335,6 +341,9 @@ def compare(
         rows.append(measure(posterior, method))
     by_name = {row["method"]: row for row in rows}
     for row in rows:
+        if other := by_name.get(NUTS_NETWORK.name):
+            key = "ess_all_in_per_cpu_second"
+            row["ratio_all_in"] = float(row[key]) / float(other[key])
         for reference in REFERENCES:
             for name in ("error", "f", "worth"):
                 key = f"ess_{name}_per_cpu_second"
@@ -409,6 +418,7 @@ def rival_table(rows: list[dict[str, float | str]]) -> Table:
         ("warm-up", lambda row: f"{row['warmup_gradients'] / row['gradients']:.2f}"),
         ("ESS/CPU s", lambda row: f"{row['ess_error_per_cpu_second']:.3g}"),
         ("all in", lambda row: f"{row['ess_all_in_per_cpu_second']:.3g}"),
+        ("× NUTS", lambda row: f"{row['ratio_all_in']:.3g}" if "ratio_all_in" in row else ""),
     )
 
     def mark(row: dict[str, float | str]) -> str:
@@ -418,15 +428,23 @@ def rival_table(rows: list[dict[str, float | str]]) -> Table:
     return written(by_cost, "", columns, mark)
 
 
-def rival_runs(size: float, only: list[str]) -> Iterator[tuple[Posterior, list[Any]]]:
+def rival_runs(
+    size: float, draws: int | None, only: list[str]
+) -> Iterator[tuple[Posterior, list[Any]]]:
     """The posteriors and methods of `--rivals`."""
+    ours = [
+        dataclasses.replace(method, num_samples=draws or max(int(size * method.num_samples), 20))
+        for method in OURS
+    ]
+    others = [
+        dataclasses.replace(rival, num_samples=max(int(size * rival.num_samples), 20))
+        for rival in rivals.RIVALS
+    ]
     methods = [
         dataclasses.replace(
-            method,
-            num_warmup=method.num_warmup and max(int(size * method.num_warmup), 20),
-            num_samples=max(int(size * method.num_samples), 20),
+            method, num_warmup=method.num_warmup and max(int(size * method.num_warmup), 20)
         )
-        for method in (*OURS, *rivals.RIVALS)
+        for method in (*ours, *others)
     ]
     for posterior in RIVAL_POSTERIORS:
         chosen = [
@@ -450,6 +468,7 @@ def main() -> None:
     )
     size.add_argument("--rivals", action="store_true", help="other samplers beside finwidth's")
     parser.add_argument("--size", type=float, default=1.0, help="of --rivals: times transitions")
+    parser.add_argument("--draws", type=int, help="of --rivals: draws a chain of finwidth's own")
     parser.add_argument(
         "--only", nargs="*", default=[], help="of --rivals: texts that 'posterior: method' holds"
     )
@@ -459,7 +478,7 @@ def main() -> None:
     everything = []
     runs: Iterable[tuple[Posterior, Iterable[Any]]] = FULL if arguments.full else QUICK
     if arguments.rivals:
-        runs = rival_runs(arguments.size, arguments.only)
+        runs = rival_runs(arguments.size, arguments.draws, arguments.only)
     for posterior, methods in runs:
         rows = list(compare(posterior, methods))
         everything += rows

@@ -18,7 +18,11 @@ __all__ = ["Target", "settled", "stuck"]
 
 # The chains must agree on the log density to this R-hat over the last half of the warm-up.
 _SETTLED_R_HAT = 1.05
-_SHORTEST_WARMUP = 100
+_SHORTEST_WARMUP = 125
+# Chains adapt by themselves between one pooling and the next: from one of the last two quarters to
+# the other, the log step size changes by less than this over root n on average over n chains, and
+# in each of them by less than the second.
+_STEADY, _STEADY_EACH = 0.2, 0.5
 # Chains that have moved by less than this part of their distance from 0 have not moved.
 _STILL = 1e-3
 
@@ -40,7 +44,10 @@ def settled(log_density: np.ndarray, step_sizes: np.ndarray) -> bool:
     if not np.all(np.isfinite(half)) or np.any(np.ptp(half, axis=1) == 0):
         return False
     quarters = np.log(step_sizes[:, -2 * (n // 4) :]).reshape(len(step_sizes), 2, -1).mean(axis=2)
-    if np.max(np.abs(quarters[:, 1] - quarters[:, 0])) > 0.2:
+    change = quarters[:, 1] - quarters[:, 0]
+    if abs(np.mean(change)) > _STEADY / math.sqrt(len(change)):
+        return False
+    if np.max(np.abs(change)) > _STEADY_EACH:
         return False
     if len(half) == 1:  # of a chain alone, its halves are compared
         half = half[:, : n // 4 * 2].reshape(2, -1)

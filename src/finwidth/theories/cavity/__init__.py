@@ -22,10 +22,11 @@ from ..._problem.network import Network
 from ..._problem.problem import Problem
 from .._theory import Theory, check_dense, checked
 from ._classes import check_classes, solve_classes
-from ._fit import Fit, fit
+from ._fit import fit
 from ._outputs import CavityOutputsSolution, solve_outputs
 from ._outputs_points import room_for_outputs
 from ._points import MOST_COORDINATES, Given, room_for
+from ._replicates import Fit
 from ._solution import CavityPrediction, CavitySolution
 
 __all__ = ["Cavity", "CavityOutputsSolution", "CavityPrediction", "CavitySolution"]
@@ -66,8 +67,9 @@ class Cavity(Theory):
     ----------
     points
         Quasi-Monte-Carlo points at each of a dozen or two values of the readout weight, a power of
-        two of at least 64. None: doubled from 1024 on, to at most 16384, until `tolerance` is met.
-        With several outputs there are some hundred values, and points are doubled from 64 on.
+        two of at least 64, scrambled in eight ways. None: 1024, in up to 32 ways, until `tolerance`
+        is met; where that is too few, doubled, to at most 16384. With several outputs there are
+        some hundred values, and points are doubled from 64 on.
     tolerance
         Wanted relative standard error, without `points`, of the error that the training patterns
         have when each is left out: an estimate of the test error that needs no test set. That of

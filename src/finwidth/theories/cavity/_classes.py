@@ -16,8 +16,8 @@ from ..._likelihoods._factorised import Factorised
 from ..._likelihoods._likelihood import Likelihood
 from ..._numerics.tilted import Tilted
 from ..._problem.problem import Problem
-from ._fit import Fit
 from ._points import Given
+from ._replicates import Fit
 
 __all__ = ["check_classes", "solve_classes"]
 

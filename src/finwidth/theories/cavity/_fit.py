@@ -1,23 +1,23 @@
 """The width followed down from infinity on few points, then the fixed point on many.
 
 The node Gaussians and 1/n move together on the way, on the same Sobol points at every step; at the
-end the nodes are frozen and independent scramblings of more points are solved, each by itself:
-their spread is the error that the finite number of points makes.
+end the nodes are frozen and independent scramblings of more points are solved, each by itself
+(`_replicates`).
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..._basics.errors import ConvergenceError
 from ...activations._activation import Activation
-from ._law import Law, settle
+from ._law import Law
 from ._moves import Sample
-from ._points import Cloud, Given, Nodes, draw, normals
-from ._steps import EFFECTIVE, RUNAWAY, Trail, ahead, moved_step, step
+from ._points import Given, Nodes, draw, normals
+from ._replicates import REPLICATES, Fit, Replicate, fit_at, replicated
+from ._steps import EFFECTIVE, Trail, ahead, moved_step, step
 from ._values import activate
 
 __all__ = [
@@ -27,57 +27,16 @@ __all__ = [
     "MANY_EFFECTIVE",
     "QUICK",
     "SETTLING",
-    "TIGHT",
-    "Fit",
-    "Replicate",
     "fit",
-    "fit_at",
-    "replicated",
 ]
 
-REPLICATES = 8  # scramblings, whose spread is the error bar
 _FIRST = 1024  # points of a node, where they are as many as it takes
 FIRST_STEP, LONGEST_STEP, LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
 QUICK = 5  # iterations after which the next step may be longer
 SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
-MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1500, 750  # aimed at in the end, and needed on average
-TIGHT, _MOST_TIGHT = 1e-4, 60
+MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1000, 750  # aimed at in the end, and needed on average
 _THIN = 0.5  # effective points of E[t²] for each of a node, below which points are moved
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Replicate:
-    """The fixed point on one scrambling of the points.
-
-    Attributes
-    ----------
-    seed
-        Of the scrambling.
-    law
-        The law on its points.
-    prior
-        Probability of each point under the prior.
-    share
-        That of the `Cloud`.
-    residual, iterations
-        ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖ that was reached, and in how many iterations.
-    points
-        Hidden weights of the points, where they are not those that the nodes and `seed` give.
-    """
-
-    seed: tuple[int, ...]
-    law: Law
-    prior: np.ndarray
-    share: float | np.ndarray
-    residual: float
-    iterations: int
-    points: np.ndarray | None = None
-
-    @property
-    def largest(self) -> float:
-        """Largest share of a single point in E[t²]."""
-        return float(np.max(self.law.shares))
 
 
 def follow(
@@ -188,47 +147,6 @@ def solved(
     return found and dataclasses.replace(found, points=weights)
 
 
-def replicated(
-    given: Given,
-    cloud: Cloud,
-    width: float,
-    start: tuple[np.ndarray, np.ndarray],
-    seed: tuple[int, ...],
-    **settings: Any,
-) -> Replicate | None:
-    """Solve on a cloud, from S and a, by `settle` with `settings`; None where S is not positive."""
-    try:
-        law, residual, count = settle(
-            given, cloud, width, *start, tolerance=TIGHT, most=_MOST_TIGHT, **settings
-        )
-    except np.linalg.LinAlgError:
-        return None
-    return Replicate(seed, law, np.exp(cloud.log_prior), cloud.share, residual, count)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
-    """The fixed point on several scramblings of the same number of points.
-
-    Attributes
-    ----------
-    nodes, points
-        Where the points come from, and how many of each node.
-    replicates
-        One for each scrambling.
-    spread
-        Relative standard error of the mean error left out (`Law.error_left_out`).
-    wanted
-        What it should be at most.
-    """
-
-    nodes: Nodes
-    points: int
-    replicates: list[Replicate]
-    spread: float
-    wanted: float
-
-
 def fit(
     given: Given,
     activation: Activation,
@@ -247,7 +165,8 @@ def fit(
     given, activation, width
         The problem, σ, N_1.
     points
-        Points of each node; None doubles them until `tolerance` is met or `most` are reached.
+        Points of each node; None takes more scramblings, then more points, until `tolerance` is met
+        or `most` points are reached.
     most
         Most points of each node.
     tolerance
@@ -264,10 +183,10 @@ def fit(
     while points is None and 2 * count <= many and trail.density * count < MANY_EFFECTIVE:
         count *= 2
 
-    def solve(count: int, starts: Sequence[Law | None]) -> Iterator[Replicate | None]:
-        secants: list[tuple[np.ndarray, np.ndarray]] = []
-        for index, start in enumerate(starts):
-            yield solved(given, activation, trail, count, (seed, 1 + index), start, secants)
+    secants: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def solve(count: int, index: int, start: Law | None) -> Replicate | None:
+        return solved(given, activation, trail, count, (seed, 1 + index), start, secants)
 
     def enough(count: int, effective: Sequence[float]) -> bool:
         return float(np.mean(effective)) >= _ENOUGH_EFFECTIVE or count >= _MANY
@@ -285,64 +204,3 @@ def fit(
         tolerance=tolerance,
         tick=tick,
     )
-
-
-def fit_at(
-    given: Given,
-    nodes: Nodes,
-    solve: Callable[[int, Sequence[Law | None]], Iterable[Replicate | None]],
-    width: float,
-    count: int,
-    *,
-    fixed: bool,
-    least: int,
-    enough: Callable[[int, Sequence[float]], bool],
-    most: int,
-    tolerance: float,
-    tick: Callable[[float, str], None],
-) -> Fit:
-    """Solve on scramblings of `count` points of a node, or on twice as many until it is enough.
-
-    Parameters
-    ----------
-    given, nodes, width
-        The problem, the nodes at the end of the way, N_1.
-    solve
-        Gives the replicates of so many points, each from a law or, None, from the way's end.
-    count
-        Points of a node at first.
-    fixed
-        Whether there are no more of them.
-    least
-        Effective points below which no replicate is worth to be continued.
-    enough
-        Whether points of a node, and effective ones of each replicate, are enough: what test
-        patterns add to the spread, and training patterns do not show.
-    most, tolerance, tick
-        As for `fit`.
-    """
-    starts: list[Law | None] = [None] * REPLICATES
-    while True:
-        last = fixed or 2 * count > most
-        replicates: list[Replicate] = []
-        for one in solve(count, starts):
-            if one is None or not one.largest <= RUNAWAY:
-                if not last:
-                    break
-                raise ConvergenceError(
-                    "expected a law of the neurons that connects to infinite width, got one that "
-                    f"runs away at width {width:.3g} with {count} points a node"
-                )
-            if not last and (one.residual > TIGHT or one.law.effective < least):
-                break
-            replicates.append(one)
-            tick(1.0, f"{count} points, {one.iterations} iterations")
-        else:
-            left_out = np.array([one.law.error_left_out(given) for one in replicates])
-            spread = float(np.std(left_out, ddof=1) / np.sqrt(REPLICATES) / np.mean(left_out))
-            wanted = np.inf if fixed else tolerance
-            effective = [one.law.effective for one in replicates]
-            if last or (spread <= wanted and enough(count, effective)):
-                return Fit(nodes, count, replicates, spread, wanted)
-            starts = [one.law for one in replicates]
-        count *= 2

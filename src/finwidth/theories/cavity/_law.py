@@ -19,13 +19,16 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from ._points import Cloud, Given, square
+from ._points import Cloud, Given, square, whitened_squares
 
 __all__ = ["AtC", "Law", "at", "dual_value", "log_sum", "settle", "weights", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
+_LOOSE = 0.02  # of what S has still to change, to which a is found on the way
+_FAR = 0.1  # what that is taken to be at first
 _BEYOND = 1e3  # the largest a, where Newton's method is stopped
 _DEPTH = 6  # of Anderson's mixing
+_PATIENCE = 8  # iterations that do not halve what is left
 _LOWEST, _HIGHEST = -0.6, 1.5  # change of T + S relative to itself in one step
 
 
@@ -78,10 +81,7 @@ class AtC:
 
     def __init__(self, given: Given, cloud: Cloud, width: float, lower: np.ndarray) -> None:
         self.given, self.cloud, self.width, self.lower = given, cloud, width, lower
-        # of a small triangle against many points the inverse is twice as fast, and as accurate
-        inverse = scipy.linalg.lapack.dtrtri(lower, lower=1)[0]
-        white = scipy.linalg.blas.dtrmm(1.0, inverse, cloud.phi.T, lower=1)
-        q = np.einsum("pi,pi->i", white, white) / width
+        q = whitened_squares(lower, cloud.phi) / width
         self.shrink = 1 / (1 + q)
         self.log_base = cloud.log_prior - 0.5 * np.log1p(q)
         self.noise = given.noise - cloud.missed
@@ -141,6 +141,7 @@ def at(
     lower: np.ndarray,
     start: np.ndarray,
     equation: type[AtC] = AtC,
+    decrement: float = _DECREMENT,
 ) -> Law:
     """Return the law at C = (lower lowerᵀ)⁻¹, with the a that maximises D.
 
@@ -154,6 +155,8 @@ def at(
         First a.
     equation
         What D is at fixed C.
+    decrement
+        Of D, at which Newton's method stops.
     """
     point, a, exact = equation(given, cloud, width, lower), start, False
     factor = (lower, True)
@@ -165,13 +168,13 @@ def at(
             raise np.linalg.LinAlgError("D has no maximum")
         slope = point.gradient(a, weight, pull)
         step = scipy.linalg.cho_solve(factor, slope)
-        decrement = float(slope @ step)
-        if decrement < _DECREMENT:
+        rise = float(slope @ step)
+        if rise < decrement:
             break
         length = 1.0
         while True:
             tried = point.value(a + length * step)
-            if tried[0] >= value + 0.1 * length * decrement:
+            if tried[0] >= value + 0.1 * length * rise:
                 break
             if not exact:
                 factor, exact, length = point.factor(weight, pull), True, 0.0
@@ -227,7 +230,7 @@ def settle(
     tolerance
         Wanted ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖.
     most
-        Most iterations.
+        Most iterations; fewer where a third of them does not halve what is left.
     equation
         What D is at fixed C.
     secants
@@ -241,15 +244,19 @@ def settle(
     """
     history = [] if secants is None else list(secants)
     last: Any = None
-    best = np.inf
+    best, size, sizes = np.inf, _FAR, list[float]()
     for count in range(1, most + 1):
         lower = _cholesky(given.noise + moments)
-        law = at(given, cloud, width, lower, dual, equation)
+        decrement = max(_DECREMENT, (_LOOSE * size) ** 2)
+        law = at(given, cloud, width, lower, dual, equation, decrement)
         dual = law.dual
         residual = law.moments - moments
         white = whiten(lower, residual)
         size = float(np.linalg.norm(white))
-        if size < tolerance or count == most:
+        if count < most and size < tolerance and decrement > max(_DECREMENT, 0.1 * tolerance**2):
+            continue  # with a better a
+        sizes.append(size)
+        if size < tolerance or count == most or _stalled(sizes, min(_PATIENCE, most // 3)):
             if secants is not None:
                 secants[:] = history
             return law, size, count
@@ -272,6 +279,11 @@ def settle(
             history, last = [], None
         moments = moments + step / cut
     raise AssertionError  # the loop returns
+
+
+def _stalled(sizes: list[float], last: int) -> bool:
+    """Return whether the last ones are no smaller than half of those before."""
+    return len(sizes) > last and min(sizes[-last:]) > 0.5 * min(sizes[:-last])
 
 
 def whiten(lower: np.ndarray, matrix: np.ndarray) -> np.ndarray:

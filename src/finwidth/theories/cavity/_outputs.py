@@ -11,10 +11,10 @@ from ..._basics.errors import InputError
 from ..._numerics.factor import Factor
 from ..._observables._prediction import Prediction
 from ..._problem.problem import Problem
-from ._fit import Replicate
 from ._outputs_fit import fit_outputs
 from ._outputs_law import all_outputs, second_weights
 from ._points import Given, normals
+from ._replicates import Replicate
 from ._solution import CavityPrediction, CavitySolution, Patterns, jackknife, pooled
 from ._values import activate
 

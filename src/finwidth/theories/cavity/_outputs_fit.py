@@ -6,7 +6,7 @@ are frozen and independent scramblings are solved, whose spread is the error bar
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,15 +18,12 @@ from ._fit import (
     MANY_EFFECTIVE,
     QUICK,
     SETTLING,
-    Fit,
-    Replicate,
-    fit_at,
-    replicated,
 )
 from ._law import Law, settle
 from ._outputs_law import OutputsCloud, OutputsEquation, OutputsLaw
 from ._outputs_points import Rays
 from ._points import TOP, Activate, Given, draw, normals
+from ._replicates import Fit, Replicate, fit_at, replicated
 from ._steps import COVERED, LOOSE, MOST_LOOSE, failure
 
 __all__ = ["fit_outputs"]
@@ -160,13 +157,12 @@ def fit_outputs(
     trail, count = _follow(way, start, width, most, tick)
     nodes, at = trail.rays.nodes, (trail.moments, trail.dual)
 
-    def solve(count: int, starts: Sequence[Law | None]) -> Iterator[Replicate | None]:
-        for index, law in enumerate(starts):
-            own = seed, 1 + index
-            drawn = draw(given, activate, nodes, normals(nodes.mean.shape, count, own), 1.0)
-            cloud = OutputsCloud.of(drawn, trail.share)
-            start = at if law is None else (law.moments, law.dual)
-            yield replicated(given, cloud, width, start, own, equation=OutputsEquation)
+    def solve(count: int, index: int, law: Law | None) -> Replicate | None:
+        own = seed, 1 + index
+        drawn = draw(given, activate, nodes, normals(nodes.mean.shape, count, own), 1.0)
+        cloud = OutputsCloud.of(drawn, trail.share)
+        start = at if law is None else (law.moments, law.dual)
+        return replicated(given, cloud, width, start, own, equation=OutputsEquation)
 
     def enough(count: int, effective: Sequence[float]) -> bool:
         return min(effective) >= MANY_EFFECTIVE or count * nodes.v.size >= _MANY

@@ -19,7 +19,6 @@ __all__ = ["Rays", "room_for_outputs"]
 
 _RAYS = {1: 1, 2: 8}  # in a half space, by the number of outputs
 _MORE = 8  # for each output, where there are more
-_CLOSE = 0.01  # deviations to draw with that are taken as one
 
 
 def _directions(outputs: int, odd: bool) -> np.ndarray:
@@ -54,34 +53,6 @@ def _spread(outputs: int, count: int) -> np.ndarray:
     return lines
 
 
-class _Joined(Nodes):
-    """Nodes of all rays, whose density is cheap where most axes have the prior's variance."""
-
-    @property
-    def deviations(self) -> Float[np.ndarray, "node axis"]:
-        """Standard deviations to draw with; one where they are close to it."""
-        found = super().deviations
-        return np.where(np.abs(found - 1) < _CLOSE, 1.0, found)
-
-    def log_density(self, z: np.ndarray, odd: bool) -> np.ndarray:
-        """Return the log density of the mixture, all nodes alike, relative to (2π)^{−r/2}."""
-        deviations = self.deviations
-        total = np.full(z.shape[0], -np.inf)
-        square = 0.5 * np.einsum("ij,ij->i", z, z)
-        for centre, axes, deviation in zip(self.mean, self.axes, deviations, strict=True):
-            changed = deviation != 1
-            some, stiff = axes[:, changed], 1 / deviation[changed] ** 2 - 1
-            turned, along = z @ some, centre @ some
-            cross = z @ (centre + some @ (stiff * along))
-            fixed = np.sum(np.log(deviation)) + 0.5 * (centre @ centre + stiff @ along**2)
-            rest = -0.5 * (turned**2 @ stiff) - fixed
-            if odd:  # either sign
-                cross = np.abs(cross)
-                rest += np.log1p(np.exp(-2 * cross)) - np.log(2)
-            total = np.logaddexp(total, rest + cross)
-        return total - np.log(self.v.size) - square
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rays:
     """A ladder of nodes along each of several directions of the readout weights.
@@ -114,9 +85,7 @@ class Rays:
     def nodes(self) -> Nodes:
         """All nodes, with |v| in place of v."""
         names = [field.name for field in dataclasses.fields(Nodes)]
-        return _Joined(
-            *(np.concatenate([getattr(n, name) for n in self.ladders]) for name in names)
-        )
+        return Nodes(*(np.concatenate([getattr(n, name) for n in self.ladders]) for name in names))
 
     def grown(self) -> "Rays":
         """Return the ladders with one more node each."""

@@ -6,10 +6,10 @@ import numpy as np
 
 from ..._numerics.factor import Factor
 from ...activations._activation import Activation
-from ._fit import TIGHT, Fit
 from ._law import Law, settle, whiten
 from ._moves import Sample
 from ._points import Cloud, Given, draw, normals, square
+from ._replicates import TIGHT, Fit
 from ._steps import Trail, moved_step, step
 from ._values import activate
 

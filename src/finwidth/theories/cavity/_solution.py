@@ -20,15 +20,15 @@ from ..._observables._observable import Observable, predictions
 from ..._observables._prediction import Prediction
 from ..._problem.nngp import nngp_block
 from .._solution import Solution
-from ._fit import Fit, Replicate
 from ._law import Law
 from ._points import Given, normals
+from ._replicates import Fit, Replicate
 from ._roots import distinct
 from ._values import activate
 
 __all__ = ["CavityPrediction", "CavitySolution", "Patterns", "jackknife", "pooled"]
 
-_CHUNK = 4096  # points at once
+_CHUNK = 2048  # points at once
 _RESIDUAL = 1e-4
 # nodes for the part of a test pattern that the training set does not span, by its deviation
 _RULES = ((0.0, 1), (0.05, 3), (0.3, 5), (0.8, 9), (1.5, 21), (math.inf, 65))

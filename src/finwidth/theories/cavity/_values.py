@@ -1,9 +1,8 @@
-"""An activation on arrays of any shape, by two compiled programs."""
+"""An activation on arrays of any shape, by one compiled program."""
 
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -11,7 +10,7 @@ from ...activations._activation import Activation
 
 __all__ = ["activate"]
 
-_SMALL, _LARGE = 2**12, 2**16  # numbers at once
+_SIZE = 2**15  # numbers at once
 
 
 @functools.partial(jax.jit, static_argnames="activation")
@@ -21,14 +20,10 @@ def _apply(activation: Activation, h: Array) -> Array:
 
 def activate(activation: Activation, h: np.ndarray) -> np.ndarray:
     """Return σ(h); called with JAX in float64."""
-    flat = h.reshape(-1)
+    flat = np.ascontiguousarray(h, float).reshape(-1)
     values = np.empty_like(flat)
-    size = _LARGE if flat.size > 4 * _SMALL else _SMALL
-    for start in range(0, flat.size, size):
-        block = flat[start : start + size]
-        padded = (
-            np.concatenate([block, np.zeros(size - block.size)]) if block.size < size else block
-        )
-        result = np.asarray(_apply(activation, jnp.asarray(padded, jnp.float64)))
-        values[start : start + size] = result[: block.size]
+    for start in range(0, flat.size, _SIZE):
+        block = flat[start : start + _SIZE]
+        padded = block if block.size == _SIZE else np.pad(block, (0, _SIZE - block.size))
+        values[start : start + _SIZE] = np.asarray(_apply(activation, padded))[: block.size]
     return values.reshape(h.shape)

@@ -1,0 +1,165 @@
+"""The equations solved on independent scramblings of the points, whose spread is the error bar."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._basics.errors import ConvergenceError
+from ._law import Law, settle
+from ._points import Cloud, Given, Nodes
+from ._steps import RUNAWAY
+
+__all__ = ["REPLICATES", "TIGHT", "Fit", "Replicate", "fit_at", "replicated"]
+
+REPLICATES, _MOST_REPLICATES = 8, 32  # scramblings, whose spread is the error bar
+TIGHT, _MOST_TIGHT = 1e-4, 60
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Replicate:
+    """The fixed point on one scrambling of the points.
+
+    Attributes
+    ----------
+    seed
+        Of the scrambling.
+    law
+        The law on its points.
+    prior
+        Probability of each point under the prior.
+    share
+        That of the `Cloud`.
+    residual, iterations
+        ‖(T+S)^{−1/2}(G − S)(T+S)^{−1/2}‖ that was reached, and in how many iterations.
+    points
+        Hidden weights of the points, where they are not those that the nodes and `seed` give.
+    """
+
+    seed: tuple[int, ...]
+    law: Law
+    prior: np.ndarray
+    share: float | np.ndarray
+    residual: float
+    iterations: int
+    points: np.ndarray | None = None
+
+    @property
+    def largest(self) -> float:
+        """Largest share of a single point in E[t²]."""
+        return float(np.max(self.law.shares))
+
+
+def replicated(
+    given: Given,
+    cloud: Cloud,
+    width: float,
+    start: tuple[np.ndarray, np.ndarray],
+    seed: tuple[int, ...],
+    **settings: Any,
+) -> Replicate | None:
+    """Solve on a cloud, from S and a, by `settle` with `settings`; None where S is not positive."""
+    try:
+        law, residual, count = settle(
+            given, cloud, width, *start, tolerance=TIGHT, most=_MOST_TIGHT, **settings
+        )
+    except np.linalg.LinAlgError:
+        return None
+    return Replicate(seed, law, np.exp(cloud.log_prior), cloud.share, residual, count)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """The fixed point on several scramblings of the same number of points.
+
+    Attributes
+    ----------
+    nodes, points
+        Where the points come from, and how many of each node.
+    replicates
+        One for each scrambling.
+    spread
+        Relative standard error of the mean error left out (`Law.error_left_out`).
+    wanted
+        What it should be at most.
+    """
+
+    nodes: Nodes
+    points: int
+    replicates: list[Replicate]
+    spread: float
+    wanted: float
+
+
+def fit_at(
+    given: Given,
+    nodes: Nodes,
+    solve: Callable[[int, int, Law | None], Replicate | None],
+    width: float,
+    count: int,
+    *,
+    fixed: bool,
+    least: int,
+    enough: Callable[[int, Sequence[float]], bool],
+    most: int,
+    tolerance: float,
+    tick: Callable[[float, str], None],
+) -> Fit:
+    """Solve on scramblings of `count` points of a node; on more of them, or more points, if needed.
+
+    Parameters
+    ----------
+    given, nodes, width
+        The problem, the nodes at the end of the way, N_1.
+    solve
+        Gives a replicate from the points of a node, its number, and a law to start from or, None,
+        the way's end.
+    count
+        Points of a node at first.
+    fixed
+        Whether there are no more of them, and no more scramblings.
+    least
+        Effective points below which no replicate is worth to be continued.
+    enough
+        Whether points of a node, and effective ones of each replicate, are enough: what test
+        patterns add to the spread, and training patterns do not show.
+    most, tolerance, tick
+        As for `fit`.
+    """
+    before: list[Replicate] = []  # on half as many points
+    while True:
+        last = fixed or 2 * count > most
+        replicates: list[Replicate] = []
+        number = REPLICATES
+        while len(replicates) < number <= _MOST_REPLICATES:
+            index = len(replicates)
+            one = solve(count, index, before[index].law if index < len(before) else None)
+            if one is None or not one.largest <= RUNAWAY:
+                if last:
+                    raise ConvergenceError(
+                        "expected a law of the neurons that connects to infinite width, got one "
+                        f"that runs away at width {width:.3g} with {count} points a node"
+                    )
+                break
+            if not last and (one.residual > TIGHT or one.law.effective < least):
+                break
+            replicates.append(one)
+            tick(1.0, f"{count} points, {one.iterations} iterations")
+            if len(replicates) < number:
+                continue
+            spread, wanted = _spread(given, replicates), np.inf if fixed else tolerance
+            if not last and not enough(count, [one.law.effective for one in replicates]):
+                break
+            number = math.ceil(number * max(1.0, spread / wanted) ** 2)
+            if len(replicates) == number or (last and number > _MOST_REPLICATES):
+                return Fit(nodes, count, replicates, spread, wanted)
+        before = replicates if len(replicates) >= REPLICATES else []
+        count *= 2
+
+
+def _spread(given: Given, replicates: list[Replicate]) -> float:
+    """Return the relative standard error of the mean error left out."""
+    left_out = np.array([one.law.error_left_out(given) for one in replicates])
+    return float(np.std(left_out, ddof=1) / np.sqrt(left_out.size) / np.mean(left_out))
