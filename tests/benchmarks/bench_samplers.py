@@ -19,10 +19,11 @@ There one measure serves all: the ESS of the test error of drawn f. Gradients of
 given as a share of those of the sampling, and "all in" counts the CPU seconds of warm-up and
 sampling, compilation left out; the last column is its ratio to weight-space NUTS run by finwidth's
 driver. `--size 0.2` takes a fifth of the transitions, `--draws 500` as many draws of each of
-finwidth's chains, `--only TEXT` the rows and posteriors whose names hold a text.
+finwidth's chains, `--only TEXT ...` the rows whose posterior and method hold all of the texts,
+`--methods TEXT ...` those whose method holds one of them.
 
     python tests/benchmarks/bench_samplers.py --rivals [--size 1] [--draws 500] [--only TEXT ...]
-        [--json]
+        [--methods TEXT ...] [--json]
 
 MNIST comes from mnist01.npz (x_train, y_train, x_test, y_test) in the folder $FINWIDTH_DATA, or
 in ../shared/data next to the repository; without it, Gaussian inputs of the same size.
@@ -429,7 +430,7 @@ def rival_table(rows: list[dict[str, float | str]]) -> Table:
 
 
 def rival_runs(
-    size: float, draws: int | None, only: list[str]
+    size: float, draws: int | None, only: list[str], names: list[str]
 ) -> Iterator[tuple[Posterior, list[Any]]]:
     """The posteriors and methods of `--rivals`."""
     ours = [
@@ -451,6 +452,7 @@ def rival_runs(
             method
             for method in methods
             if all(text in f"{posterior}: {method.name}" for text in only)
+            and any(text in method.name for text in names or [""])
         ]
         if chosen:
             yield posterior, chosen
@@ -472,13 +474,16 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=[], help="of --rivals: texts that 'posterior: method' holds"
     )
+    parser.add_argument(
+        "--methods", nargs="*", default=[], help="of --rivals: texts of which a method holds one"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 225)
     everything = []
     runs: Iterable[tuple[Posterior, Iterable[Any]]] = FULL if arguments.full else QUICK
     if arguments.rivals:
-        runs = rival_runs(arguments.size, arguments.draws, arguments.only)
+        runs = rival_runs(arguments.size, arguments.draws, arguments.only, arguments.methods)
     for posterior, methods in runs:
         rows = list(compare(posterior, methods))
         everything += rows

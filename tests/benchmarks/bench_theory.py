@@ -92,7 +92,7 @@ def main() -> None:
             solve(fw.Network((width,), "relu", outputs=N_CLASSES), "nested"),
             None,
         ),
-        "nested, erf, L = 3": (solve(fw.Network((width,) * 3, "erf"), "nested"), 3.0),
+        "nested, erf, L = 3": (solve(fw.Network((width,) * 3, "erf"), "nested"), 2.5),
     }
     rows = []
     for name, (call, bound) in tasks.items():

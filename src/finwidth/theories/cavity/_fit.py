@@ -7,12 +7,13 @@ end the nodes are frozen and independent scramblings of more points are solved, 
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..._basics.errors import ConvergenceError
 from ...activations._activation import Activation
+from ._descent import descend
 from ._law import Law
 from ._moves import Sample
 from ._points import Given, Nodes, draw, normals
@@ -21,18 +22,12 @@ from ._steps import EFFECTIVE, Trail, ahead, moved_step, step
 from ._values import activate
 
 __all__ = [
-    "FIRST_STEP",
-    "LAST_STEP",
-    "LONGEST_STEP",
     "MANY_EFFECTIVE",
-    "QUICK",
     "SETTLING",
     "fit",
 ]
 
 _FIRST = 1024  # points of a node, where they are as many as it takes
-FIRST_STEP, LONGEST_STEP, LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
-QUICK = 5  # iterations after which the next step may be longer
 SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
 MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1000, 750  # aimed at in the end, and needed on average
@@ -66,52 +61,40 @@ def follow(
     function = functools.partial(activate, activation)
     moments = given.kernel.copy()
     dual = np.linalg.solve(given.noise + moments, given.y)
-    nodes = Nodes.prior(given.features.shape[1], given.odd)
-    trail = Trail(np.inf, nodes, moments, dual, 1.0)
-    before: Trail | None = None
-    share, length, count, calls = 0.0, FIRST_STEP, 0, 0  # of 1/N_1
+    first = Trail(np.inf, Nodes.prior(given.features.shape[1], given.odd), moments, dual, 1.0)
+    calls = itertools.count(1)
 
     @functools.lru_cache(maxsize=1)
     def base(count: int, points: int) -> np.ndarray:
         return normals((count, given.features.shape[1]), points, (seed, 0))
 
-    while share < 1 or count < (SETTLING if trail.sample is None else 1):
-        following = min(1.0, share + length)
-        start = ahead(given, before, trail, width / following)
-        if start.sample is None:
-            after, reason, doubt = step(given, function, start, width / following, few, base)
-        else:
-            calls += 1
-            after, reason, doubt = moved_step(
-                given, activation, start, width / following, few, REPLICATES, (seed, 0, calls)
-            )
-        more = 2 * few <= (most if doubt else min(most, _SURE))
-        if after is None:
-            # smaller steps and more points: where both fail the branch has ended
-            before = None
-            if length > FIRST_STEP and share < 1 and not (doubt and 2 * few < _SURE):
-                length /= 2
-            elif more:
-                few *= 2
-            elif length > LAST_STEP and share < 1:
-                length /= 4
-            else:
-                raise ConvergenceError(
-                    "expected a law of the neurons that connects to infinite width, got one that "
-                    f"runs away at width {width / following:.3g}: {reason} with {few} points a node"
-                )
-            continue
-        if after.density < _THIN and after.sample is None:  # few of the points carry E[t²]
-            normal = base(after.nodes.v.size, few)
-            cloud = draw(given, function, after.nodes, normal, after.share)
-            after = dataclasses.replace(after, sample=Sample(after.nodes.points(normal), cloud))
-        elif doubt and more:
-            few *= 2
-        length = min(length * (1.5 if after.iterations <= QUICK else 0.75), LONGEST_STEP)
-        count += share == 1
-        before, trail, share = trail, after, following
-        tick(following, f"width {trail.width:.4g}")
-    return trail
+    def advance(
+        before: Trail | None, trail: Trail, to: float, points: int
+    ) -> tuple[Trail | None, str, bool]:
+        moments, dual = ahead(given, before, trail, to)
+        start = dataclasses.replace(trail, moments=moments, dual=dual)
+        if start.sample is not None:
+            own = seed, 0, next(calls)
+            return moved_step(given, activation, start, to, points, REPLICATES, own)
+        after, reason, doubt = step(given, function, start, to, points, base)
+        if after is None or after.density >= _THIN:
+            return after, reason, doubt
+        # few of the points carry E[t²]: from here on they are moved
+        normal = base(after.nodes.v.size, points)
+        cloud = draw(given, function, after.nodes, normal, after.share)
+        sample = Sample(after.nodes.points(normal), cloud)
+        return dataclasses.replace(after, sample=sample), reason, False
+
+    return descend(
+        first,
+        advance,
+        width,
+        settling=lambda trail: SETTLING if trail.sample is None else 1,
+        few=few,
+        sure=_SURE,
+        most=most,
+        tick=tick,
+    )[0]
 
 
 def solved(

@@ -10,21 +10,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..._basics.errors import ConvergenceError
-from ._fit import (
-    FIRST_STEP,
-    LAST_STEP,
-    LONGEST_STEP,
-    MANY_EFFECTIVE,
-    QUICK,
-    SETTLING,
-)
+from ._descent import descend
+from ._fit import MANY_EFFECTIVE, SETTLING
 from ._law import Law, settle
 from ._outputs_law import OutputsCloud, OutputsEquation, OutputsLaw
 from ._outputs_points import Rays
 from ._points import TOP, Activate, Given, draw, normals
 from ._replicates import Fit, Replicate, fit_at, replicated
-from ._steps import COVERED, LOOSE, MOST_LOOSE, failure
+from ._steps import COVERED, LOOSE, MOST_LOOSE, ahead, failure
 
 __all__ = ["fit_outputs"]
 
@@ -56,9 +49,12 @@ class _Way:
 
         self.base = base
 
-    def step(self, trail: _Trail, width: float, points: int) -> tuple[_Trail | None, str, bool]:
+    def step(
+        self, before: _Trail | None, trail: _Trail, width: float, points: int
+    ) -> tuple[_Trail | None, str, bool]:
         """Return the next point, why there is none, and whether the points are too few."""
-        given, rays, moments, dual = self.given, trail.rays, trail.moments, trail.dual
+        given, rays = self.given, trail.rays
+        moments, dual = ahead(given, before, trail, width)
         while True:
             lower = np.linalg.cholesky(given.noise + moments)
             for _ in range(2):
@@ -91,39 +87,6 @@ class _Way:
             rays = rays.grown()
 
 
-def _follow(
-    way: _Way, start: _Trail, width: float, most: int, tick: Callable[[float, str], None]
-) -> tuple[_Trail, int]:
-    """Follow the fixed point from infinite width; return it with the points of a node."""
-    trail, share, step, count, few = start, 0.0, FIRST_STEP, 0, _LEAST
-    size = start.rays.nodes.v.size
-    while few * size < _FEW and 2 * few <= most:
-        few *= 2
-    while share < 1 or count < SETTLING:
-        following = min(1.0, share + step)
-        after, reason, doubt = way.step(trail, width / following, few)
-        more = 2 * few <= most and 2 * few * size <= (_MANY if doubt else _SURE)
-        if after is None or (doubt and more):
-            # smaller steps and more points: where both fail the branch has ended
-            if step > FIRST_STEP and share < 1:
-                step /= 2
-            elif more:
-                few *= 2
-            elif step > LAST_STEP and share < 1:
-                step /= 4
-            else:
-                raise ConvergenceError(
-                    "expected a law of the neurons that connects to infinite width, got one that "
-                    f"runs away at width {width / following:.3g}: {reason} with {few} points a node"
-                )
-            continue
-        step = min(step * (1.5 if after.iterations <= QUICK else 0.75), LONGEST_STEP)
-        count += share == 1
-        trail, share = after, following
-        tick(following, f"width {trail.width:.4g}")
-    return trail, few
-
-
 def fit_outputs(
     given: Given,
     activate: Activate,
@@ -154,7 +117,19 @@ def fit_outputs(
         np.linalg.solve(given.noise + moments, given.y),
         np.eye(outputs),
     )
-    trail, count = _follow(way, start, width, most, tick)
+    size, few = start.rays.nodes.v.size, _LEAST
+    while few * size < _FEW and 2 * few <= most:
+        few *= 2
+    trail, count = descend(
+        start,
+        way.step,
+        width,
+        settling=lambda _: SETTLING,
+        few=few,
+        sure=_SURE // size,
+        most=min(most, _MANY // size),
+        tick=tick,
+    )
     nodes, at = trail.rays.nodes, (trail.moments, trail.dual)
 
     def solve(count: int, index: int, law: Law | None) -> Replicate | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -57,18 +58,30 @@ def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
     return (sides[0] and not odd and low < TOP, sides[1] and high < TOP)
 
 
-def ahead(given: Given, before: Trail | None, trail: Trail, width: float) -> Trail:
-    """Return the trail's end with S and a extrapolated in 1/n, as far as T + S stays positive."""
-    if before is None or not width < trail.width < before.width:
-        return trail
-    ratio = (1 / width - 1 / trail.width) / (1 / trail.width - 1 / before.width)
-    change = trail.moments - before.moments
-    lower = np.linalg.cholesky(given.noise + trail.moments)
+@runtime_checkable
+class Found(Protocol):
+    """S and a that were found at a width."""
+
+    @property
+    def width(self) -> float: ...
+    @property
+    def moments(self) -> np.ndarray: ...
+    @property
+    def dual(self) -> np.ndarray: ...
+
+
+def ahead(
+    given: Given, before: Found | None, at: Found, width: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return S and a extrapolated in 1/n from two widths, as far as T + S stays positive."""
+    if before is None or not width < at.width < before.width:
+        return at.moments, at.dual
+    ratio = (1 / width - 1 / at.width) / (1 / at.width - 1 / before.width)
+    change = at.moments - before.moments
+    lower = np.linalg.cholesky(given.noise + at.moments)
     largest = float(np.max(np.abs(np.linalg.eigvalsh(whiten(lower, change)))))
     ratio = min(ratio, _FARTHEST / max(largest, 1e-12))
-    moments = trail.moments + ratio * change
-    dual = trail.dual + ratio * (trail.dual - before.dual)
-    return dataclasses.replace(trail, moments=moments, dual=dual)
+    return at.moments + ratio * change, at.dual + ratio * (at.dual - before.dual)
 
 
 def step(
