@@ -17,7 +17,7 @@ from ._descent import descend
 from ._law import Law
 from ._moves import Sample
 from ._points import Given, Nodes, draw, normals
-from ._replicates import REPLICATES, Fit, Replicate, fit_at, replicated
+from ._replicates import MOST_REPLICATES, REPLICATES, Fit, Replicate, fit_at, replicated
 from ._steps import EFFECTIVE, Trail, ahead, moved_step, step
 from ._values import activate
 
@@ -181,6 +181,7 @@ def fit(
         width,
         count,
         fixed=points is not None,
+        scramblings=MOST_REPLICATES if trail.sample is None else REPLICATES,
         least=EFFECTIVE,
         enough=enough,
         most=most,

@@ -16,7 +16,7 @@ from ._law import Law, settle
 from ._outputs_law import OutputsCloud, OutputsEquation, OutputsLaw
 from ._outputs_points import Rays
 from ._points import TOP, Activate, Given, draw, normals
-from ._replicates import Fit, Replicate, fit_at, replicated
+from ._replicates import MOST_REPLICATES, Fit, Replicate, fit_at, replicated
 from ._steps import COVERED, LOOSE, MOST_LOOSE, ahead, failure
 
 __all__ = ["fit_outputs"]
@@ -149,6 +149,7 @@ def fit_outputs(
         width,
         count if points is None else points,
         fixed=points is not None,
+        scramblings=MOST_REPLICATES,
         least=0,
         enough=enough,
         most=most,

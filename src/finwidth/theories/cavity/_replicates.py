@@ -12,9 +12,9 @@ from ._law import Law, settle
 from ._points import Cloud, Given, Nodes
 from ._steps import RUNAWAY
 
-__all__ = ["REPLICATES", "TIGHT", "Fit", "Replicate", "fit_at", "replicated"]
+__all__ = ["MOST_REPLICATES", "REPLICATES", "TIGHT", "Fit", "Replicate", "fit_at", "replicated"]
 
-REPLICATES, _MOST_REPLICATES = 8, 32  # scramblings, whose spread is the error bar
+REPLICATES, MOST_REPLICATES = 8, 32  # scramblings, whose spread is the error bar
 TIGHT, _MOST_TIGHT = 1e-4, 60
 
 
@@ -101,6 +101,7 @@ def fit_at(
     count: int,
     *,
     fixed: bool,
+    scramblings: int,
     least: int,
     enough: Callable[[int, Sequence[float]], bool],
     most: int,
@@ -120,6 +121,8 @@ def fit_at(
         Points of a node at first.
     fixed
         Whether there are no more of them, and no more scramblings.
+    scramblings
+        Most of them that are independent.
     least
         Effective points below which no replicate is worth to be continued.
     enough
@@ -133,7 +136,7 @@ def fit_at(
         last = fixed or 2 * count > most
         replicates: list[Replicate] = []
         number = REPLICATES
-        while len(replicates) < number <= _MOST_REPLICATES:
+        while len(replicates) < number <= scramblings:
             index = len(replicates)
             one = solve(count, index, before[index].law if index < len(before) else None)
             if one is None or not one.largest <= RUNAWAY:
@@ -153,7 +156,7 @@ def fit_at(
             if not last and not enough(count, [one.law.effective for one in replicates]):
                 break
             number = math.ceil(number * max(1.0, spread / wanted) ** 2)
-            if len(replicates) == number or (last and number > _MOST_REPLICATES):
+            if len(replicates) == number or (last and number > scramblings):
                 return Fit(nodes, count, replicates, spread, wanted)
         before = replicates if len(replicates) >= REPLICATES else []
         count *= 2
