@@ -380,7 +380,12 @@ def test_random_labels_are_carried_by_moved_points() -> None:
 
 
 @pytest.mark.slow
-def test_error_bars_are_calibrated_over_seeds() -> None:
+@pytest.mark.parametrize(
+    "theory",
+    [FEW, Cavity(tolerance=0.003, memory_limit="3MB", progress=False)],
+    ids=["points", "tolerance"],
+)
+def test_error_bars_are_calibrated_over_seeds(theory: Cavity) -> None:
     X, y, X_test = noisy()
     net = fw.Network((8,), "erf")
 
@@ -390,7 +395,7 @@ def test_error_bars_are_calibrated_over_seeds() -> None:
     exact = predicted(Cavity(points=8192, seed=99, progress=False))
     scores = []
     for seed in range(32):
-        found = predicted(dataclasses.replace(FEW, seed=1000 * seed))
+        found = predicted(dataclasses.replace(theory, seed=1000 * seed))
         scores.append((found.mean - exact.mean) / found.standard_error)
         scores.append((found.variance - exact.variance) / found.variance_error)
     # squares of Student's t with 7 degrees of freedom have median 0.51 and mean 7/5

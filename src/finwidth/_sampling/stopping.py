@@ -20,9 +20,9 @@ __all__ = ["Target", "settled", "stuck"]
 _SETTLED_R_HAT = 1.05
 _SHORTEST_WARMUP = 125
 # Chains adapt by themselves between one pooling and the next: from one of the last two quarters to
-# the other, the log step size changes by less than this over root n on average over n chains, and
-# in each of them by less than the second.
-_STEADY, _STEADY_EACH = 0.2, 0.5
+# the other, the log step size changes by less than the first over root n on average over n chains,
+# or than the second, and in each of them by less than the third.
+_STEADY, _STEADY_MANY, _STEADY_EACH = 0.2, 0.05, 0.5
 # Chains that have moved by less than this part of their distance from 0 have not moved.
 _STILL = 1e-3
 
@@ -45,7 +45,7 @@ def settled(log_density: np.ndarray, step_sizes: np.ndarray) -> bool:
         return False
     quarters = np.log(step_sizes[:, -2 * (n // 4) :]).reshape(len(step_sizes), 2, -1).mean(axis=2)
     change = quarters[:, 1] - quarters[:, 0]
-    if abs(np.mean(change)) > _STEADY / math.sqrt(len(change)):
+    if abs(np.mean(change)) > max(_STEADY / math.sqrt(len(change)), _STEADY_MANY):
         return False
     if np.max(np.abs(change)) > _STEADY_EACH:
         return False

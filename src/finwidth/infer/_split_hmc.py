@@ -136,7 +136,7 @@ class SplitHMC(ChainKernel):
         target_accept_prob: float = 0.8,
         step_size: float = 0.1,
         adapt_step_size: bool = True,
-        stiffness: float = 10.0,
+        stiffness: float = 6.0,
         max_num_steps: int = 1000,
     ) -> None:
         super().__init__(

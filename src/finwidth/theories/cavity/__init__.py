@@ -5,6 +5,7 @@ it are solved on quasi-Monte-Carlo points, so that results carry the error bar o
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,9 @@ from .._theory import Theory, check_dense, checked
 from ._classes import check_classes, solve_classes
 from ._fit import fit
 from ._outputs import CavityOutputsSolution, solve_outputs
-from ._outputs_points import room_for_outputs
-from ._points import MOST_COORDINATES, Given, room_for
-from ._replicates import Fit
+from ._outputs_points import most_outputs_nodes, room_for_outputs
+from ._points import MOST_COORDINATES, Given, most_nodes, room_for
+from ._replicates import MOST_REPLICATES, REPLICATES, Fit, room_for_replicate
 from ._solution import CavityPrediction, CavitySolution
 
 __all__ = ["Cavity", "CavityOutputsSolution", "CavityPrediction", "CavitySolution"]
@@ -176,7 +177,22 @@ class Cavity(Theory):
                 f"expected X = patterns that span at most {MOST_COORDINATES} directions for "
                 f"theory='cavity' (the longest Sobol sequence), got {rank}"
             )
-        most = self._most_points(n, rank, odd, network.outputs)
+        nodes = most_nodes(odd)
+        if network.outputs > 1:
+            nodes = most_outputs_nodes(odd, network.outputs)
+
+        def room(points: int) -> int:
+            if network.outputs > 1:
+                return room_for_outputs(points, n, rank, odd, network.outputs)
+            return room_for(points, n, rank, odd)
+
+        most = self._most_points(n, room)
+
+        def scramblings(points: int) -> int:
+            left = check_memory("memory_limit", self.memory_limit) - room(points)
+            each = room_for_replicate(nodes * points, n, network.outputs)
+            return max(REPLICATES, min(MOST_REPLICATES, int(left // each)))
+
         given = Given(
             span.coordinates(rank),
             network.weight_precision[1] ** -0.5,
@@ -199,6 +215,7 @@ class Cavity(Theory):
             settings: dict[str, Any] = {
                 "points": self.points,
                 "most": most,
+                "scramblings": scramblings,
                 "tolerance": self.tolerance,
                 "seed": self.seed,
                 "tick": tick,
@@ -229,16 +246,10 @@ class Cavity(Theory):
             )
         return solution
 
-    def _most_points(self, patterns: int, coordinates: int, odd: bool, outputs: int) -> int:
+    def _most_points(self, patterns: int, room: Callable[[int], int]) -> int:
         """Return the most points of a node that `memory_limit` allows, within reason."""
         limit = check_memory("memory_limit", self.memory_limit)
         least = _FEWEST if self.points is None else self.points
-
-        def room(points: int) -> int:
-            if outputs > 1:
-                return room_for_outputs(points, patterns, coordinates, odd, outputs)
-            return room_for(points, patterns, coordinates, odd)
-
         needed = room(least)
         if needed > limit:
             raise InputError(

@@ -5,14 +5,15 @@ from typing import Protocol, runtime_checkable
 
 from ..._basics.errors import ConvergenceError
 
-__all__ = ["descend"]
+__all__ = ["SETTLING", "descend"]
 
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
+SETTLING = 3  # steps at the last width, where the nodes come to rest
 _QUICK = 5  # iterations after which the next step may be longer
 
 
 @runtime_checkable
-class Point(Protocol):
+class Stage(Protocol):
     """A fixed point on the way."""
 
     @property
@@ -26,7 +27,7 @@ class Point(Protocol):
         ...
 
 
-def descend[T: Point](
+def descend[T: Stage](
     first: T,
     advance: Callable[[T | None, T, float, int], tuple[T | None, str, bool]],
     width: float,
@@ -44,24 +45,24 @@ def descend[T: Point](
     first
         That of infinite width.
     advance
-        From the last two points (the first of them None where it is of no use), a width and the
-        points of a node to the next point or None, why there is none, and whether it may be for
+        From the last two stages (the first of them None where it is of no use), a width and the
+        points of a node to the next stage or None, why there is none, and whether it may be for
         lack of points.
     width
         N_1.
     settling
-        How many steps are made at `width`, where the nodes come to rest.
+        How many steps are made at `width`, by the last stage.
     few
         Points of a node at first.
     sure, most
         Most points of a node where nothing, and where something, says that they are too few.
     tick
-        Called after each point.
+        Called after each stage.
 
     Raises
     ------
     ConvergenceError
-        If there is no next point; the message names the width.
+        If there is no next stage; the message names the width.
     """
     before: T | None = None
     at, share, length, count = first, 0.0, _FIRST_STEP, 0
@@ -86,7 +87,8 @@ def descend[T: Point](
             continue
         if doubt and more:
             few *= 2
-        length = min(length * (1.5 if after.iterations <= _QUICK else 0.75), _LONGEST_STEP)
+        length *= 1.5 if after.iterations <= _QUICK else 0.75
+        length = min(max(length, _LAST_STEP), _LONGEST_STEP)
         count += share == 1
         before, at, share = at, after, following
         tick(following, f"width {at.width:.4g}")

@@ -13,24 +13,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...activations._activation import Activation
-from ._descent import descend
-from ._law import Law
+from ._descent import SETTLING, descend
 from ._moves import Sample
 from ._points import Given, Nodes, draw, normals
-from ._replicates import MOST_REPLICATES, REPLICATES, Fit, Replicate, fit_at, replicated
+from ._replicates import REPLICATES, Fit, Replicate, Start, fit_at, replicated
 from ._steps import EFFECTIVE, Trail, ahead, moved_step, step
 from ._values import activate
 
-__all__ = [
-    "MANY_EFFECTIVE",
-    "SETTLING",
-    "fit",
-]
+__all__ = ["fit"]
 
 _FIRST = 1024  # points of a node, where they are as many as it takes
-SETTLING = 3  # more steps at the final width, where the nodes come to rest
 _FEW, _SURE, _MANY = 256, 1024, 4096  # points of a node on the way
-MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1000, 750  # aimed at in the end, and needed on average
+_MANY_EFFECTIVE, _ENOUGH_EFFECTIVE = 1000, 750  # aimed at in the end, and needed on average
 _THIN = 0.5  # effective points of E[t²] for each of a node, below which points are moved
 
 
@@ -103,7 +97,7 @@ def solved(
     trail: Trail,
     points: int,
     seed: tuple[int, ...],
-    start: Law | None,
+    start: Start | None,
     secants: list[tuple[np.ndarray, np.ndarray]],
 ) -> Replicate | None:
     """Solve the equations at the trail's end on one scrambling of `points` points of each node.
@@ -125,8 +119,8 @@ def solved(
             seed=(*seed, points),
         )
         weights, cloud = own.points, own.cloud
-    at = trail if start is None else start
-    found = replicated(given, cloud, trail.width, (at.moments, at.dual), seed, secants=secants)
+    at = (trail.moments, trail.dual) if start is None else start
+    found = replicated(given, cloud, trail.width, at, seed, secants=secants)
     return found and dataclasses.replace(found, points=weights)
 
 
@@ -137,6 +131,7 @@ def fit(
     *,
     points: int | None,
     most: int,
+    scramblings: Callable[[int], int],
     tolerance: float,
     seed: int,
     tick: Callable[[float, str], None],
@@ -150,8 +145,8 @@ def fit(
     points
         Points of each node; None takes more scramblings, then more points, until `tolerance` is met
         or `most` points are reached.
-    most
-        Most points of each node.
+    most, scramblings
+        Most points of each node, and most scramblings of so many of them.
     tolerance
         Wanted `Fit.spread` where `points` is None.
     seed
@@ -163,12 +158,12 @@ def fit(
     trail = follow(given, activation, width, seed=seed, few=few, most=many, tick=tick)
     count = min(_FIRST, most) if points is None else points
     # no use in a start on points that the way there says are too few
-    while points is None and 2 * count <= many and trail.density * count < MANY_EFFECTIVE:
+    while points is None and 2 * count <= many and trail.density * count < _MANY_EFFECTIVE:
         count *= 2
 
     secants: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def solve(count: int, index: int, start: Law | None) -> Replicate | None:
+    def solve(count: int, index: int, start: Start | None) -> Replicate | None:
         return solved(given, activation, trail, count, (seed, 1 + index), start, secants)
 
     def enough(count: int, effective: Sequence[float]) -> bool:
@@ -181,7 +176,7 @@ def fit(
         width,
         count,
         fixed=points is not None,
-        scramblings=MOST_REPLICATES if trail.sample is None else REPLICATES,
+        scramblings=scramblings if trail.sample is None else lambda _: REPLICATES,
         least=EFFECTIVE,
         enough=enough,
         most=most,

@@ -24,11 +24,10 @@ from ._points import Cloud, Given, square, whitened_squares
 __all__ = ["AtC", "Law", "at", "dual_value", "log_sum", "settle", "weights", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
-_LOOSE = 0.02  # of what S has still to change, to which a is found on the way
+_COARSE = 0.02  # of what S has still to change, to which a is found on the way
 _FAR = 0.1  # what that is taken to be at first
 _BEYOND = 1e3  # the largest a, where Newton's method is stopped
 _DEPTH = 6  # of Anderson's mixing
-_PATIENCE = 8  # iterations that do not halve what is left
 _LOWEST, _HIGHEST = -0.6, 1.5  # change of T + S relative to itself in one step
 
 
@@ -247,16 +246,16 @@ def settle(
     best, size, sizes = np.inf, _FAR, list[float]()
     for count in range(1, most + 1):
         lower = _cholesky(given.noise + moments)
-        decrement = max(_DECREMENT, (_LOOSE * size) ** 2)
+        decrement = _DECREMENT if count == most else max(_DECREMENT, (_COARSE * size) ** 2)
         law = at(given, cloud, width, lower, dual, equation, decrement)
         dual = law.dual
         residual = law.moments - moments
         white = whiten(lower, residual)
         size = float(np.linalg.norm(white))
-        if count < most and size < tolerance and decrement > max(_DECREMENT, 0.1 * tolerance**2):
+        if size < tolerance and decrement > max(_DECREMENT, 0.1 * tolerance**2):
             continue  # with a better a
         sizes.append(size)
-        if size < tolerance or count == most or _stalled(sizes, min(_PATIENCE, most // 3)):
+        if size < tolerance or count == most or _stalled(sizes, max(1, most // 3)):
             if secants is not None:
                 secants[:] = history
             return law, size, count
@@ -281,9 +280,9 @@ def settle(
     raise AssertionError  # the loop returns
 
 
-def _stalled(sizes: list[float], last: int) -> bool:
+def _stalled(sizes: list[float], window: int) -> bool:
     """Return whether the last ones are no smaller than half of those before."""
-    return len(sizes) > last and min(sizes[-last:]) > 0.5 * min(sizes[:-last])
+    return len(sizes) > window and min(sizes[-window:]) > 0.5 * min(sizes[:-window])
 
 
 def whiten(lower: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,12 +15,10 @@ from ._outputs_fit import fit_outputs
 from ._outputs_law import all_outputs, second_weights
 from ._points import Given, normals
 from ._replicates import Replicate
-from ._solution import CavityPrediction, CavitySolution, Patterns, jackknife, pooled
+from ._solution import CHUNK, CavityPrediction, CavitySolution, Patterns, jackknife, pooled
 from ._values import activate
 
 __all__ = ["CavityOutputsSolution", "solve_outputs"]
-
-_CHUNK = 4096  # points at once
 
 
 def _directions(given: Given) -> np.ndarray:
@@ -40,12 +38,7 @@ def solve_outputs(
     problem: Problem,
     given: Given,
     basis: np.ndarray,
-    *,
-    points: int | None,
-    most: int,
-    tolerance: float,
-    seed: int,
-    tick: Callable[[float, str], None],
+    **settings: Any,
 ) -> "CavityOutputsSolution":
     """Solve the equations of all outputs, in directions of theirs that turn with the labels.
 
@@ -55,8 +48,8 @@ def solve_outputs(
         The problem.
     given, basis
         What the equations need to know of it, and the basis that its coordinates are in.
-    points, most, tolerance, seed, tick
-        As for `fit`.
+    **settings
+        As for `fit_outputs`.
     """
     directions = _directions(given)
     found = fit_outputs(
@@ -64,11 +57,7 @@ def solve_outputs(
         functools.partial(activate, problem.network.activation),
         float(problem.network.widths[0]),
         problem.network.outputs,
-        points=points,
-        most=most,
-        tolerance=tolerance,
-        seed=seed,
-        tick=tick,
+        **settings,
     )
     return CavityOutputsSolution(problem, given, found, basis, directions)
 
@@ -123,8 +112,8 @@ class CavityOutputsSolution(CavitySolution):
         linear, training = np.zeros((outputs, count)), np.zeros((outputs, cross.shape[-1]))
         prior_cross, prior_own = np.zeros(cross.shape[2:]), np.zeros(own.shape[2:])
         pull = law.weight[:, None] * law.pull
-        for start in range(0, points.shape[0], _CHUNK):
-            at = slice(start, start + _CHUNK)
+        for start in range(0, points.shape[0], CHUNK):
+            at = slice(start, start + CHUNK)
             z, prior = points[at], replicate.prior[at]
             phi = given.scale * activate(self.network.activation, z @ given.features.T)
             mean, squares = self._features(z, patterns, full)

@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ._descent import descend
-from ._fit import MANY_EFFECTIVE, SETTLING
-from ._law import Law, settle
+from ._descent import SETTLING, descend
+from ._law import settle
 from ._outputs_law import OutputsCloud, OutputsEquation, OutputsLaw
 from ._outputs_points import Rays
 from ._points import TOP, Activate, Given, draw, normals
-from ._replicates import MOST_REPLICATES, Fit, Replicate, fit_at, replicated
+from ._replicates import Fit, Replicate, Start, fit_at, replicated
 from ._steps import COVERED, LOOSE, MOST_LOOSE, ahead, failure
 
 __all__ = ["fit_outputs"]
 
 _LEAST = 64  # points of a node
+_ENOUGH_EFFECTIVE = 1500  # points of each scrambling in the end
 _FEW, _SURE, _MANY = 2**12, 2**14, 2**16  # points of all nodes on the way
 
 
@@ -95,6 +95,7 @@ def fit_outputs(
     *,
     points: int | None,
     most: int,
+    scramblings: Callable[[int], int],
     tolerance: float,
     seed: int,
     tick: Callable[[float, str], None],
@@ -105,7 +106,7 @@ def fit_outputs(
     ----------
     given, activate, width, outputs
         The problem (`all_outputs`), σ, N_1, D.
-    points, most, tolerance, seed, tick
+    points, most, scramblings, tolerance, seed, tick
         As for `fit`.
     """
     way = _Way(given, activate, seed)
@@ -132,15 +133,14 @@ def fit_outputs(
     )
     nodes, at = trail.rays.nodes, (trail.moments, trail.dual)
 
-    def solve(count: int, index: int, law: Law | None) -> Replicate | None:
+    def solve(count: int, index: int, start: Start | None) -> Replicate | None:
         own = seed, 1 + index
         drawn = draw(given, activate, nodes, normals(nodes.mean.shape, count, own), 1.0)
         cloud = OutputsCloud.of(drawn, trail.share)
-        start = at if law is None else (law.moments, law.dual)
-        return replicated(given, cloud, width, start, own, equation=OutputsEquation)
+        return replicated(given, cloud, width, start or at, own, equation=OutputsEquation)
 
     def enough(count: int, effective: Sequence[float]) -> bool:
-        return min(effective) >= MANY_EFFECTIVE or count * nodes.v.size >= _MANY
+        return min(effective) >= _ENOUGH_EFFECTIVE or count * nodes.v.size >= _MANY
 
     return fit_at(
         given,
@@ -149,7 +149,7 @@ def fit_outputs(
         width,
         count if points is None else points,
         fixed=points is not None,
-        scramblings=MOST_REPLICATES,
+        scramblings=scramblings,
         least=0,
         enough=enough,
         most=most,

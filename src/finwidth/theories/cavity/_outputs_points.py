@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from ._points import SPACING, TOP, Activate, Given, Nodes
 
-__all__ = ["Rays", "room_for_outputs"]
+__all__ = ["Rays", "most_outputs_nodes", "room_for_outputs"]
 
 _RAYS = {1: 1, 2: 8}  # in a half space, by the number of outputs
 _MORE = 8  # for each output, where there are more
@@ -127,7 +127,11 @@ def room_for_outputs(points: int, patterns: int, coordinates: int, odd: bool, ou
 
     On the longest ladders, as for one output; and the matrices between all labels.
     """
-    rays = len(_directions(outputs, odd))
-    nodes = rays * round(TOP / SPACING) + 1
-    each = 3 * coordinates + 4 * patterns + 4 * outputs**2 + (2 if odd else 1) * nodes
+    each = 3 * coordinates + 3 * patterns + 4 * outputs**2
+    nodes = most_outputs_nodes(odd, outputs)
     return 8 * (nodes * points * each + 8 * (outputs * patterns) ** 2)
+
+
+def most_outputs_nodes(odd: bool, outputs: int) -> int:
+    """Return the number of nodes of the longest ladders."""
+    return len(_directions(outputs, odd)) * round(TOP / SPACING) + 1

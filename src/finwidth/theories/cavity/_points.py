@@ -29,6 +29,7 @@ __all__ = [
     "Given",
     "Nodes",
     "draw",
+    "most_nodes",
     "normals",
     "room_for",
 ]
@@ -282,9 +283,11 @@ def draw(given: Given, activate: Activate, nodes: Nodes, base: np.ndarray, share
 def room_for(points: int, patterns: int, coordinates: int, odd: bool) -> int:
     """Return about how many bytes the points, and what is made of them at a time, take.
 
-    On the longest ladder: weights and their normals, features with those whitened and weighted, the
-    log density under each node.
+    On the longest ladder: weights and their normals, features with those that are weighted.
     """
-    steps = round(TOP / SPACING)
-    nodes = (1 if odd else 2) * steps + 1
-    return 8 * nodes * points * (3 * coordinates + 4 * patterns + (2 if odd else 1) * nodes)
+    return 8 * most_nodes(odd) * points * (3 * coordinates + 3 * patterns)
+
+
+def most_nodes(odd: bool) -> int:
+    """Return the length of the longest ladder."""
+    return (1 if odd else 2) * round(TOP / SPACING) + 1

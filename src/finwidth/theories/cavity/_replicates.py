@@ -12,10 +12,22 @@ from ._law import Law, settle
 from ._points import Cloud, Given, Nodes
 from ._steps import RUNAWAY
 
-__all__ = ["MOST_REPLICATES", "REPLICATES", "TIGHT", "Fit", "Replicate", "fit_at", "replicated"]
+__all__ = [
+    "MOST_REPLICATES",
+    "REPLICATES",
+    "TIGHT",
+    "Fit",
+    "Replicate",
+    "Start",
+    "fit_at",
+    "replicated",
+    "room_for_replicate",
+]
 
 REPLICATES, MOST_REPLICATES = 8, 32  # scramblings, whose spread is the error bar
 TIGHT, _MOST_TIGHT = 1e-4, 60
+
+Start = tuple[np.ndarray, np.ndarray]  # S and a
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +68,7 @@ def replicated(
     given: Given,
     cloud: Cloud,
     width: float,
-    start: tuple[np.ndarray, np.ndarray],
+    start: Start,
     seed: tuple[int, ...],
     **settings: Any,
 ) -> Replicate | None:
@@ -96,12 +108,12 @@ class Fit:
 def fit_at(
     given: Given,
     nodes: Nodes,
-    solve: Callable[[int, int, Law | None], Replicate | None],
+    solve: Callable[[int, int, Start | None], Replicate | None],
     width: float,
     count: int,
     *,
     fixed: bool,
-    scramblings: int,
+    scramblings: Callable[[int], int],
     least: int,
     enough: Callable[[int, Sequence[float]], bool],
     most: int,
@@ -115,14 +127,14 @@ def fit_at(
     given, nodes, width
         The problem, the nodes at the end of the way, N_1.
     solve
-        Gives a replicate from the points of a node, its number, and a law to start from or, None,
-        the way's end.
+        Gives a replicate from the points of a node, its number, and the S and a to start from or,
+        None, those at the way's end.
     count
         Points of a node at first.
     fixed
         Whether there are no more of them, and no more scramblings.
     scramblings
-        Most of them that are independent.
+        Most of them, with so many points of a node, that are independent and that memory holds.
     least
         Effective points below which no replicate is worth to be continued.
     enough
@@ -131,15 +143,17 @@ def fit_at(
     most, tolerance, tick
         As for `fit`.
     """
-    before: list[Replicate] = []  # on half as many points
+    starts: list[Start] = []  # on half as many points
     while True:
         last = fixed or 2 * count > most
         replicates: list[Replicate] = []
-        number = REPLICATES
-        while len(replicates) < number <= scramblings:
+        left_out: list[float] = []
+        number, bound = REPLICATES, scramblings(count)
+        while len(replicates) < number <= bound:
             index = len(replicates)
-            one = solve(count, index, before[index].law if index < len(before) else None)
-            if one is None or not one.largest <= RUNAWAY:
+            one = solve(count, index, starts[index] if index < len(starts) else None)
+            error = _error_left_out(given, one)
+            if one is None or error is None or not one.largest <= RUNAWAY:
                 if last:
                     raise ConvergenceError(
                         "expected a law of the neurons that connects to infinite width, got one "
@@ -149,20 +163,44 @@ def fit_at(
             if not last and (one.residual > TIGHT or one.law.effective < least):
                 break
             replicates.append(one)
+            left_out.append(error)
             tick(1.0, f"{count} points, {one.iterations} iterations")
             if len(replicates) < number:
                 continue
-            spread, wanted = _spread(given, replicates), np.inf if fixed else tolerance
-            if not last and not enough(count, [one.law.effective for one in replicates]):
+            spread = float(np.std(left_out, ddof=1) / np.sqrt(number) / np.mean(left_out))
+            wanted = np.inf if fixed else tolerance
+            if not last and not enough(count, [each.law.effective for each in replicates]):
                 break
-            number = math.ceil(number * max(1.0, spread / wanted) ** 2)
-            if len(replicates) == number or (last and number > scramblings):
+            number = _needed(number, spread / wanted, bound)
+            if last:
+                number = min(number, bound)
+            if len(replicates) == number:
                 return Fit(nodes, count, replicates, spread, wanted)
-        before = replicates if len(replicates) >= REPLICATES else []
+        starts = [(each.law.moments, each.law.dual) for each in replicates]
         count *= 2
 
 
-def _spread(given: Given, replicates: list[Replicate]) -> float:
-    """Return the relative standard error of the mean error left out."""
-    left_out = np.array([one.law.error_left_out(given) for one in replicates])
-    return float(np.std(left_out, ddof=1) / np.sqrt(left_out.size) / np.mean(left_out))
+def _needed(number: int, ratio: float, most: int) -> int:
+    """Return how many scramblings it takes if `number` have a spread of `ratio` times the wanted.
+
+    A forecast first, then `most`, then one more than these, which says that they will not do. Few
+    looks, because each makes the spread that ends them smaller than it is.
+    """
+    if not ratio > 1:
+        return number
+    if number == REPLICATES < most:
+        return math.ceil(number * min(ratio, MOST_REPLICATES) ** 2)
+    return most if number < most else most + 1
+
+
+def _error_left_out(given: Given, one: Replicate | None) -> float | None:
+    """Return the mean error left out, None where T + S has no factor."""
+    try:
+        return one and one.law.error_left_out(given)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def room_for_replicate(points: int, patterns: int, outputs: int) -> int:
+    """Return about how many bytes a replicate keeps: numbers of each point, S and a start."""
+    return 8 * (points * (3 + outputs + outputs**2) + 2 * (outputs * patterns) ** 2)

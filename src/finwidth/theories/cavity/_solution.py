@@ -26,9 +26,9 @@ from ._replicates import Fit, Replicate
 from ._roots import distinct
 from ._values import activate
 
-__all__ = ["CavityPrediction", "CavitySolution", "Patterns", "jackknife", "pooled"]
+__all__ = ["CHUNK", "CavityPrediction", "CavitySolution", "Patterns", "jackknife", "pooled"]
 
-_CHUNK = 2048  # points at once
+CHUNK = 2048  # points at once
 _RESIDUAL = 1e-4
 # nodes for the part of a test pattern that the training set does not span, by its deviation
 _RULES = ((0.0, 1), (0.05, 3), (0.3, 5), (0.8, 9), (1.5, 21), (math.inf, 65))
@@ -269,8 +269,8 @@ class CavitySolution(Solution):
         # of what is taken off, the same share of the points' error at test patterns
         less = second - replicate.share * replicate.prior
         sums: Any = (0.0,) * 5
-        for start in range(0, points.shape[0], _CHUNK):
-            at = slice(start, start + _CHUNK)
+        for start in range(0, points.shape[0], CHUNK):
+            at = slice(start, start + CHUNK)
             z, prior = points[at], replicate.prior[at]
             phi = given.scale * activate(self.network.activation, z @ given.features.T)
             mean, squares = self._features(z, patterns, full)
