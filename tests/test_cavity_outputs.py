@@ -123,6 +123,7 @@ def test_one_output_of_the_equations_of_several_is_that_of_one() -> None:
             1,
             points=1024,
             most=1024,
+            scramblings=lambda points: 8,
             tolerance=0.01,
             seed=0,
             tick=lambda share, state: None,
