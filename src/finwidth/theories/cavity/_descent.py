@@ -79,6 +79,8 @@ def descend[T: Stage](
                 few *= 2
             elif length > _LAST_STEP and share < 1:
                 length /= 4
+            elif 2 * few <= most:
+                few *= 2
             else:
                 raise ConvergenceError(
                     "expected a law of the neurons that connects to infinite width, got one that "
