@@ -322,9 +322,9 @@ def test_moved_points_have_the_law_for_any_a_and_C() -> None:
         )
         for a in (at_one[2], 0.5 * at_one[2]):
             lower = np.linalg.cholesky(given.noise + 1.5 * kernel)
-            weight = weights(given, found.cloud, 5.0, lower, a)
+            weight, _ = weights(given, found.cloud, 5.0, lower, a)
             whole = Cloud(values, np.log(prior), np.zeros((3, 3)), 0.0)
-            exact = weights(given, whole, 5.0, lower, a)
+            exact, _ = weights(given, whole, 5.0, lower, a)
             np.testing.assert_allclose(
                 (found.cloud.phi * weight[:, None]).T @ found.cloud.phi,
                 (values * exact[:, None]).T @ values,

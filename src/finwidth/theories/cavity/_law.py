@@ -192,9 +192,9 @@ def at(
 
 def weights(
     given: Given, cloud: Cloud, width: float, lower: np.ndarray, a: np.ndarray
-) -> np.ndarray:
-    """Return the points' probabilities at C = (lower lowerᵀ)⁻¹ and any a."""
-    return AtC(given, cloud, width, lower).value(a)[1]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points' probabilities and t at C = (lower lowerᵀ)⁻¹ and any a."""
+    return AtC(given, cloud, width, lower).value(a)[1:]
 
 
 def dual_value(

@@ -2,9 +2,10 @@
 
 Where many weak directions make the law at each readout weight a little less than Gaussian, as with
 random labels, few of the points that Gaussians give carry it. Drawn again by their weights at one
-a and C and then moved, they all do; for other a and C, and under the prior, they are weighted as
-any others. The moves are made in single precision, which changes none of that: it is the law at
-the points, wherever they are, that is computed in double.
+a and C and then moved, they all do: half by ρ, half by ρt²/E[t²], so that neither the bulk nor the
+few neurons that learn are left to few points. For other a and C, and under the prior, they are
+weighted as any others. The moves are made in single precision, which changes none of that: it is
+the law at the points, wherever they are, that is computed in double.
 """
 
 import dataclasses
@@ -37,13 +38,13 @@ def _trajectories(
     start: Array,
     momenta: Array,
     exponentials: Array,
-    problem: tuple[Array, Array, Array, Array],
+    problem: tuple[Array, Array, Array, Array, Array],
     step: Array,
 ) -> tuple[Array, Array]:
-    features, scale, field, coupling = problem
+    features, scale, field, coupling, tilt = problem
 
     def density(z: Array) -> tuple[Array, Array]:
-        """Return log N(z)(1+q)^{-1/2}e^{ut/2} and its gradient."""
+        """Return log N(z)(1+q)^{-1/2}e^{ut/2}(1 + tilt·t²) and its gradient."""
         h = z @ features.T
         phi, slope = jax.jvp(activation.fn, (h,), (jnp.ones_like(h),))
         phi, slope = scale * phi, scale * slope
@@ -52,8 +53,10 @@ def _trajectories(
         shrink = 1 / (1 + q)
         u = phi @ field
         t = u * shrink
-        value = 0.5 * (jnp.log(shrink) + u * t - jnp.sum(z**2, axis=1))
+        value = 0.5 * (jnp.log(shrink) + u * t - jnp.sum(z**2, axis=1)) + jnp.log1p(tilt * t**2)
         force = t[:, None] * field - (shrink + t**2)[:, None] * coupled
+        rise = 2 * tilt * t / (1 + tilt * t**2) * shrink
+        force = force + rise[:, None] * (field - 2 * t[:, None] * coupled)
         gradient = (force * slope) @ features - z
         return value.astype(z.dtype), gradient.astype(z.dtype)
 
@@ -84,7 +87,7 @@ def _trajectories(
 def _moved(
     activation: Activation,
     start: np.ndarray,
-    problem: tuple[np.ndarray, float, np.ndarray, np.ndarray],
+    problem: tuple[np.ndarray, float, np.ndarray, np.ndarray, float],
     step: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
@@ -175,7 +178,10 @@ class Sample:
         """
         width, moments, dual = at
         lower = np.linalg.cholesky(given.noise + moments)
-        weight = weights(given, self.cloud, width, lower, dual).reshape(self.groups, -1)
+        weight, pull = weights(given, self.cloud, width, lower, dual)
+        mean = float(weight @ pull**2)
+        tilt = 1 / mean if mean > 0 else 0.0
+        weight = (weight * (1 + tilt * pull**2)).reshape(self.groups, -1)
         rng = np.random.default_rng(seed)
         size = weight.shape[1] if self.groups > 1 else 0
         chosen = [
@@ -186,12 +192,13 @@ class Sample:
         longest = np.pi / 2 / LEAPS  # no farther than a quarter of the prior's period
         step = min(self.step, start.shape[1] ** -0.25, longest)
         coupling = scipy.linalg.cho_solve((lower, True), np.eye(dual.size)) / width
-        problem = given.features, given.scale, dual / np.sqrt(width), coupling
+        problem = given.features, given.scale, dual / np.sqrt(width), coupling, tilt
         points, accepted = _moved(activation, start, problem, step, rng)
         step *= 0.8 if accepted < _ACCEPTED[0] else 1.25 if accepted > _ACCEPTED[1] else 1.0
         phi = given.scale * activate(activation, points @ given.features.T)
         even = Cloud(phi, np.zeros(phi.shape[0]), np.zeros_like(given.kernel), share)
-        log_prior = -np.log(weights(given, even, width, lower, dual))
+        weight, pull = weights(given, even, width, lower, dual)
+        log_prior = -np.log(weight * (1 + tilt * pull**2))
         log_prior -= logsumexp(log_prior)
         missed = share * (square(phi, np.exp(log_prior)) - given.kernel)
         return Sample(points, Cloud(phi, log_prior, missed, share), groups, step)
