@@ -525,7 +525,8 @@ def test_identity_network_is_the_wishart_mixture(model):
     assert_sampled_is_the_mixture(network, X, Y, X_TEST, Y_TEST, T, model)
 
 
-@pytest.mark.parametrize("outputs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("outputs", [1, 2])
 def test_a_run_keeps_images_and_weights(outputs, tmp_path):
     labels = Y if outputs == 1 else np.stack([Y, -Y], axis=1)
     network = net(outputs=outputs)

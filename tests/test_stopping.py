@@ -23,6 +23,7 @@ def run(**changes):
     return fw.sample(fw.Network((3,), "erf"), X, Y, **arguments)
 
 
+@pytest.mark.slow
 def test_a_run_stops_when_the_error_is_known_well_enough():
     rough = run(target_mcse=0.05)
     fine = run(target_mcse=0.02)
