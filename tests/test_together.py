@@ -172,7 +172,7 @@ def test_leave_one_out_is_that_of_the_patterns_left_out():
         tree = run_by_hand(fw.infer.SplitHMC(fw.models.marginal), 4000)
     found: Any = az.loo(tree, pointwise=True)
     assert found.n_data_points == N_PATTERNS
-    assert found.pareto_k.max() < 0.5
+    assert found.pareto_k.max() < 0.7
     settings = {"temperature": T, "num_chains": 2, "num_samples": 4000, "progress": False}
     for left in range(0, N_PATTERNS, 5):
         rest = np.arange(N_PATTERNS) != left
