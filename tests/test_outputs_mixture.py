@@ -117,12 +117,10 @@ def mixture_terms(net, theory, values):
     return q_bar, upper.T @ matrix @ upper, np.zeros((len(points), 2)), kernel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "theory"),
-    [
-        pytest.param(*case, marks=() if number == 0 else pytest.mark.slow)
-        for number, case in enumerate(MIXTURES)
-    ],
+    MIXTURES,
     ids=["erf", "relu-bias", "relu-one-unit", "identity-L3", "wishart-relu-L2"],
 )
 def test_mixture_is_the_gaussian_process_of_theory_md(net, theory):

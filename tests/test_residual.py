@@ -170,7 +170,8 @@ def test_without_a_branch_it_is_one_linear_layer():
     assert one.action == pytest.approx(other.action, rel=1e-10)
 
 
-@pytest.mark.parametrize("readout", [some_slow("identity"), "erf"])
+@pytest.mark.slow
+@pytest.mark.parametrize("readout", ["identity", "erf"])
 def test_without_a_skip_it_is_the_network_of_two_layers(readout):
     net = block(skip=0.0, readout_activation=readout)
     dense = fw.Network((12, 12), "erf", (1.1, 0.7 / 1.3**2, 1.4), readout_activation=readout)

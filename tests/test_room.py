@@ -250,6 +250,7 @@ def test_even_noise_is_the_gaussian_likelihood(activation):
     np.testing.assert_allclose(one.variance, other.variance, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_likelihood_of_ones_own_is_sampled_and_compared():
     """A linear network of many units against the process that it then is, in closed form."""
     net, likelihood = fw.Network((4000,), "identity"), Uneven(NOISE)

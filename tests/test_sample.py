@@ -157,6 +157,7 @@ def test_large_hidden_weights_are_not_stored_by_default(monkeypatch, small):
     assert set(tree["posterior"].data_vars) == {"v", "b_out"}
 
 
+@pytest.mark.slow
 def test_seeds_that_differ_anywhere_give_other_draws():
     """With ints of 32 bits, too, of which JAX would take the lower half alone."""
     seeds = [3, 2**31 + 3, 2**32 + 3, 2**33 + 3, 2**62 + 3]
