@@ -20,10 +20,10 @@ given as a share of those of the sampling, and "all in" counts the CPU seconds o
 sampling, compilation left out; the last column is its ratio to weight-space NUTS run by finwidth's
 driver. `--size 0.2` takes a fifth of the transitions, `--draws 500` as many draws of each of
 finwidth's chains, `--only TEXT ...` the rows whose posterior and method hold all of the texts,
-`--methods TEXT ...` those whose method holds one of them.
+`--methods TEXT ...` those whose method holds one of them; `--seed` is that of finwidth's chains.
 
     python tests/benchmarks/bench_samplers.py --rivals [--size 1] [--draws 500] [--only TEXT ...]
-        [--methods TEXT ...] [--json]
+        [--methods TEXT ...] [--seed 0] [--json]
 
 MNIST comes from mnist01.npz (x_train, y_train, x_test, y_test) in the folder $FINWIDTH_DATA, or
 in ../shared/data next to the repository; without it, Gaussian inputs of the same size.
@@ -87,6 +87,7 @@ class Method:
     num_warmup: int | None  # None: the sampler's own, until the chains have settled
     num_samples: int
     options: tuple[tuple[str, int], ...] = ()
+    seed: int = 0
 
 
 SPLIT_MARGINAL = Method("SplitHMC, marginal", "marginal", "split_hmc", 200, 600)
@@ -223,6 +224,7 @@ def by_finwidth(posterior: Posterior, method: Method) -> Run:
             num_chains=CHAINS,
             keep=["v"],
             sampler_options=dict(method.options),
+            seed=method.seed,
             progress=False,
         )
     predictions = tree["predictions"].to_dataset()
@@ -430,22 +432,21 @@ def rival_table(rows: list[dict[str, float | str]]) -> Table:
 
 
 def rival_runs(
-    size: float, draws: int | None, only: list[str], names: list[str]
+    size: float, draws: int | None, seed: int, only: list[str], names: list[str]
 ) -> Iterator[tuple[Posterior, list[Any]]]:
     """The posteriors and methods of `--rivals`."""
-    ours = [
-        dataclasses.replace(method, num_samples=draws or max(int(size * method.num_samples), 20))
-        for method in OURS
-    ]
-    others = [
-        dataclasses.replace(rival, num_samples=max(int(size * rival.num_samples), 20))
-        for rival in rivals.RIVALS
-    ]
+
+    def scaled(count: int) -> int:
+        return max(int(size * count), 20)
+
+    ours = [dataclasses.replace(method, seed=seed) for method in OURS]
     methods = [
         dataclasses.replace(
-            method, num_warmup=method.num_warmup and max(int(size * method.num_warmup), 20)
+            method,
+            num_warmup=method.num_warmup and scaled(method.num_warmup),
+            num_samples=draws if draws and method in ours else scaled(method.num_samples),
         )
-        for method in (*ours, *others)
+        for method in (*ours, *rivals.RIVALS)
     ]
     for posterior in RIVAL_POSTERIORS:
         chosen = [
@@ -477,13 +478,16 @@ def main() -> None:
     parser.add_argument(
         "--methods", nargs="*", default=[], help="of --rivals: texts of which a method holds one"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of --rivals: of finwidth's chains")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 225)
     everything = []
     runs: Iterable[tuple[Posterior, Iterable[Any]]] = FULL if arguments.full else QUICK
     if arguments.rivals:
-        runs = rival_runs(arguments.size, arguments.draws, arguments.only, arguments.methods)
+        runs = rival_runs(
+            arguments.size, arguments.draws, arguments.seed, arguments.only, arguments.methods
+        )
     for posterior, methods in runs:
         rows = list(compare(posterior, methods))
         everything += rows

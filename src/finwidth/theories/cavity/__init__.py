@@ -25,8 +25,8 @@ from .._theory import Theory, check_dense, checked
 from ._classes import check_classes, solve_classes
 from ._fit import fit
 from ._outputs import CavityOutputsSolution, solve_outputs
-from ._outputs_points import most_outputs_nodes, room_for_outputs
-from ._points import MOST_COORDINATES, Given, most_nodes, room_for
+from ._outputs_points import most_nodes, room_for
+from ._points import MOST_COORDINATES, Given
 from ._replicates import MOST_REPLICATES, REPLICATES, Fit, room_for_replicate
 from ._solution import CavityPrediction, CavitySolution
 
@@ -177,21 +177,17 @@ class Cavity(Theory):
                 f"expected X = patterns that span at most {MOST_COORDINATES} directions for "
                 f"theory='cavity' (the longest Sobol sequence), got {rank}"
             )
-        nodes = most_nodes(odd)
-        if network.outputs > 1:
-            nodes = most_outputs_nodes(odd, network.outputs)
+        limit = check_memory("memory_limit", self.memory_limit)
 
         def room(points: int) -> int:
-            if network.outputs > 1:
-                return room_for_outputs(points, n, rank, odd, network.outputs)
-            return room_for(points, n, rank, odd)
-
-        most = self._most_points(n, room)
+            return room_for(points, n, rank, odd, network.outputs)
 
         def scramblings(points: int) -> int:
-            left = check_memory("memory_limit", self.memory_limit) - room(points)
+            nodes = most_nodes(odd, network.outputs)
             each = room_for_replicate(nodes * points, n, network.outputs)
-            return max(REPLICATES, min(MOST_REPLICATES, int(left // each)))
+            return max(REPLICATES, min(MOST_REPLICATES, int((limit - room(points)) // each)))
+
+        most = self._most_points(n, limit, room)
 
         given = Given(
             span.coordinates(rank),
@@ -246,9 +242,8 @@ class Cavity(Theory):
             )
         return solution
 
-    def _most_points(self, patterns: int, room: Callable[[int], int]) -> int:
+    def _most_points(self, patterns: int, limit: float, room: Callable[[int], int]) -> int:
         """Return the most points of a node that `memory_limit` allows, within reason."""
-        limit = check_memory("memory_limit", self.memory_limit)
         least = _FEWEST if self.points is None else self.points
         needed = room(least)
         if needed > limit:

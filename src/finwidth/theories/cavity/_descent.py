@@ -1,35 +1,36 @@
 """A fixed point followed in width, from infinity down to that of the layer."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from ..._basics.errors import ConvergenceError
+from ._law import whiten
+from ._points import Given
 
-__all__ = ["SETTLING", "descend"]
+__all__ = ["SETTLING", "Stage", "descend"]
 
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1 / 32, 1 / 8, 1 / 128  # of 1/n, in 1/N_1
 SETTLING = 3  # steps at the last width, where the nodes come to rest
 _QUICK = 5  # iterations after which the next step may be longer
+_FARTHEST = 0.5  # change of T + S, relative to itself, that is extrapolated
 
 
-@runtime_checkable
-class Stage(Protocol):
-    """A fixed point on the way."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """A fixed point on the way: S and a, found in so many iterations at a width."""
 
-    @property
-    def width(self) -> float:
-        """Its width."""
-        ...
-
-    @property
-    def iterations(self) -> int:
-        """What it took to find it."""
-        ...
+    width: float
+    moments: np.ndarray
+    dual: np.ndarray
+    iterations: int
 
 
 def descend[T: Stage](
+    given: Given,
     first: T,
-    advance: Callable[[T | None, T, float, int], tuple[T | None, str, bool]],
+    advance: Callable[[T, float, int], tuple[T | None, str, bool]],
     width: float,
     *,
     settling: Callable[[T], int],
@@ -42,12 +43,13 @@ def descend[T: Stage](
 
     Parameters
     ----------
+    given
+        The problem.
     first
         That of infinite width.
     advance
-        From the last two stages (the first of them None where it is of no use), a width and the
-        points of a node to the next stage or None, why there is none, and whether it may be for
-        lack of points.
+        From the last stage, with S and a extrapolated in 1/n, a width and the points of a node to
+        the next stage or None, why there is none, and whether it may be for lack of points.
     width
         N_1.
     settling
@@ -68,7 +70,8 @@ def descend[T: Stage](
     at, share, length, count = first, 0.0, _FIRST_STEP, 0
     while share < 1 or count < settling(at):
         following = min(1.0, share + length)
-        after, reason, doubt = advance(before, at, width / following, few)
+        start = _ahead(given, before, at, width / following)
+        after, reason, doubt = advance(start, width / following, few)
         more = 2 * few <= (most if doubt else min(most, sure))
         if after is None:
             # smaller steps and more points: where both fail the branch has ended
@@ -95,3 +98,16 @@ def descend[T: Stage](
         before, at, share = at, after, following
         tick(following, f"width {at.width:.4g}")
     return at, few
+
+
+def _ahead[T: Stage](given: Given, before: T | None, at: T, width: float) -> T:
+    """Return a stage with S and a extrapolated in 1/n, as far as T + S stays positive."""
+    if before is None or not width < at.width < before.width:
+        return at
+    ratio = (1 / width - 1 / at.width) / (1 / at.width - 1 / before.width)
+    change = at.moments - before.moments
+    lower = np.linalg.cholesky(given.noise + at.moments)
+    largest = float(np.max(np.abs(np.linalg.eigvalsh(whiten(lower, change)))))
+    ratio = min(ratio, _FARTHEST / max(largest, 1e-12))
+    moments, dual = at.moments + ratio * change, at.dual + ratio * (at.dual - before.dual)
+    return dataclasses.replace(at, moments=moments, dual=dual)

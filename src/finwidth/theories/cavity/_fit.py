@@ -17,7 +17,7 @@ from ._descent import SETTLING, descend
 from ._moves import Sample
 from ._points import Given, Nodes, draw, normals
 from ._replicates import REPLICATES, Fit, Replicate, Start, fit_at, replicated
-from ._steps import EFFECTIVE, Trail, ahead, moved_step, step
+from ._steps import EFFECTIVE, Trail, moved_step, step
 from ._values import activate
 
 __all__ = ["fit"]
@@ -55,18 +55,15 @@ def follow(
     function = functools.partial(activate, activation)
     moments = given.kernel.copy()
     dual = np.linalg.solve(given.noise + moments, given.y)
-    first = Trail(np.inf, Nodes.prior(given.features.shape[1], given.odd), moments, dual, 1.0)
+    nodes = Nodes.prior(given.features.shape[1], given.odd)
+    first = Trail(np.inf, moments, dual, 0, nodes, 1.0)
     calls = itertools.count(1)
 
     @functools.lru_cache(maxsize=1)
     def base(count: int, points: int) -> np.ndarray:
         return normals((count, given.features.shape[1]), points, (seed, 0))
 
-    def advance(
-        before: Trail | None, trail: Trail, to: float, points: int
-    ) -> tuple[Trail | None, str, bool]:
-        moments, dual = ahead(given, before, trail, to)
-        start = dataclasses.replace(trail, moments=moments, dual=dual)
+    def advance(start: Trail, to: float, points: int) -> tuple[Trail | None, str, bool]:
         if start.sample is not None:
             own = seed, 0, next(calls)
             return moved_step(given, activation, start, to, points, REPLICATES, own)
@@ -80,6 +77,7 @@ def follow(
         return dataclasses.replace(after, sample=sample), reason, False
 
     return descend(
+        given,
         first,
         advance,
         width,

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
+from scipy.special import logsumexp
 
 from ._points import Cloud, Given, square, whitened_squares
 
-__all__ = ["AtC", "Law", "at", "dual_value", "log_sum", "settle", "weights", "whiten"]
+__all__ = ["AtC", "Law", "at", "dual_value", "settle", "weights", "whiten"]
 
 _DECREMENT = 1e-9  # of Newton's method for a, squared: in units of D, a log probability
 _COARSE = 0.02  # of what S has still to change, to which a is found on the way
@@ -91,7 +92,7 @@ class AtC:
         u = self.cloud.phi @ (a / np.sqrt(self.width))
         pull = u * self.shrink
         log = self.log_base + 0.5 * u * pull
-        top = log_sum(log)
+        top = float(np.asarray(logsumexp(log)))
         norm = self.width * top
         value = float(self.given.y @ a - 0.5 * a @ (self.noise @ a) - norm)
         return value, np.exp(log - top), pull
@@ -125,12 +126,6 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     if not np.all(np.isfinite(lower)):  # what is not finite has no factor either
         raise np.linalg.LinAlgError("not finite")
     return lower
-
-
-def log_sum(log: np.ndarray) -> float:
-    """Return log Σ exp."""
-    top = float(np.max(log))
-    return top + float(np.log(np.sum(np.exp(log - top))))
 
 
 def at(

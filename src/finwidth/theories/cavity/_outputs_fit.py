@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ._descent import SETTLING, descend
+from ._descent import SETTLING, Stage, descend
 from ._law import settle
 from ._outputs_law import OutputsCloud, OutputsEquation, OutputsLaw
 from ._outputs_points import Rays
 from ._points import TOP, Activate, Given, draw, normals
 from ._replicates import Fit, Replicate, Start, fit_at, replicated
-from ._steps import COVERED, LOOSE, MOST_LOOSE, ahead, failure
+from ._steps import COVERED, LOOSE, MOST_LOOSE, failure
 
 __all__ = ["fit_outputs"]
 
@@ -26,15 +26,11 @@ _FEW, _SURE, _MANY = 2**12, 2**14, 2**16  # points of all nodes on the way
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Trail:
+class _Trail(Stage):
     """Where the way down from infinite width has come to."""
 
-    width: float
     rays: Rays
-    moments: np.ndarray
-    dual: np.ndarray
     share: np.ndarray
-    iterations: int = 0
 
 
 class _Way:
@@ -49,12 +45,9 @@ class _Way:
 
         self.base = base
 
-    def step(
-        self, before: _Trail | None, trail: _Trail, width: float, points: int
-    ) -> tuple[_Trail | None, str, bool]:
+    def step(self, trail: _Trail, width: float, points: int) -> tuple[_Trail | None, str, bool]:
         """Return the next point, why there is none, and whether the points are too few."""
-        given, rays = self.given, trail.rays
-        moments, dual = ahead(given, before, trail, width)
+        given, rays, moments, dual = self.given, trail.rays, trail.moments, trail.dual
         while True:
             lower = np.linalg.cholesky(given.noise + moments)
             for _ in range(2):
@@ -82,7 +75,7 @@ class _Way:
             moments, dual = law.moments, law.dual
             outside = np.linalg.norm(law.pull, axis=1) > rays.top
             if np.sum(law.shares[outside]) <= 1 - COVERED or rays.top >= TOP:
-                after = _Trail(width, rays, moments, dual, law.bulk, count)
+                after = _Trail(width, moments, dual, count, rays, law.bulk)
                 return after, "", doubt
             rays = rays.grown()
 
@@ -111,18 +104,15 @@ def fit_outputs(
     """
     way = _Way(given, activate, seed)
     moments = np.kron(np.eye(outputs), given.kernel)
-    start = _Trail(
-        np.inf,
-        Rays.prior(given.features.shape[1], given.odd, outputs),
-        moments,
-        np.linalg.solve(given.noise + moments, given.y),
-        np.eye(outputs),
-    )
-    size, few = start.rays.nodes.v.size, _LEAST
+    rays = Rays.prior(given.features.shape[1], given.odd, outputs)
+    dual = np.linalg.solve(given.noise + moments, given.y)
+    first = _Trail(np.inf, moments, dual, 0, rays, np.eye(outputs))
+    size, few = rays.nodes.v.size, _LEAST
     while few * size < _FEW and 2 * few <= most:
         few *= 2
     trail, count = descend(
-        start,
+        given,
+        first,
         way.step,
         width,
         settling=lambda _: SETTLING,

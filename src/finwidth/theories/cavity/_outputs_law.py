@@ -15,8 +15,9 @@ import dataclasses
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
+from scipy.special import logsumexp
 
-from ._law import AtC, Law, log_sum
+from ._law import AtC, Law
 from ._points import Cloud, Given, square
 
 __all__ = ["OutputsCloud", "OutputsEquation", "OutputsLaw", "all_outputs", "second_weights"]
@@ -133,7 +134,7 @@ class OutputsEquation(AtC):
         u = self.cloud.phi @ (a.reshape(outputs, -1).T / np.sqrt(self.width))
         pull = np.einsum("ide,ie->id", self.shrink, u)
         log = self.log_base + 0.5 * np.einsum("id,id->i", u, pull)
-        top = log_sum(log)
+        top = float(np.asarray(logsumexp(log)))
         value = float(self.given.y @ a - 0.5 * a @ (self.noise @ a) - self.width * top)
         return value, np.exp(log - top), pull
 

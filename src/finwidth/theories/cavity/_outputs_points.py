@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from ._points import SPACING, TOP, Activate, Given, Nodes
 
-__all__ = ["Rays", "most_outputs_nodes", "room_for_outputs"]
+__all__ = ["Rays", "most_nodes", "room_for"]
 
 _RAYS = {1: 1, 2: 8}  # in a half space, by the number of outputs
 _MORE = 8  # for each output, where there are more
@@ -122,16 +122,16 @@ class Rays:
         return Rays(self.directions, tuple(ladders))
 
 
-def room_for_outputs(points: int, patterns: int, coordinates: int, odd: bool, outputs: int) -> int:
+def room_for(points: int, patterns: int, coordinates: int, odd: bool, outputs: int) -> int:
     """Return about how many bytes the points, and what is made of them at a time, take.
 
-    On the longest ladders, as for one output; and the matrices between all labels.
+    On the longest ladders: weights and their normals, features with those that are weighted; and
+    the matrices between all labels.
     """
     each = 3 * coordinates + 3 * patterns + 4 * outputs**2
-    nodes = most_outputs_nodes(odd, outputs)
-    return 8 * (nodes * points * each + 8 * (outputs * patterns) ** 2)
+    return 8 * (most_nodes(odd, outputs) * points * each + 8 * (outputs * patterns) ** 2)
 
 
-def most_outputs_nodes(odd: bool, outputs: int) -> int:
-    """Return the number of nodes of the longest ladders."""
+def most_nodes(odd: bool, outputs: int) -> int:
+    """Return the number of nodes of the longest ladders, of one output as well."""
     return len(_directions(outputs, odd)) * round(TOP / SPACING) + 1

@@ -29,9 +29,7 @@ __all__ = [
     "Given",
     "Nodes",
     "draw",
-    "most_nodes",
     "normals",
-    "room_for",
 ]
 
 Activate = Callable[[np.ndarray], np.ndarray]
@@ -278,16 +276,3 @@ def draw(given: Given, activate: Activate, nodes: Nodes, base: np.ndarray, share
     phi = given.scale * activate(z @ given.features.T)
     missed = share * (square(phi, np.exp(log_prior)) - given.kernel)
     return Cloud(phi, log_prior, missed, share)
-
-
-def room_for(points: int, patterns: int, coordinates: int, odd: bool) -> int:
-    """Return about how many bytes the points, and what is made of them at a time, take.
-
-    On the longest ladder: weights and their normals, features with those that are weighted.
-    """
-    return 8 * most_nodes(odd) * points * (3 * coordinates + 3 * patterns)
-
-
-def most_nodes(odd: bool) -> int:
-    """Return the length of the longest ladder."""
-    return (1 if odd else 2) * round(TOP / SPACING) + 1

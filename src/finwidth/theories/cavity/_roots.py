@@ -1,5 +1,6 @@
 """Other fixed points at the same width: those that starts away from the branch lead to."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -48,7 +49,7 @@ def distinct(given: Given, activation: Activation, fit: Fit, width: float, seed:
         phi = given.scale * function(first.points @ given.features.T)
         missed = share * (square(phi, first.prior) - given.kernel)
         sample = Sample(first.points, Cloud(phi, np.log(first.prior), missed, share))
-    known = Trail(width, fit.nodes, first.law.moments, first.law.dual, share, sample=sample)
+    known = Trail(width, first.law.moments, first.law.dual, 0, fit.nodes, share, sample=sample)
 
     def base(count: int, points: int) -> np.ndarray:
         return normals((count, given.features.shape[1]), points, (seed, 99))
@@ -97,7 +98,7 @@ def _at(given: Given, known: Trail, kernel: np.ndarray) -> Trail:
     """Return a start with the same points and another S."""
     noise = given.noise - given.temperature * np.eye(given.y.size)
     dual = Factor(kernel + noise, given.temperature).solve(given.y)
-    return Trail(known.width, known.nodes, kernel, dual, known.share, sample=known.sample)
+    return dataclasses.replace(known, moments=kernel, dual=dual)
 
 
 def _distance(given: Given, one: Law, other: Law) -> float:

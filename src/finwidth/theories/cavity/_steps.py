@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ...activations._activation import Activation
-from ._law import Law, settle, whiten
+from ._descent import Stage
+from ._law import Law, settle
 from ._moves import Sample
 from ._points import TOP, Activate, Given, Nodes, draw
 
@@ -18,7 +18,6 @@ __all__ = [
     "MOST_LOOSE",
     "RUNAWAY",
     "Trail",
-    "ahead",
     "failure",
     "moved_step",
     "step",
@@ -28,19 +27,14 @@ EFFECTIVE, _FEWEST = 300, 40  # effective points of E[t²] on the way, wanted an
 LOOSE, MOST_LOOSE = 0.03, 12
 COVERED = 0.97  # of E[t²] within the ladder
 RUNAWAY = 0.25  # of E[t²] on a single point
-_FARTHEST = 0.5  # change of T + S, relative to itself, that is extrapolated
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trail:
+class Trail(Stage):
     """Where the way down from infinite width has come to."""
 
-    width: float
     nodes: Nodes
-    moments: np.ndarray
-    dual: np.ndarray
     share: float
-    iterations: int = 0
     density: float = np.inf  # effective points of E[t²] for each point of a node
     sample: Sample | None = None  # where the points are moved
 
@@ -56,32 +50,6 @@ def _uncovered(law: Law, nodes: Nodes, odd: bool) -> tuple[bool, bool]:
         sides.append(bool(np.sum(share[outside]) > (1 - COVERED) * total and total > 1e-3))
     low, high = -float(nodes.v[0]), float(nodes.v[-1])
     return (sides[0] and not odd and low < TOP, sides[1] and high < TOP)
-
-
-@runtime_checkable
-class Found(Protocol):
-    """S and a that were found at a width."""
-
-    @property
-    def width(self) -> float: ...
-    @property
-    def moments(self) -> np.ndarray: ...
-    @property
-    def dual(self) -> np.ndarray: ...
-
-
-def ahead(
-    given: Given, before: Found | None, at: Found, width: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return S and a extrapolated in 1/n from two widths, as far as T + S stays positive."""
-    if before is None or not width < at.width < before.width:
-        return at.moments, at.dual
-    ratio = (1 / width - 1 / at.width) / (1 / at.width - 1 / before.width)
-    change = at.moments - before.moments
-    lower = np.linalg.cholesky(given.noise + at.moments)
-    largest = float(np.max(np.abs(np.linalg.eigvalsh(whiten(lower, change)))))
-    ratio = min(ratio, _FARTHEST / max(largest, 1e-12))
-    return at.moments + ratio * change, at.dual + ratio * (at.dual - before.dual)
 
 
 def step(
@@ -117,7 +85,7 @@ def step(
         if not below and not above:
             bulk = float(law.weight @ law.shrink)
             density = law.effective / points
-            after = Trail(width, nodes, moments, dual, bulk, count, density)
+            after = Trail(width, moments, dual, count, nodes, bulk, density)
             return after, "", doubt
 
 
@@ -153,7 +121,8 @@ def moved_step(
     if reason:
         return None, reason, doubt
     bulk, density = float(law.weight @ law.shrink), law.effective / points
-    after = Trail(width, trail.nodes, law.moments, law.dual, bulk, iterations, density, sample)
+    where = law.moments, law.dual, iterations
+    after = Trail(width, *where, trail.nodes, bulk, density, sample)
     return after, "", doubt
 
 
