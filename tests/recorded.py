@@ -34,9 +34,12 @@ Numbers = dict[str, float]
 def machine() -> dict[str, str]:
     """Describe what the last bits of a draw depend on."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
+        # the name alone can be that of several generations, with instructions of their own
+        lines = [line.split(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+        first = {pair[0].strip(): pair[1].strip() for pair in reversed(lines) if len(pair) == 2}
+        wanted = ("model name", "cpu family", "model", "stepping")
+        processor = ", ".join(first[name] for name in wanted)
+    except (OSError, KeyError):
         processor = platform.processor()
     return {"processor": processor, "jax": jax.__version__}
 
@@ -91,7 +94,7 @@ def drawn(model: str, sampler: str, activation: str = "erf") -> Callable[[], Num
     def numbers() -> Numbers:
         tree = fw.sample(
             network(activation, 3, biased=True), X, Y, temperature=T, X_test=X_TEST, y_test=Y_TEST,
-            model=model, sampler=sampler, num_warmup=25, num_samples=4, num_chains=1, seed=7,
+            model=model, sampler=sampler, num_warmup=6, num_samples=2, num_chains=1, seed=7,
             progress=False,
         )  # fmt: skip
         return {

@@ -349,7 +349,7 @@ def test_interruption_keeps_the_draws(monkeypatch, small):
 
     def interrupted(self, count, thin=1):
         calls.append(count)
-        if len(calls) == 6:  # four blocks of warm-up, one of draws
+        if len(calls) == 7:  # five blocks of warm-up, one of draws
             raise KeyboardInterrupt
         return advance(self, count, thin)
 

@@ -40,15 +40,15 @@ QUICK = [("digits", 50, 0.01, "erf")]
 FULL = [
     *(("digits", width, 0.01, "erf") for width in (20, 50, 200)),
     *(("digits", width, 0.01, "relu") for width in (20, 50, 200)),
-    *(("random", width, 0.1, "erf") for width in (20, 50, 200)),
+    *((name, width, 0.1, "erf") for name in ("random", "random 120") for width in (20, 50, 200)),
 ]
 
 
 def load(name: str) -> fw.Dataset:
-    """The digits 0 and 1 (P = 100), or random labels of Gaussian inputs (P = 60, N_0 = 50)."""
+    """The digits 0 and 1 (P = 100), or random labels of Gaussian inputs (N_0 = 50, P = 60 or 120)."""
     if name == "digits":
         return fw.load_dataset("digits", n_train=100, n_test=100)
-    return fw.load_dataset("random", n_train=60, n_test=100)
+    return fw.load_dataset("random", n_inputs=50, n_train=120 if "120" in name else 60, n_test=100)
 
 
 def solved(
@@ -170,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="one posterior (the default)")
-    size.add_argument("--full", action="store_true", help="nine posteriors; half an hour")
+    size.add_argument("--full", action="store_true", help="twelve posteriors; half an hour")
     size.add_argument("--end", action="store_true", help="how the branch of ReLU layers ends")
     parser.add_argument("--no-sampling", action="store_true", help="the theory alone")
     arguments = parser.parse_args()

@@ -16,6 +16,9 @@ from .stopping import settled, stuck
 
 __all__ = ["drive"]
 
+# Chains pool what they have learnt after so many transitions for the first time, then after every
+# multiple of BLOCK.
+_FIRST_BLOCK = 10
 _FEW = 10  # draws that say nothing about whether chains move
 _WARMUP_STATISTICS = ("stats:lp", "stats:step_size")
 
@@ -66,7 +69,8 @@ def drive(
 
     while not ended:
         done = _length(warm)
-        block = engine.advance(min(BLOCK, plan.num_warmup - done))
+        length = _FIRST_BLOCK if done < _FIRST_BLOCK else BLOCK - done % BLOCK
+        block = engine.advance(min(length, plan.num_warmup - done))
         engine.pool()
         warm.append({name: block[name] for name in _WARMUP_STATISTICS})
         done = _length(warm)

@@ -66,7 +66,7 @@ def _towards(size: Array) -> tuple[Array, ...]:
 def renew_metric(adapt: AdaptState, i: Array) -> AdaptState:
     """Return the state before transition `i`: where it is time, with a metric learnt anew.
 
-    The search for its step size starts again, from twice the one before.
+    The search for its step size starts again, from the one before.
     """
     metric = adapt.metric
     if not isinstance(metric, SharedMetric) or not metric.moment:
@@ -75,7 +75,7 @@ def renew_metric(adapt: AdaptState, i: Array) -> AdaptState:
     def renewed(adapt: AdaptState) -> AdaptState:
         averaging = jax.tree.map(
             lambda new, old: jnp.asarray(new, old.dtype),
-            _towards(2 * adapt.step_size),
+            _towards(adapt.step_size),
             adapt.averaging,
         )
         return adapt._replace(averaging=averaging, metric=learn(metric))

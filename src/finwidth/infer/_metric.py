@@ -26,8 +26,9 @@ __all__ = ["SharedMetric", "gather", "init_metric", "is_due", "learn", "pool_met
 _DIRECTIONS = 6
 # Larger blocks are left alone: their moments would take the memory of many chains.
 _LARGEST = 512
-# The metric is learnt anew after 25, 75, 175, … transitions, each time from those since the last.
-_FIRST = 25
+# The metric is learnt after 10, 25, 75, 175, … transitions, each time from those since the last. Until
+# the first, which ten will do for, steps are as short as the stiffest direction wants them.
+_FIRST, _WINDOW = 10, 25
 
 
 class SharedMetric(NamedTuple):
@@ -121,9 +122,9 @@ def gather(metric: SharedMetric, gradient: Values) -> SharedMetric:
 
 def is_due(i: Array, num_warmup: Array) -> Array:
     """Say whether the metric is learnt before transition `i`; not late in the warm-up."""
-    window = (i + _FIRST) // _FIRST  # 2, 4, 8, …
-    power = (window & (window - 1)) == 0
-    return (i > 0) & (i % _FIRST == 0) & power & (4 * i <= 3 * num_warmup)
+    window = (i + _WINDOW) // _WINDOW  # 2, 4, 8, …
+    power = (window > 1) & (i % _WINDOW == 0) & ((window & (window - 1)) == 0)
+    return ((i == _FIRST) | power) & (4 * i <= 3 * num_warmup)
 
 
 def learn(metric: SharedMetric) -> SharedMetric:

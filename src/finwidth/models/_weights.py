@@ -273,7 +273,11 @@ class Weights(Posterior):
     kind: ClassVar[str] = "exact"
     predictions: ClassVar[tuple[str, ...]] = ("f",)
     essential: ClassVar[tuple[str, ...]] = ("v", "b_out")
-    default_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {"split_hmc": {"stiffness": 1.0}}
+    # beside large readouts the likelihood is much stiffer than elsewhere, and steps that are too long
+    # there are refused many times in a row
+    default_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "split_hmc": {"stiffness": 1.0, "target_accept_prob": 0.8}
+    }
     several_outputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
