@@ -8,7 +8,10 @@ included, but for the checks that any first call pays; "of sampling" is their ra
 
 With `--end` the branch of ReLU layers on the digits is followed towards its end: q̄ = tr S/tr K is
 given, the width is what is solved for, on points that stay the same at the end. Where the width
-no longer falls as q̄ grows, the branch has a fold. With 1024 points a node, then with 4096.
+no longer falls as q̄ grows, the branch has a fold. With 1024 points a node, then with 4096. Those of
+random labels are followed in width, on points that are moved anew at each, with the largest
+eigenvalue λ of ∂G/∂S, S = G(S) being the equation: where it reaches 1 the branch has a fold, before
+which (1 − λ)² falls in proportion to what is left of the width.
 
     python tests/benchmarks/bench_cavity.py --end
 """
@@ -28,11 +31,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
+from scipy.sparse.linalg import LinearOperator, eigs  # noqa: E402
 
 import finwidth as fw  # noqa: E402
 from finwidth._numerics.precision import float64  # noqa: E402
 from finwidth.theories.cavity import Cavity, CavitySolution  # noqa: E402
-from finwidth.theories.cavity._law import Law, at, whiten  # noqa: E402
+from finwidth.theories.cavity._law import Law, at, settle, whiten  # noqa: E402
+from finwidth.theories.cavity._moves import Sample  # noqa: E402
 from finwidth.theories.cavity._points import Cloud, Given, draw, normals  # noqa: E402
 from finwidth.theories.cavity._values import activate  # noqa: E402
 
@@ -45,7 +50,7 @@ FULL = [
 
 
 def load(name: str) -> fw.Dataset:
-    """The digits 0 and 1 (P = 100), or random labels of Gaussian inputs (N_0 = 50, P = 60 or 120)."""
+    """The digits 0 and 1 (P = 100), or random labels (N_0 = 50, P = 60 or 120)."""
     if name == "digits":
         return fw.load_dataset("digits", n_train=100, n_test=100)
     return fw.load_dataset("random", n_inputs=50, n_train=120 if "120" in name else 60, n_test=100)
@@ -122,6 +127,85 @@ def with_q_bar(
     return None
 
 
+def slope(
+    given: Given, cloud: Cloud, width: float, moments: np.ndarray, dual: np.ndarray
+) -> tuple[float, float]:
+    """Largest eigenvalue of ∂G/∂S at a fixed point, and how much of its mode is one direction."""
+    lower, upper = np.linalg.cholesky(given.noise + moments), np.triu_indices(dual.size)
+    scale = np.where(upper[0] == upper[1], 1.0, np.sqrt(2.0))
+    step = 1e-4
+
+    def matrix(x: np.ndarray) -> np.ndarray:
+        half = np.zeros_like(moments)
+        half[upper] = x / scale
+        return half + np.triu(half, 1).T
+
+    def moved(x: np.ndarray) -> np.ndarray:
+        changed = np.linalg.cholesky(given.noise + moments + lower @ matrix(x) @ lower.T)
+        return at(given, cloud, width, changed, dual, decrement=1e-16).moments
+
+    def derivative(x: np.ndarray) -> np.ndarray:
+        change = (moved(step * x) - moved(-step * x)) / (2 * step)
+        return whiten(lower, change)[upper] * scale
+
+    operator = LinearOperator((scale.size, scale.size), matvec=derivative, dtype=float)  # type: ignore
+    first = np.random.default_rng(0).standard_normal(scale.size)
+    values, modes = eigs(operator, k=3, which="LM", ncv=16, tol=1e-2, v0=first)
+    top = int(np.argmax(values.real))
+    own = np.linalg.eigvalsh(matrix(modes[:, top].real))
+    return float(values[top].real), float(np.max(own**2) / np.sum(own**2))
+
+
+def towards_the_fold(console: Console, name: str, first: int, factor: float) -> None:
+    """Print λ against the width on the branch of random labels, from `first` down."""
+    data, net = load(name), fw.Network((first,), "erf")
+    theory = Cavity(points=1024, progress=False)
+    solution = fw.solve(net, data.X_train, data.y_train, temperature=0.1, theory=theory)
+    assert isinstance(solution, CavitySolution)
+    one, given = solution.fit.replicates[0], solution.given
+    assert one.points is not None
+    state, width, call = (one.law.moments, one.law.dual), float(first), 0
+    table = Table(title=f"{name}, erf, T = 0.1: the largest eigenvalue of ∂G/∂S")
+    for title in ("N", "q_bar", "effective points of E(t²)", "λ", "(1 − λ)²", "one direction"):
+        table.add_column(title, justify="right")
+    with float64():
+        phi = given.scale * activate(net.activation, one.points @ given.features.T)
+        missed = np.zeros_like(given.kernel)  # of the first points, which are only drawn from
+        sample = Sample(one.points, Cloud(phi, np.log(one.prior), missed, float(one.share)))
+        while True:
+            for _ in range(2):  # the points follow the fixed point
+                call += 1
+                sample = sample.carried(
+                    given,
+                    net.activation,
+                    (width, *state),
+                    float(one.share),
+                    groups=1,
+                    count=4096 * solution.fit.nodes.v.size,
+                    seed=(9, call),
+                )
+                law, residual, _ = settle(
+                    given, sample.cloud, width, *state, tolerance=1e-3, most=60
+                )
+                if residual > 1e-3:
+                    break
+                state = law.moments, law.dual
+            if residual > 1e-3:
+                console.print(f"N = {width:.2f}: no fixed point ({residual:.1g})")
+                break
+            largest, share = slope(given, sample.cloud, width, *state)
+            table.add_row(
+                f"{width:.2f}",
+                f"{np.trace(law.moments) / np.trace(given.kernel):.3f}",
+                f"{law.effective:.0f}",
+                f"{largest:.3f}",
+                f"{(1 - largest) ** 2:.3f}",
+                f"{share:.0%}",
+            )
+            width *= factor
+    console.print(table)
+
+
 def branch_end(console: Console) -> None:
     """Print the width against q̄ towards the end of the branch of ReLU layers on the digits."""
     data = load("digits")
@@ -132,7 +216,7 @@ def branch_end(console: Console) -> None:
     share = solution.fit.replicates[0].share
     function = functools.partial(activate, net.activation)
     table = Table(title="digits, relu, T = 0.01: width at which q̄ is reached")
-    for name in ("points a node", "q_bar", "N", "effective points of E(t²)", "largest share"):
+    for name in ("points a node", "q_bar", "N", "effective points of E(t²)", "largest share", "λ"):
         table.add_column(name, justify="right")
     with float64():
         for points, seed in ((1024, 1), (4096, 2)):
@@ -155,12 +239,14 @@ def branch_end(console: Console) -> None:
                     console.print(f"q_bar = {q_bar}: not found with {points} points a node")
                     break
                 before, state = state, found[:3]
+                largest, _ = slope(given, cloud, float(np.exp(state[2])), *state[:2])
                 table.add_row(
                     str(points),
                     f"{q_bar:.2f}",
                     f"{np.exp(state[2]):.2f}",
                     f"{found[3].effective:.0f}",
                     f"{np.max(found[3].shares):.1%}",
+                    f"{largest:.2f}",
                 )
     console.print(table)
 
@@ -181,6 +267,8 @@ def main() -> None:
     console = Console(width=120)
     if arguments.end:
         branch_end(console)
+        towards_the_fold(console, "random", 38, 0.98)
+        towards_the_fold(console, "random 120", 140, 0.97)
         return
     for name, width, temperature, activation in FULL if arguments.full else QUICK:
         data, net = load(name), fw.Network((width,), activation)

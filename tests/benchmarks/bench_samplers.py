@@ -20,10 +20,11 @@ given as a share of those of the sampling, and "all in" counts the CPU seconds o
 sampling, compilation left out; the last column is its ratio to weight-space NUTS run by finwidth's
 driver. `--size 0.2` takes a fifth of the transitions, `--draws 500` as many draws of each of
 finwidth's chains, `--only TEXT ...` the rows whose posterior and method hold all of the texts,
-`--methods TEXT ...` those whose method holds one of them; `--seed` is that of finwidth's chains.
+`--methods TEXT ...` those whose method holds one of them; `--seed` is that of finwidth's chains,
+`--options stiffness=0 ...` are SplitHMC's where the readout is integrated.
 
     python tests/benchmarks/bench_samplers.py --rivals [--size 1] [--draws 500] [--only TEXT ...]
-        [--methods TEXT ...] [--seed 0] [--json]
+        [--methods TEXT ...] [--seed 0] [--options NAME=NUMBER ...] [--json]
 
 MNIST comes from mnist01.npz (x_train, y_train, x_test, y_test) in the folder $FINWIDTH_DATA, or
 in ../shared/data next to the repository; without it, Gaussian inputs of the same size.
@@ -86,7 +87,7 @@ class Method:
     sampler: str
     num_warmup: int | None  # None: the sampler's own, until the chains have settled
     num_samples: int
-    options: tuple[tuple[str, int], ...] = ()
+    options: tuple[tuple[str, float], ...] = ()
     seed: int = 0
 
 
@@ -431,20 +432,28 @@ def rival_table(rows: list[dict[str, float | str]]) -> Table:
     return written(by_cost, "", columns, mark)
 
 
-def rival_runs(
-    size: float, draws: int | None, seed: int, only: list[str], names: list[str]
-) -> Iterator[tuple[Posterior, list[Any]]]:
+def rival_runs(given: argparse.Namespace) -> Iterator[tuple[Posterior, list[Any]]]:
     """The posteriors and methods of `--rivals`."""
+    options = tuple(
+        (name, float(value)) for name, _, value in (o.partition("=") for o in given.options)
+    )
 
     def scaled(count: int) -> int:
-        return max(int(size * count), 20)
+        return max(int(given.size * count), 20)
 
-    ours = [dataclasses.replace(method, seed=seed) for method in OURS]
+    ours = [
+        dataclasses.replace(
+            method, seed=given.seed, options=options if method.name == SPLIT_MARGINAL.name else ()
+        )
+        for method in OURS
+    ]
     methods = [
         dataclasses.replace(
             method,
             num_warmup=method.num_warmup and scaled(method.num_warmup),
-            num_samples=draws if draws and method in ours else scaled(method.num_samples),
+            num_samples=given.draws
+            if given.draws and method in ours
+            else scaled(method.num_samples),
         )
         for method in (*ours, *rivals.RIVALS)
     ]
@@ -452,8 +461,8 @@ def rival_runs(
         chosen = [
             method
             for method in methods
-            if all(text in f"{posterior}: {method.name}" for text in only)
-            and any(text in method.name for text in names or [""])
+            if all(text in f"{posterior}: {method.name}" for text in given.only)
+            and any(text in method.name for text in given.methods or [""])
         ]
         if chosen:
             yield posterior, chosen
@@ -479,15 +488,16 @@ def main() -> None:
         "--methods", nargs="*", default=[], help="of --rivals: texts of which a method holds one"
     )
     parser.add_argument("--seed", type=int, default=0, help="of --rivals: of finwidth's chains")
+    parser.add_argument(
+        "--options", nargs="*", default=[], help="of --rivals: of SplitHMC, as NAME=NUMBER"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 225)
     everything = []
     runs: Iterable[tuple[Posterior, Iterable[Any]]] = FULL if arguments.full else QUICK
     if arguments.rivals:
-        runs = rival_runs(
-            arguments.size, arguments.draws, arguments.seed, arguments.only, arguments.methods
-        )
+        runs = rival_runs(arguments)
     for posterior, methods in runs:
         rows = list(compare(posterior, methods))
         everything += rows
