@@ -26,8 +26,8 @@ __all__ = ["SharedMetric", "gather", "init_metric", "is_due", "learn", "pool_met
 _DIRECTIONS = 6
 # Larger blocks are left alone: their moments would take the memory of many chains.
 _LARGEST = 512
-# The metric is learnt after 10, 25, 75, 175, … transitions, each time from those since the last. Until
-# the first, which ten will do for, steps are as short as the stiffest direction wants them.
+# The metric is learnt after 10, 25, 75, 175, … transitions, each time from those since the last.
+# Until the first, which ten will do for, steps are as short as the stiffest direction wants them.
 _FIRST, _WINDOW = 10, 25
 
 

@@ -18,10 +18,7 @@ import numpy as np
 import numpyro
 from jax import Array, random
 
-from .._basics.arrays import (
-    check_labels,
-    check_labels_shape,
-)
+from .._basics.arrays import check_labels, check_labels_shape
 from .._basics.errors import InputError
 from .._layers.layer import Site
 from .._likelihoods import GAUSSIAN, Likelihood, choose_likelihood
@@ -273,10 +270,8 @@ class Weights(Posterior):
     kind: ClassVar[str] = "exact"
     predictions: ClassVar[tuple[str, ...]] = ("f",)
     essential: ClassVar[tuple[str, ...]] = ("v", "b_out")
-    # beside large readouts the likelihood is much stiffer than elsewhere, and steps that are too long
-    # there are refused many times in a row
     default_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "split_hmc": {"stiffness": 1.0, "target_accept_prob": 0.8}
+        "split_hmc": {"stiffness": 1.0, "target_accept_prob": 0.8}  # stiff beside large readouts
     }
     several_outputs: ClassVar[bool] = True
 
