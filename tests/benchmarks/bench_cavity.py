@@ -257,7 +257,7 @@ def main() -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="one posterior (the default)")
     size.add_argument("--full", action="store_true", help="twelve posteriors; half an hour")
-    size.add_argument("--end", action="store_true", help="how the branch of ReLU layers ends")
+    size.add_argument("--end", action="store_true", help="how branches end")
     parser.add_argument("--no-sampling", action="store_true", help="the theory alone")
     arguments = parser.parse_args()
     table = Table(title="theory='cavity' and SplitHMC to the same standard error")

@@ -16,9 +16,6 @@ from .stopping import settled, stuck
 
 __all__ = ["drive"]
 
-# Chains pool what they have learnt after so many transitions for the first time, then after every
-# multiple of BLOCK.
-_FIRST_BLOCK = 10
 _FEW = 10  # draws that say nothing about whether chains move
 _WARMUP_STATISTICS = ("stats:lp", "stats:step_size")
 
@@ -67,9 +64,11 @@ def drive(
             state = {"warmup_ended": ended, "warmup_blocks": len(warm), "stuck": stuck}
             checkpoint.write(engine.states, state, block)
 
+    # chains pool what they have learnt where the kernel first uses it, then after each BLOCK
+    first = getattr(engine.kernel, "first_pool", BLOCK)
     while not ended:
         done = _length(warm)
-        length = _FIRST_BLOCK if done < _FIRST_BLOCK else BLOCK - done % BLOCK
+        length = first - done if done < first else BLOCK - done % BLOCK
         block = engine.advance(min(length, plan.num_warmup - done))
         engine.pool()
         warm.append({name: block[name] for name in _WARMUP_STATISTICS})

@@ -26,7 +26,7 @@ from ._adapt import (
     update_adapt,
 )
 from ._arguments import check_call, check_keys, check_num_warmup, check_sites
-from ._metric import SharedMetric
+from ._metric import FIRST, SharedMetric
 from ._model import Model, Values, check_init_params, latent_sites, prior_draw, reported_values
 from ._state import ChainState, Transition, check_finite, check_state
 
@@ -54,6 +54,8 @@ class ChainKernel(MCMCKernel, abc.ABC):
     their mean acceptance, and whatever `_plan` draws. `sample` is a pure function of the state,
     and the state of several chains is the stack of the states of each.
     """
+
+    first_pool = FIRST  # transitions after which chains that run separately are best pooled first
 
     def __init__(
         self, model: Model, *, step_size: float, adapt_step_size: bool, target_accept_prob: float

@@ -20,7 +20,7 @@ from jax import Array
 
 from ._model import Values
 
-__all__ = ["SharedMetric", "gather", "init_metric", "is_due", "learn", "pool_metrics"]
+__all__ = ["FIRST", "SharedMetric", "gather", "init_metric", "is_due", "learn", "pool_metrics"]
 
 # More than this many directions were never stiff, and each costs a little in every step.
 _DIRECTIONS = 6
@@ -28,7 +28,7 @@ _DIRECTIONS = 6
 _LARGEST = 512
 # The metric is learnt after 10, 25, 75, 175, … transitions, each time from those since the last.
 # Until the first, which ten will do for, steps are as short as the stiffest direction wants them.
-_FIRST, _WINDOW = 10, 25
+FIRST, _WINDOW = 10, 25
 
 
 class SharedMetric(NamedTuple):
@@ -124,7 +124,7 @@ def is_due(i: Array, num_warmup: Array) -> Array:
     """Say whether the metric is learnt before transition `i`; not late in the warm-up."""
     window = (i + _WINDOW) // _WINDOW  # 2, 4, 8, …
     power = (window > 1) & (i % _WINDOW == 0) & ((window & (window - 1)) == 0)
-    return ((i == _FIRST) | power) & (4 * i <= 3 * num_warmup)
+    return ((i == FIRST) | power) & (4 * i <= 3 * num_warmup)
 
 
 def learn(metric: SharedMetric) -> SharedMetric:
