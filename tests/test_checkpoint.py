@@ -63,11 +63,11 @@ def test_run_stopped_after_any_block_continues(stop, reference_run, tmp_path, mo
     advance = _engine.Engine.advance
     calls = []
 
-    def stopping(self, count, thin=1):
+    def stopping(self, count, *rest, **more):
         calls.append(count)
         if len(calls) > stop:
             raise Killed
-        return advance(self, count, thin)
+        return advance(self, count, *rest, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(_engine.Engine, "advance", stopping)
@@ -75,9 +75,9 @@ def test_run_stopped_after_any_block_continues(stop, reference_run, tmp_path, mo
             run(tmp_path / "c")
     calls.clear()
 
-    def counting(self, count, thin=1):
+    def counting(self, count, *rest, **more):
         calls.append(count)
-        return advance(self, count, thin)
+        return advance(self, count, *rest, **more)
 
     monkeypatch.setattr(_engine.Engine, "advance", counting)
     assert_same_draws(run(tmp_path / "c"), reference_run)

@@ -20,8 +20,8 @@ from finwidth._sampling import engine as _engine
 assert jax.device_count() == 2
 seen = []
 advance = _engine.Engine.advance
-def watched(self, count, thin=1):
-    result = advance(self, count, thin)
+def watched(self, count, *rest, **more):
+    result = advance(self, count, *rest, **more)
     seen.append(len(self.states.potential_energy.sharding.device_set))
     return result
 _engine.Engine.advance = watched

@@ -342,16 +342,33 @@ def test_bad_input_is_one_clear_line(change, message, unchecked_types):
     assert "\n" not in str(info.value)
 
 
+def test_the_warm_up_computes_nothing_that_nobody_sees(monkeypatch, small):
+    net, tree = small
+    advance = _engine.Engine.advance
+    seen = []
+
+    def watched(self, count, *rest, **more):
+        block = advance(self, count, *rest, **more)
+        seen.append({name.split(":")[0] for name in block})
+        return block
+
+    monkeypatch.setattr(_engine.Engine, "advance", watched)
+    again = run(net, num_chains=2, num_samples=30, seed=3)
+    assert seen[:-2] and all(names == {"stats"} for names in seen[:-2])
+    assert all({"f", "f_mean", "site"} <= names for names in seen[-2:])
+    np.testing.assert_array_equal(again["predictions"]["f"], tree["predictions"]["f"])
+
+
 def test_interruption_keeps_the_draws(monkeypatch, small):
     net, tree = small
     advance = _engine.Engine.advance
     calls = []
 
-    def interrupted(self, count, thin=1):
+    def interrupted(self, count, *rest, **more):
         calls.append(count)
         if len(calls) == 7:  # five blocks of warm-up, one of draws
             raise KeyboardInterrupt
-        return advance(self, count, thin)
+        return advance(self, count, *rest, **more)
 
     monkeypatch.setattr(_engine.Engine, "advance", interrupted)
     with pytest.raises(fw.SamplingInterrupted, match="interrupted after 25 of 30 draws") as info:

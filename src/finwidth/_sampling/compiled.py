@@ -82,7 +82,7 @@ class Chains:
             state = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start.out_info
             )
-            block = self.block.lower(state, draw_keys, count, count, inputs)
+            block = self.block.lower(state, draw_keys, count, count, jnp.asarray(True), inputs)
         # compiled here, once, so that the threads find it ready
         self.start, self.block = start.compile(), _compiled(block)
 
@@ -93,9 +93,9 @@ class Chains:
         return self.kernel.init(key, num_warmup, None, arguments, keywords)
 
     def _one(
-        self, state: Any, key: Array, thin: Array, inputs: Any
+        self, state: Any, key: Array, thin: Array, reduced: Array, inputs: Any
     ) -> tuple[Any, dict[str, Array]]:
-        """One draw: `thin` transitions, then the reduction."""
+        """One draw: `thin` transitions, then the reduction, or zeros in place of what it stores."""
         _, arguments, keywords = self._program.density(inputs)
 
         def transition(_: Any, carry: tuple) -> tuple:
@@ -124,7 +124,17 @@ class Chains:
         fold = random.fold_in
         if self._side_by_side:
             reduce, fold = jax.vmap(reduce), jax.vmap(fold)
-        stored = reduce(fold(key, state.i), getattr(state, self.kernel.sample_field))
+        drawn = fold(key, state.i), getattr(state, self.kernel.sample_field)
+        nothing = jax.tree.map(
+            lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(reduce, *drawn)
+        )
+        # a loop of one, because XLA hands the branches of a condition from thread to thread; the
+        # barrier keeps what does not change from one to the next inside it
+
+        def once(number: Array, _: dict[str, Array]) -> dict[str, Array]:
+            return reduce(*lax.optimization_barrier((number, *drawn))[1:])
+
+        stored = lax.fori_loop(0, reduced.astype(int), once, nothing)
         stored |= {
             "stats:energy": state.energy,
             "stats:lp": -state.potential_energy,
@@ -136,14 +146,14 @@ class Chains:
         return state, stored
 
     def _advance(
-        self, state: Any, key: Array, count: Array, thin: Array, inputs: Any
+        self, state: Any, key: Array, count: Array, thin: Array, reduced: Array, inputs: Any
     ) -> tuple[Any, dict[str, Array]]:
-        shapes = jax.eval_shape(self._one, state, key, thin, inputs)[1]
+        shapes = jax.eval_shape(self._one, state, key, thin, reduced, inputs)[1]
         buffers = {name: jnp.zeros((BLOCK, *s.shape), s.dtype) for name, s in shapes.items()}
 
         def body(draw: Array, carry: tuple) -> tuple:
             state, buffers = carry
-            state, stored = self._one(state, key, thin, inputs)
+            state, stored = self._one(state, key, thin, reduced, inputs)
             return state, {name: buffers[name].at[draw].set(stored[name]) for name in buffers}
 
         return lax.fori_loop(0, count, body, (state, buffers))

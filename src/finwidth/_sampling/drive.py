@@ -69,7 +69,7 @@ def drive(
     while not ended:
         done = _length(warm)
         length = first - done if done < first else BLOCK - done % BLOCK
-        block = engine.advance(min(length, plan.num_warmup - done))
+        block = engine.advance(min(length, plan.num_warmup - done), reduced=False)
         engine.pool()
         warm.append({name: block[name] for name in _WARMUP_STATISTICS})
         done = _length(warm)

@@ -173,7 +173,7 @@ class Engine:
         """Stop the threads; calls that run are waited for."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def advance(self, count: int, thin: int = 1) -> dict[str, np.ndarray]:
+    def advance(self, count: int, thin: int = 1, *, reduced: bool = True) -> dict[str, np.ndarray]:
         """Advance all chains by `count` ≤ BLOCK draws.
 
         Parameters
@@ -182,6 +182,9 @@ class Engine:
             Number of draws.
         thin
             Transitions per draw.
+        reduced
+            Whether what is stored of a draw is wanted. Without it, in the warm-up, statistics
+            alone are computed.
 
         Returns
         -------
@@ -191,7 +194,7 @@ class Engine:
         """
         if not 0 < count <= BLOCK:
             raise InputError(f"expected count = 1 … {BLOCK}, got {count}")
-        numbers = (jnp.asarray(count), jnp.asarray(thin))
+        numbers = (jnp.asarray(count), jnp.asarray(thin), jnp.asarray(reduced))
         if self.side_by_side:
             with TRACING:
                 states, buffers = self._chains.block(
@@ -200,6 +203,7 @@ class Engine:
             collected = {
                 name: np.moveaxis(np.asarray(value)[:count], 1, 0)
                 for name, value in buffers.items()
+                if reduced or name.startswith("stats:")
             }
         else:
             calls = [
@@ -211,6 +215,7 @@ class Engine:
             collected = {
                 name: np.stack([np.asarray(buffers[name])[:count] for _, buffers in results])
                 for name in results[0][1]
+                if reduced or name.startswith("stats:")
             }
         self.states = states
         return collected
@@ -239,7 +244,5 @@ class Engine:
         else:
             self.states = [kernel.end_warmup(state) for state in self.states]
 
-    def _run(
-        self, state: Any, key: Array, count: Array, thin: Array
-    ) -> tuple[Any, dict[str, Array]]:
-        return jax.block_until_ready(self._chains.block(state, key, count, thin, self._inputs))
+    def _run(self, state: Any, key: Array, *numbers: Array) -> tuple[Any, dict[str, Array]]:
+        return jax.block_until_ready(self._chains.block(state, key, *numbers, self._inputs))

@@ -133,7 +133,7 @@ class SplitHMC(ChainKernel):
         *,
         trajectory: float = 1.4,
         jitter: float = 0.35,
-        target_accept_prob: float = 0.75,
+        target_accept_prob: float = 0.77,
         step_size: float = 0.1,
         adapt_step_size: bool = True,
         stiffness: float = 6.0,

@@ -271,7 +271,7 @@ class Weights(Posterior):
     predictions: ClassVar[tuple[str, ...]] = ("f",)
     essential: ClassVar[tuple[str, ...]] = ("v", "b_out")
     default_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "split_hmc": {"stiffness": 1.0, "target_accept_prob": 0.8}  # stiff beside large readouts
+        "split_hmc": {"stiffness": 1.0, "target_accept_prob": 0.85}  # stiff beside large readouts
     }
     several_outputs: ClassVar[bool] = True
 
