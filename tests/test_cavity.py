@@ -380,6 +380,19 @@ def test_random_labels_are_carried_by_moved_points() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [50, 70, 80])
+def test_moved_points_all_count_wherever_they_began_to_move(width: int) -> None:
+    """At 70 that is the last step of the way, so that they move at their place, and once."""
+    data = fw.load_dataset("random", n_train=60, n_test=100)
+    net, theory = fw.Network((width,), "erf"), Cavity(progress=False)
+    fit = fw.solve(net, data.X_train, data.y_train, temperature=0.1, theory=theory).fit
+    assert fit.points == 1024
+    for one in fit.replicates:
+        assert one.points is not None
+        assert one.law.effective > 0.5 * one.law.weight.size
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theory", "seeds"),
     [(FEW, 32), (Cavity(tolerance=0.001, progress=False), 16)],

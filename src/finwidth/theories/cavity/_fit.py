@@ -76,12 +76,18 @@ def follow(
         sample = Sample(after.nodes.points(normal), cloud)
         return dataclasses.replace(after, sample=sample), reason, False
 
+    def settling(trail: Trail) -> int:
+        """Points that are moved along need no rest, but one move at least."""
+        if trail.sample is None:
+            return SETTLING
+        return 1 if trail.sample.groups > 1 else SETTLING + 1
+
     return descend(
         given,
         first,
         advance,
         width,
-        settling=lambda trail: SETTLING if trail.sample is None else 1,
+        settling=settling,
         few=few,
         sure=_SURE,
         most=most,
