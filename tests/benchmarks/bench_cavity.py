@@ -6,6 +6,10 @@ included, but for the checks that any first call pays; "of sampling" is their ra
 
     python tests/benchmarks/bench_cavity.py [--quick | --full] [--no-sampling]
 
+`--posterior` takes others: random labels of 120 patterns, N_1 = 120, T = 0.1, erf are
+
+    python tests/benchmarks/bench_cavity.py --posterior "random 120,120,0.1,erf"
+
 With `--end` the branch of ReLU layers on the digits is followed towards its end: q̄ = tr S/tr K is
 given, the width is what is solved for, on points that stay the same at the end. Where the width
 no longer falls as q̄ grows, the branch has a fold. With 1024 points a node, then with 4096. Those of
@@ -251,12 +255,19 @@ def branch_end(console: Console) -> None:
     console.print(table)
 
 
+def posterior(text: str) -> tuple[str, int, float, str]:
+    """Read a posterior of the command line."""
+    name, width, temperature, activation = text.split(",")
+    return name, int(width), float(temperature), activation
+
+
 def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="one posterior (the default)")
     size.add_argument("--full", action="store_true", help="twelve posteriors; half an hour")
+    size.add_argument("--posterior", nargs="+", type=posterior, metavar="DATA,WIDTH,T,ACTIVATION")
     size.add_argument("--end", action="store_true", help="how branches end")
     parser.add_argument("--no-sampling", action="store_true", help="the theory alone")
     arguments = parser.parse_args()
@@ -270,7 +281,8 @@ def main() -> None:
         towards_the_fold(console, "random", 38, 0.98)
         towards_the_fold(console, "random 120", 140, 0.97)
         return
-    for name, width, temperature, activation in FULL if arguments.full else QUICK:
+    chosen = arguments.posterior or (FULL if arguments.full else QUICK)
+    for name, width, temperature, activation in chosen:
         data, net = load(name), fw.Network((width,), activation)
         # checks and imports of a first call, which whatever comes first would pay for all
         first = fw.solve(
