@@ -24,7 +24,7 @@ from .._basics.files import atomic_path, lock
 
 __all__ = ["Checkpoint"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Checkpoint:

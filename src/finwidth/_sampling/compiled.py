@@ -128,8 +128,8 @@ class Chains:
         nothing = jax.tree.map(
             lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(reduce, *drawn)
         )
-        # a loop of one, because XLA hands the branches of a condition from thread to thread; the
-        # barrier keeps what does not change from one to the next inside it
+        # none or one round of a loop, because XLA hands the branches of a condition from thread to
+        # thread; the barrier keeps the work in the loop, though all rounds would do the same
 
         def once(number: Array, _: dict[str, Array]) -> dict[str, Array]:
             return reduce(*lax.optimization_barrier((number, *drawn))[1:])

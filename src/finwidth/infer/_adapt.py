@@ -21,8 +21,8 @@ __all__ = [
     "update_adapt",
 ]
 
-# Hoffman & Gelman (2014), sec. 3.2.1, with γ twice theirs: steps that jump about half as far, of
-# which the short ones make a warm-up expensive
+# Hoffman & Gelman (2014), sec. 3.2.1, but twice their γ: log h jumps half as far, and its short
+# steps are what makes a warm-up expensive
 _T0, _GAMMA = 10, 0.1
 _INIT, _UPDATE = dual_averaging(t0=_T0, gamma=_GAMMA)
 
