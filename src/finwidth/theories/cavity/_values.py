@@ -10,7 +10,7 @@ from ...activations._activation import Activation
 
 __all__ = ["activate"]
 
-_SIZE = 2**15  # numbers at once
+_SIZE = 2**16  # numbers at once
 
 
 @functools.partial(jax.jit, static_argnames="activation")
