@@ -36,6 +36,10 @@ def _compiled(lowered: Any) -> Any:
         return lowered.compile()
 
 
+def _zeros(shapes: dict[str, Any], *lead: int) -> dict[str, Array]:
+    return {name: jnp.zeros((*lead, *one.shape), one.dtype) for name, one in shapes.items()}
+
+
 class Chains:
     """The compiled code of a run: how chains start, and how they advance by a block.
 
@@ -125,9 +129,7 @@ class Chains:
         if self._side_by_side:
             reduce, fold = jax.vmap(reduce), jax.vmap(fold)
         drawn = fold(key, state.i), getattr(state, self.kernel.sample_field)
-        nothing = jax.tree.map(
-            lambda shape: jnp.zeros(shape.shape, shape.dtype), jax.eval_shape(reduce, *drawn)
-        )
+        nothing = _zeros(jax.eval_shape(reduce, *drawn))
         # none or one round of a loop, because XLA hands the branches of a condition from thread to
         # thread; the barrier keeps the work in the loop, though all rounds would do the same
 
@@ -149,7 +151,7 @@ class Chains:
         self, state: Any, key: Array, count: Array, thin: Array, reduced: Array, inputs: Any
     ) -> tuple[Any, dict[str, Array]]:
         shapes = jax.eval_shape(self._one, state, key, thin, reduced, inputs)[1]
-        buffers = {name: jnp.zeros((BLOCK, *s.shape), s.dtype) for name, s in shapes.items()}
+        buffers = _zeros(shapes, BLOCK)
 
         def body(draw: Array, carry: tuple) -> tuple:
             state, buffers = carry

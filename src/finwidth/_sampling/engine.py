@@ -10,6 +10,7 @@ of threads.
 import concurrent.futures
 import functools
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -195,15 +196,18 @@ class Engine:
         if not 0 < count <= BLOCK:
             raise InputError(f"expected count = 1 … {BLOCK}, got {count}")
         numbers = (jnp.asarray(count), jnp.asarray(thin), jnp.asarray(reduced))
+
+        def wanted(names: Iterable[str]) -> list[str]:
+            return [name for name in names if reduced or name.startswith("stats:")]
+
         if self.side_by_side:
             with TRACING:
                 states, buffers = self._chains.block(
                     self.states, self._draw_keys, *numbers, self._inputs
                 )
             collected = {
-                name: np.moveaxis(np.asarray(value)[:count], 1, 0)
-                for name, value in buffers.items()
-                if reduced or name.startswith("stats:")
+                name: np.moveaxis(np.asarray(buffers[name])[:count], 1, 0)
+                for name in wanted(buffers)
             }
         else:
             calls = [
@@ -214,8 +218,7 @@ class Engine:
             states = [state for state, _ in results]
             collected = {
                 name: np.stack([np.asarray(buffers[name])[:count] for _, buffers in results])
-                for name in results[0][1]
-                if reduced or name.startswith("stats:")
+                for name in wanted(results[0][1])
             }
         self.states = states
         return collected
